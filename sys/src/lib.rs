@@ -1,1 +1,17 @@
-//! (in the making)
+//! What ipcd needs from the kernel and std lacks. The only crate with `unsafe`.
+//!
+//! - [`ancillary`] receives and sends descriptors; every one is owned before anything is checked.
+//! - [`credentials`] tells who made a connection.
+//! - [`door`] opens the socket of a service without connecting to it, and connects through it.
+//! - [`socket`], [`inherited`], [`splice`], [`secure`]: options, sockets of the service manager,
+//!   bytes that never reach user space, raised rights.
+//!
+//! Nothing here decides anything: these are the kernel's words in types that own what they hold.
+
+pub mod ancillary;
+pub mod credentials;
+pub mod door;
+pub mod inherited;
+pub mod secure;
+pub mod socket;
+pub mod splice;

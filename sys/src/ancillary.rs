@@ -1,0 +1,389 @@
+//! Bytes with descriptors, over Unix sockets.
+//!
+//! The walk over the control messages is our own: libraries were seen to leak descriptors when the
+//! kernel truncated the list, and to accept one more than asked for because of padding.
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// Descriptors that the kernel carries in one message at most (`SCM_MAX_FD`).
+pub const DESCRIPTORS_MOST: usize = 253;
+
+/// Whether a call may wait. It is a flag of the call; the descriptor's own flags, which others may
+/// share, are left alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wait {
+    /// Until there is something to do.
+    Block,
+    /// Not at all: [`io::ErrorKind::WouldBlock`] instead.
+    Never,
+}
+
+impl Wait {
+    fn flag(self) -> libc::c_int {
+        match self {
+            Self::Block => 0,
+            Self::Never => libc::MSG_DONTWAIT,
+        }
+    }
+}
+
+/// Who sent a message, as the kernel wrote it beside the bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MessageCredentials {
+    /// Process id.
+    pub pid: u32,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// What one [`receive`] brought.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes written to the buffer; zero is the end of the stream.
+    pub bytes: usize,
+    /// Descriptors, close-on-exec, the caller's from now on.
+    pub descriptors: Vec<OwnedFd>,
+    /// The sender, where the socket was told to ask for it.
+    pub credentials: Option<MessageCredentials>,
+}
+
+/// Why [`receive`] brought nothing.
+#[derive(Debug)]
+pub enum ReceiveError {
+    /// The kernel's answer. [`io::ErrorKind::WouldBlock`] means that nothing has come yet.
+    System(io::Error),
+    /// More descriptors came than there was room for, or in more than one list. All of them are
+    /// closed. The connection is of no further use, because its bytes are gone.
+    TooManyDescriptors {
+        /// The room there was.
+        most: usize,
+    },
+}
+
+impl std::fmt::Display for ReceiveError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::System(error) => write!(f, "{error}"),
+            Self::TooManyDescriptors { most } => {
+                write!(f, "more than {most} descriptors in one message")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReceiveError {}
+
+/// Room for the largest list of descriptors, the sender and a pidfd. The kernel aligns each header
+/// to eight bytes, which a buffer of `u64` satisfies.
+const CONTROL_WORDS: usize = (16 + DESCRIPTORS_MOST * 4 + 4 + 32 + 24) / 8 + 1;
+
+/// `SCM_PIDFD` of linux/socket.h, which the libc crate does not name.
+const SCM_PIDFD: libc::c_int = 4;
+
+/// Receives bytes and at most `most` descriptors.
+///
+/// Every descriptor that the kernel delivers is close-on-exec and owned before it is counted, so
+/// that no error can leave one open. Interrupted calls are repeated.
+///
+/// # Errors
+///
+/// [`ReceiveError`]; after `TooManyDescriptors` close the connection.
+pub fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    most: usize,
+    wait: Wait,
+) -> Result<Received, ReceiveError> {
+    let mut control = MaybeUninit::<[u64; CONTROL_WORDS]>::uninit();
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut header = empty_header(&mut part);
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control);
+    let flags = wait.flag() | libc::MSG_CMSG_CLOEXEC;
+    let bytes = retry(|| {
+        // SAFETY: `header` points to `buffer` and `control`, both alive and exclusively borrowed,
+        // with their true lengths.
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) }
+    })
+    .map_err(ReceiveError::System)?;
+    let mut received = Received { bytes, descriptors: Vec::new(), credentials: None };
+    let lists = take_control(&header, &mut received);
+    let truncated = header.msg_flags & libc::MSG_CTRUNC != 0;
+    if truncated || lists > 1 || received.descriptors.len() > most {
+        return Err(ReceiveError::TooManyDescriptors { most });
+    }
+    Ok(received)
+}
+
+/// Moves what the control messages of `header` carry into `received`; answers how many lists of
+/// descriptors there were.
+fn take_control(header: &libc::msghdr, received: &mut Received) -> usize {
+    let mut lists = 0;
+    // SAFETY: `header` was filled by recvmsg and its control buffer is still alive.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !next.is_null() {
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a whole, aligned header inside the
+        // control buffer.
+        let message = unsafe { ptr::read(next) };
+        // SAFETY: as above; the data follows the header inside the buffer.
+        let data = unsafe { libc::CMSG_DATA(next) };
+        let length = data_length(&message);
+        match (message.cmsg_level, message.cmsg_type) {
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                lists += 1;
+                own_descriptors(data, length, &mut received.descriptors);
+            }
+            (libc::SOL_SOCKET, SCM_PIDFD) => {
+                own_descriptors(data, length, &mut Vec::new());
+            }
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length >= size_of::<libc::ucred>() => {
+                // SAFETY: the kernel wrote a whole ucred there; alignment is not assumed.
+                let who = unsafe { ptr::read_unaligned(data.cast::<libc::ucred>()) };
+                received.credentials = Some(MessageCredentials {
+                    pid: who.pid.unsigned_abs(),
+                    uid: who.uid,
+                    gid: who.gid,
+                });
+            }
+            _ => {}
+        }
+        // SAFETY: `next` is a header of this control buffer.
+        next = unsafe { libc::CMSG_NXTHDR(header, next) };
+    }
+    lists
+}
+
+fn data_length(message: &libc::cmsghdr) -> usize {
+    // SAFETY: pure arithmetic on a constant.
+    let header = unsafe { libc::CMSG_LEN(0) } as usize;
+    message.cmsg_len.saturating_sub(header)
+}
+
+/// Owns every descriptor number in `length` bytes at `data`.
+fn own_descriptors(data: *const u8, length: usize, into: &mut Vec<OwnedFd>) {
+    let count = length / size_of::<RawFd>();
+    for index in 0..count {
+        let place = data.wrapping_add(index * size_of::<RawFd>());
+        // SAFETY: the kernel wrote `count` whole numbers there; the bytes need no alignment.
+        let bytes = unsafe { ptr::read(place.cast::<[u8; size_of::<RawFd>()]>()) };
+        let number = RawFd::from_ne_bytes(bytes);
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+        into.push(unsafe { OwnedFd::from_raw_fd(number) });
+    }
+}
+
+/// Sends `bytes`, with `descriptors` riding on the first of them. Never raises SIGPIPE.
+///
+/// Answers how many bytes were taken; the descriptors have then left, whatever the number.
+/// Interrupted calls are repeated.
+///
+/// # Errors
+///
+/// The kernel's. `ETOOMANYREFS`: this user has too many descriptors in flight.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    wait: Wait,
+) -> io::Result<usize> {
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut header = empty_header(&mut part);
+    let mut control = [0_u64; CONTROL_WORDS];
+    if !descriptors.is_empty() {
+        write_rights(&mut header, &mut control, descriptors)?;
+    }
+    let flags = wait.flag() | libc::MSG_NOSIGNAL;
+    retry(|| {
+        // SAFETY: `header` points to `bytes`, which is only read, and to `control`.
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, flags) }
+    })
+}
+
+fn write_rights(
+    header: &mut libc::msghdr,
+    control: &mut [u64; CONTROL_WORDS],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    if descriptors.len() > DESCRIPTORS_MOST {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let size = u32::try_from(size_of_val(descriptors)).unwrap_or(u32::MAX);
+    header.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: pure arithmetic.
+    header.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
+    // SAFETY: pure arithmetic.
+    let length = unsafe { libc::CMSG_LEN(size) } as usize;
+    let message = libc::cmsghdr {
+        cmsg_len: length,
+        cmsg_level: libc::SOL_SOCKET,
+        cmsg_type: libc::SCM_RIGHTS,
+    };
+    let start = control.as_mut_ptr();
+    // SAFETY: `control` is aligned and has room for a header and DESCRIPTORS_MOST numbers.
+    unsafe { ptr::write(start.cast::<libc::cmsghdr>(), message) };
+    // SAFETY: `start` is the header just written.
+    let data = unsafe { libc::CMSG_DATA(start.cast::<libc::cmsghdr>()) };
+    for (index, descriptor) in descriptors.iter().enumerate() {
+        let place = data.wrapping_add(index * size_of::<RawFd>());
+        let bytes = descriptor.as_raw_fd().to_ne_bytes();
+        // SAFETY: at most DESCRIPTORS_MOST numbers, for which `control` has room.
+        unsafe { ptr::write(place.cast::<[u8; size_of::<RawFd>()]>(), bytes) };
+    }
+    Ok(())
+}
+
+/// Looks at the bytes that would come next, without taking them or any descriptor.
+///
+/// # Errors
+///
+/// The kernel's; [`io::ErrorKind::WouldBlock`] means that nothing has come yet.
+pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: Wait) -> io::Result<usize> {
+    let flags = wait.flag() | libc::MSG_PEEK;
+    retry(|| {
+        // SAFETY: the kernel writes at most `buffer.len()` bytes to it.
+        unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags) }
+    })
+}
+
+fn empty_header(part: &mut libc::iovec) -> libc::msghdr {
+    // SAFETY: all zeroes is a valid msghdr: null pointers with lengths of zero.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_iov = part;
+    header.msg_iovlen = 1;
+    header
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        if let Ok(count) = usize::try_from(call()) {
+            return Ok(count);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::socket::{SocketKind, unix_pair};
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        unix_pair(SocketKind::Stream).unwrap()
+    }
+
+    fn nulls(count: usize) -> Vec<File> {
+        (0..count).map(|_| File::open("/dev/null").unwrap()).collect()
+    }
+
+    fn send_all(socket: &OwnedFd, bytes: &[u8], files: &[File]) {
+        let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        assert_eq!(send(socket.as_fd(), bytes, &borrowed, Wait::Block).unwrap(), bytes.len());
+    }
+
+    /// Descriptors of this process that are open on /dev/null: only those that a test made.
+    fn open_nulls() -> usize {
+        std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .filter(|target| target.as_os_str() == "/dev/null")
+            .count()
+    }
+
+    #[test]
+    fn descriptors_arrive_close_on_exec_with_the_first_byte_of_their_message() {
+        let (left, right) = pair();
+        send_all(&left, b"AA", &nulls(1));
+        send_all(&left, b"BB", &[]);
+        let mut buffer = [0; 16];
+        let got = receive(right.as_fd(), &mut buffer, 1, Wait::Never).unwrap();
+        assert_eq!((got.bytes, got.descriptors.len()), (2, 1));
+        let flags = nix::fcntl::fcntl(&got.descriptors[0], nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+        let got = receive(right.as_fd(), &mut buffer, 1, Wait::Never).unwrap();
+        assert_eq!((got.bytes, got.descriptors.len()), (2, 0));
+    }
+
+    #[test]
+    fn one_descriptor_too_many_closes_all_of_them_and_says_so() {
+        for (sent, most) in [(1, 0), (2, 1), (3, 2), (DESCRIPTORS_MOST, 3)] {
+            let (left, right) = pair();
+            send_all(&left, b"x", &nulls(sent));
+            let error = receive(right.as_fd(), &mut [0; 1], most, Wait::Never).unwrap_err();
+            assert_eq!(error.to_string(), format!("more than {most} descriptors in one message"));
+            let (left, right) = pair();
+            send_all(&left, b"x", &nulls(most));
+            let got = receive(right.as_fd(), &mut [0; 1], most, Wait::Never).unwrap();
+            assert_eq!(got.descriptors.len(), most);
+        }
+    }
+
+    #[test]
+    fn more_descriptors_than_the_kernel_carries_are_refused_before_sending() {
+        let (left, _right) = pair();
+        let files = nulls(DESCRIPTORS_MOST + 1);
+        let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        let error = send(left.as_fd(), b"x", &borrowed, Wait::Block).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn nothing_is_leaked_over_many_refused_messages() {
+        if std::env::var_os("SYS_LEAK_CHILD").is_none() {
+            // Alone in a process, so that other tests' descriptors do not count.
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "ancillary::tests::nothing_is_leaked_over_many_refused_messages"])
+                .env("SYS_LEAK_CHILD", "1")
+                .stdin(std::process::Stdio::piped())
+                .status()
+                .unwrap();
+            assert!(status.success());
+            return;
+        }
+        let (left, right) = pair();
+        let before = open_nulls();
+        for round in 0..2_000 {
+            send_all(&left, b"x", &nulls(1 + round % DESCRIPTORS_MOST));
+            drop(receive(right.as_fd(), &mut [0; 1], round % 4, Wait::Never));
+        }
+        assert_eq!(open_nulls(), before);
+    }
+
+    #[test]
+    fn peeking_takes_neither_bytes_nor_descriptors() {
+        let (left, right) = pair();
+        send_all(&left, b"hello", &nulls(1));
+        let mut buffer = [0; 16];
+        assert_eq!(peek(right.as_fd(), &mut buffer, Wait::Never).unwrap(), 5);
+        let got = receive(right.as_fd(), &mut buffer, 1, Wait::Never).unwrap();
+        assert_eq!((got.bytes, got.descriptors.len()), (5, 1));
+    }
+
+    #[test]
+    fn a_closed_peer_is_an_error_and_no_signal() {
+        let (left, right) = pair();
+        drop(right);
+        let error = send(left.as_fd(), b"x", &[], Wait::Block).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn the_senders_credentials_come_with_the_message_once_asked_for() {
+        let (left, right) = pair();
+        crate::credentials::pass_credentials(right.as_fd()).unwrap();
+        send_all(&left, b"x", &[]);
+        let got = receive(right.as_fd(), &mut [0; 1], 0, Wait::Never).unwrap();
+        assert_eq!(got.credentials.unwrap().pid, std::process::id());
+    }
+}

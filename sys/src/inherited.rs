@@ -1,0 +1,99 @@
+//! Sockets that a service manager opened for us: `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
+
+use std::env;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The first inherited descriptor, as `sd_listen_fds(3)` has it.
+const FIRST: RawFd = 3;
+
+/// Descriptors that are taken at most.
+const MOST: usize = 1024;
+
+/// One inherited descriptor.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The name that the service manager gave it; empty if none.
+    pub name: String,
+    /// Close-on-exec, ours.
+    pub descriptor: OwnedFd,
+}
+
+/// Takes over what was inherited. The second call answers nothing, for the descriptors have an
+/// owner then. A process with raised rights inherits nothing.
+///
+/// Call it before anything else opens descriptors: the environment's word is all there is.
+#[must_use]
+pub fn take() -> Vec<Inherited> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) || crate::secure::raised_rights() {
+        return Vec::new();
+    }
+    let read = |name| env::var(name).unwrap_or_default();
+    let names = names(
+        &read("LISTEN_PID"),
+        &read("LISTEN_FDS"),
+        &read("LISTEN_FDNAMES"),
+        std::process::id(),
+    );
+    (FIRST..).zip(names).filter_map(|(number, name)| own(number, name)).collect()
+}
+
+fn own(number: RawFd, name: String) -> Option<Inherited> {
+    let descriptor = adopt(number)?;
+    Some(Inherited { name, descriptor })
+}
+
+/// Owns the inherited descriptor `number`, and makes it close-on-exec; `None` if nothing is open
+/// there.
+///
+/// The caller promises that the number was given to this process by whoever started it, and that
+/// it is adopted once.
+#[must_use]
+pub fn adopt(number: RawFd) -> Option<OwnedFd> {
+    if number < FIRST {
+        return None;
+    }
+    // SAFETY: the borrow lasts for the next call alone, which only asks whether it is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    crate::socket::set_close_on_exec(borrowed.as_fd(), true).ok()?;
+    // SAFETY: it is open, and by the caller's promise nobody else in this process owns it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The names of the inherited descriptors, in their order.
+fn names(pid: &str, count: &str, names: &str, own_pid: u32) -> Vec<String> {
+    if pid.parse() != Ok(own_pid) {
+        return Vec::new();
+    }
+    let count = count.parse().unwrap_or(0_usize).min(MOST);
+    let mut names = names.split(':').map(str::to_owned);
+    (0..count).map(|_| names.next().unwrap_or_default()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_meant_for_another_process_are_not_ours() {
+        assert_eq!(names("12", "2", "a:b", 12), ["a", "b"]);
+        assert!(names("12", "2", "a:b", 13).is_empty());
+        assert!(names("", "2", "a:b", 13).is_empty());
+    }
+
+    #[test]
+    fn missing_names_are_empty_and_garbage_counts_as_none() {
+        assert_eq!(names("12", "3", "a", 12), ["a", "", ""]);
+        assert!(names("12", "many", "a", 12).is_empty());
+        assert!(names("12", "-1", "a", 12).is_empty());
+        assert_eq!(names("12", "99999999", "", 12).len(), MOST);
+    }
+
+    #[test]
+    fn standard_descriptors_and_closed_numbers_are_never_adopted() {
+        assert!(adopt(2).is_none());
+        assert!(adopt(-1).is_none());
+        assert!(adopt(19_999).is_none());
+    }
+}
