@@ -1,1 +1,29 @@
-//! (in the making)
+//! Texts of configuration files to types, with every problem at its place.
+//!
+//! This crate opens no file. [`read`] takes a name and a text, and a reader that asks the file's
+//! [`Section`]s for its keys. A value of the wrong type, a number out of range, a key that nobody
+//! asked for: each becomes a [`Problem`], and all of a file are reported together, because the
+//! person who mends the file wants to do it once.
+//!
+//! - [`Section`] is a table. It knows which keys were asked for; the others are problems, so a key
+//!   that is accepted and has no effect cannot exist.
+//! - [`Text`] is a string that knows where each of its characters stands in the file, for values
+//!   that are a language of their own.
+//! - [`Problem`] prints as compilers do: `FILE:LINE:COLUMN: message`.
+#![forbid(unsafe_code)]
+
+mod key;
+mod position;
+mod problem;
+mod section;
+mod source;
+mod text;
+mod value;
+
+pub use key::nearest;
+pub use position::Position;
+pub use problem::Problem;
+pub use section::Section;
+pub use source::read;
+pub use text::Text;
+pub use value::Value;
