@@ -1,8 +1,11 @@
 //! What is proven about a peer.
 
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
+use sys::credentials::PeerCredentials;
 
 /// Who is at the other end: a process of this host, or a peer on another one.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,4 +57,17 @@ pub struct RemoteIdentity {
     /// What it has proven, each as `dns:NAME`, `uri:…`, `pin:sha256-…`, `key:ID` or `login:NAME`.
     #[serde(default)]
     pub names: Vec<String>,
+}
+
+impl LocalIdentity {
+    /// What the kernel recorded about whoever made this connection. The unit is not looked up.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENOTCONN` for what is not a connected Unix socket.
+    pub fn of_peer(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let PeerCredentials { pid, uid, gid } = sys::credentials::peer_credentials(socket)?;
+        let groups = sys::credentials::peer_groups(socket).ok();
+        Ok(Self { pid, uid, gid, groups, ..Self::default() })
+    }
 }

@@ -1,7 +1,42 @@
 //! Ask for a service by name, get a connected descriptor.
+//!
+//! ```no_run
+//! use std::io::{Read, Write};
+//!
+//! let mut stream = libipc::connect("pongd")?;
+//! stream.write_all(b"ping")?;
+//! let mut answer = [0; 4];
+//! stream.read_exact(&mut answer)?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! - [`connect`] asks the broker `ipcd`, which knows where the name leads, and whether this
+//!   program may go there. The [`Stream`] that comes back is a plain socket.
+//! - [`Listener`] serves a name; [`Stream::peer`] tells who came.
+//! - [`Broker`] keeps a connection to the broker for many calls.
+//!
+//! The library waits in the calling thread, starts none, never prints, never exits, and raises no
+//! signal. What the broker and the library say to each other is in `docs/protocol.md`.
 #![forbid(unsafe_code)]
 
+pub mod broker;
+pub mod environment;
+pub mod error;
 pub mod identity;
+pub mod interface;
+pub mod listener;
 pub mod name;
 pub mod network;
+pub mod poller;
+pub mod rundir;
 pub mod secret;
+pub mod stream;
+pub mod varlink;
+pub mod wire;
+
+pub use broker::{Broker, connect, connect_within};
+pub use error::ConnectError;
+pub use identity::Identity;
+pub use listener::Listener;
+pub use name::ServiceName;
+pub use stream::Stream;

@@ -36,7 +36,7 @@ impl ServiceName {
         if text.len() > NAME_LENGTH_MOST {
             return Err(NameError::TooLong { length: text.len() });
         }
-        if RESERVED_NAMES.contains(&text) || text.ends_with(".lock") {
+        if RESERVED_NAMES.contains(&text) || text.strip_suffix(".lock").is_some() {
             return Err(NameError::Reserved(text.into()));
         }
         Ok(Self(text.into()))

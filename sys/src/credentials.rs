@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
+use crate::ancillary::MessageCredentials;
+
 /// Ids of the process that called `connect` or `socketpair`.
 ///
 /// An id that this process's user namespace does not map, and the pid of a process of a foreign
@@ -17,6 +19,23 @@ pub struct PeerCredentials {
     pub uid: Option<u32>,
     /// Effective group id.
     pub gid: Option<u32>,
+}
+
+impl PeerCredentials {
+    /// The sender of one message, by the same rules.
+    #[must_use]
+    pub fn of_message(sender: MessageCredentials) -> Self {
+        Self::known(sender.pid, sender.uid, sender.gid)
+    }
+
+    fn known(pid: u32, uid: u32, gid: u32) -> Self {
+        let [nobody, nogroup] = overflow_ids();
+        Self {
+            pid: Some(pid).filter(|pid| *pid != 0),
+            uid: Some(uid).filter(|uid| *uid != nobody && *uid != u32::MAX),
+            gid: Some(gid).filter(|gid| *gid != nogroup && *gid != u32::MAX),
+        }
+    }
 }
 
 /// Asks for the credentials of whoever made the connection.
@@ -41,12 +60,7 @@ pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
     if who.pid == 0 && who.uid == u32::MAX {
         return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
     }
-    let [nobody, nogroup] = overflow_ids();
-    Ok(PeerCredentials {
-        pid: u32::try_from(who.pid).ok().filter(|pid| *pid != 0),
-        uid: Some(who.uid).filter(|uid| *uid != nobody && *uid != u32::MAX),
-        gid: Some(who.gid).filter(|gid| *gid != nogroup && *gid != u32::MAX),
-    })
+    Ok(PeerCredentials::known(who.pid.unsigned_abs(), who.uid, who.gid))
 }
 
 /// The supplementary groups of whoever made the connection, as they were then.

@@ -1,0 +1,110 @@
+//! `org.ipcd.Control`.
+
+use serde::{Deserialize, Serialize};
+
+/// The interface file.
+pub const TEXT: &str = include_str!("../../interfaces/org.ipcd.Control.varlink");
+
+/// Name of the method that tells how the broker does.
+pub const STATUS: &str = "org.ipcd.Control.Status";
+
+/// Name of the method that reads the configuration again.
+pub const RELOAD: &str = "org.ipcd.Control.Reload";
+
+/// Answer to `Status`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Version of the broker.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// `system`, `user` or `private`.
+    pub instance: String,
+    /// Its run directory.
+    pub rundir: String,
+    /// Time since it started, in milliseconds.
+    pub uptime_ms: u64,
+    /// How many configurations it has loaded.
+    pub revision: u64,
+    /// Age of the live one, in milliseconds.
+    pub loaded_ms: u64,
+    /// Where the live one comes from.
+    pub origins: Vec<String>,
+    /// Number of rules.
+    pub rules: u64,
+    /// Rules that match nobody because their user or group does not exist.
+    pub dormant: Vec<String>,
+    /// Why a newer configuration was not taken.
+    pub refused: Vec<Problem>,
+    /// Connected clients.
+    pub clients: u64,
+    /// The daemons that carry connections to and from other hosts.
+    pub transports: Vec<Transport>,
+    /// What was counted since the start.
+    pub counters: Vec<Counter>,
+}
+
+/// A daemon that carries connections to and from other hosts.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Transport {
+    /// Its name.
+    pub name: String,
+    /// Whether it answers.
+    pub available: bool,
+    /// Connections that it relays now.
+    pub relays: u64,
+}
+
+/// One problem of a configuration.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Problem {
+    /// The file, or `command line`.
+    pub file: String,
+    /// The line; the first is 1.
+    pub line: u64,
+    /// The column; the first is 1.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// One thing that is counted.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Counter {
+    /// What.
+    pub name: String,
+    /// How many.
+    pub value: u64,
+}
+
+/// Answer to `Reload`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reloaded {
+    /// The revision that is live now.
+    pub revision: u64,
+    /// Connections handed over that would be denied now.
+    pub would_be_denied: u64,
+}
+
+/// What `org.ipcd.Control` answers instead.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "error", content = "parameters")]
+pub enum ControlError {
+    /// The new configuration has problems; the old one stays.
+    #[serde(rename = "org.ipcd.Control.ConfigurationInvalid")]
+    ConfigurationInvalid {
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+    /// The caller is not an administrator of this broker.
+    #[serde(rename = "org.ipcd.Control.NotPermitted")]
+    NotPermitted {
+        /// Who is.
+        reason: String,
+    },
+}

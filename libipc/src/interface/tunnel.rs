@@ -1,0 +1,39 @@
+//! `org.ipcd.Tunnel`: the hello between transport daemons of two hosts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+
+/// The interface file.
+pub const TEXT: &str = include_str!("../../interfaces/org.ipcd.Tunnel.varlink");
+
+/// Name of its method.
+pub const OPEN: &str = "org.ipcd.Tunnel.Open";
+
+/// Parameters of `Open`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Open {
+    /// The service wanted.
+    pub service: String,
+    /// Hops between hosts so far, this one included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u32>,
+    /// A login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Secret>,
+    /// Its secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+}
+
+/// The answer no.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "error", content = "parameters")]
+pub enum TunnelError {
+    /// One answer for "unknown" and "denied" alike.
+    #[serde(rename = "org.ipcd.Tunnel.Refused")]
+    Refused {
+        /// Whether trying again later can help.
+        retry: bool,
+    },
+}

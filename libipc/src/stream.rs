@@ -1,0 +1,219 @@
+//! A connected stream of bytes.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sys::ancillary::{self, ReceiveError, Wait};
+
+use crate::identity::Identity;
+
+/// A connected, blocking, close-on-exec stream of bytes to a service, or to a client.
+///
+/// It is a plain socket of the kernel (Unix or TCP): [`OwnedFd::from`] gives it away, and no part
+/// of ipcd has to live for it to go on. Dropping it closes it. Writing to a closed peer is an
+/// error, never a signal. It also works if somebody has set the descriptor non-blocking: reads and
+/// writes then wait by themselves.
+#[derive(Debug)]
+pub struct Stream {
+    // Of std's types the one that offers shutdown, time-outs and duplication for any socket.
+    socket: UnixStream,
+    peer: Option<Identity>,
+}
+
+impl Stream {
+    /// Takes over a connected socket.
+    #[must_use]
+    pub fn new(socket: OwnedFd, peer: Option<Identity>) -> Self {
+        Self { socket: socket.into(), peer }
+    }
+
+    /// What is proven about the other end; `None` where nobody has looked.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Identity> {
+        self.peer.as_ref()
+    }
+
+    /// Sends small pieces at once, where that means something; elsewhere nothing happens.
+    pub fn set_nodelay(&self) {
+        // A Unix socket has no such delay, and refuses the option.
+        let _unix = sys::socket::set_nodelay(self.as_fd()).is_err();
+    }
+
+    /// Ends one or both directions.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENOTCONN` if the peer is gone.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shutdown(how)
+    }
+
+    /// Bounds how long a read waits; `None`: for ever.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; [`io::ErrorKind::InvalidInput`] for zero.
+    pub fn set_read_timeout(&self, span: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(span)
+    }
+
+    /// Bounds how long a write waits; `None`: for ever.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; [`io::ErrorKind::InvalidInput`] for zero.
+    pub fn set_write_timeout(&self, span: Option<Duration>) -> io::Result<()> {
+        self.socket.set_write_timeout(span)
+    }
+
+    /// Another handle to the same connection.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, peer: self.peer.clone() })
+    }
+
+    /// Whether a call that would block has to be waited for here: the descriptor is non-blocking
+    /// without a time-out of ours.
+    fn waits_by_itself(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::WouldBlock && is_nonblocking(self.as_fd())
+    }
+
+    fn wait_for(&self, what: PollFlags, limit: Option<Duration>) -> io::Result<()> {
+        let timeout = match limit {
+            Some(limit) => PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
+        };
+        match poll(&mut [PollFd::new(self.as_fd(), what)], timeout) {
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn is_nonblocking(descriptor: BorrowedFd<'_>) -> bool {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(descriptor, FcntlArg::F_GETFL)
+        .is_ok_and(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match ancillary::receive(self.as_fd(), buffer, 0, Wait::Block) {
+                Ok(received) => return Ok(received.bytes),
+                Err(ReceiveError::System(error)) if self.waits_by_itself(&error) => {
+                    self.wait_for(PollFlags::POLLIN, self.socket.read_timeout()?)?;
+                }
+                Err(ReceiveError::System(error)) => return Err(error),
+                Err(error @ ReceiveError::TooManyDescriptors { .. }) => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+        }
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match ancillary::send(self.as_fd(), bytes, &[], Wait::Block) {
+                Err(error) if self.waits_by_itself(&error) => {
+                    self.wait_for(PollFlags::POLLOUT, self.socket.write_timeout()?)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buffer)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl From<Stream> for OwnedFd {
+    fn from(stream: Stream) -> Self {
+        stream.socket.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sys::socket::{SocketKind, unix_pair};
+
+    use super::*;
+
+    fn pair() -> (Stream, Stream) {
+        let (left, right) = unix_pair(SocketKind::Stream).unwrap();
+        (Stream::new(left, None), Stream::new(right, None))
+    }
+
+    #[test]
+    fn half_of_a_stream_may_end() {
+        let (mut left, mut right) = pair();
+        left.set_nodelay();
+        left.write_all(b"question").unwrap();
+        left.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        right.read_to_string(&mut text).unwrap();
+        right.write_all(b"answer").unwrap();
+        drop(right);
+        let mut answer = String::new();
+        left.read_to_string(&mut answer).unwrap();
+        assert_eq!((text.as_str(), answer.as_str()), ("question", "answer"));
+        assert_eq!(left.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_nonblocking_descriptor_is_waited_for() {
+        let (mut left, right) = pair();
+        sys::socket::set_blocking(right.as_fd(), false).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 5];
+            (&right).read_exact(&mut buffer).unwrap();
+            buffer
+        });
+        left.write_all(b"hello").unwrap();
+        assert_eq!(&reader.join().unwrap(), b"hello");
+    }
+
+    #[test]
+    fn time_outs_hold_whatever_the_flags() {
+        let (_left, mut right) = pair();
+        right.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        for blocking in [true, false] {
+            sys::socket::set_blocking(right.as_fd(), blocking).unwrap();
+            let error = right.read(&mut [0; 1]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! Varlink with descriptors over a Unix socket.
+//!
+//! A message with descriptors is sent by a `sendmsg` of its own; the receiver gives them to the
+//! last message that *begins* in the bytes that came with them. See `docs/protocol.md`,
+//! "Descriptors".
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use sys::ancillary::{self, ReceiveError, Wait};
+use sys::credentials::PeerCredentials;
+
+use crate::varlink::{Bytes, Decoder, TooLong};
+
+/// What a peer may make us hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one message.
+    pub message_bytes: usize,
+    /// Descriptors that come with one message.
+    pub descriptors: usize,
+    /// Bytes that wait to be sent.
+    pub queue_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let message_bytes = crate::varlink::MESSAGE_BYTES_MOST;
+        Self { message_bytes, descriptors: 1, queue_bytes: 4 * message_bytes }
+    }
+}
+
+/// How much is taken out of the socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reading {
+    /// Whatever is there: fewest system calls.
+    Eager,
+    /// Nothing behind the message: what follows may belong to somebody else.
+    Exact,
+}
+
+/// One message that came.
+#[derive(Debug)]
+pub struct Message {
+    /// Its bytes, without the NUL.
+    pub bytes: Bytes,
+    /// What came with it.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// What a [`Wire::receive`] found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// Bytes came; there may be messages now.
+    Some,
+    /// Nothing has come yet.
+    Blocked,
+    /// The peer will send nothing more.
+    Ended,
+}
+
+/// Why a connection is of no further use. Only `System` is not the peer's fault.
+#[derive(Debug)]
+pub enum WireError {
+    /// The kernel's answer.
+    System(io::Error),
+    /// A message is too long.
+    TooLong(TooLong),
+    /// More descriptors than a message may have, or a second set for one message.
+    TooManyDescriptors {
+        /// How many a message may have.
+        most: usize,
+    },
+    /// Descriptors came in the middle of a message.
+    MisplacedDescriptors,
+    /// Bytes were written by another process than the connection's maker.
+    ForeignSender,
+    /// The peer does not collect what it asked for.
+    QueueFull {
+        /// How many bytes may wait.
+        most: usize,
+    },
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(error) => write!(f, "{error}"),
+            Self::TooLong(error) => write!(f, "{error}"),
+            Self::TooManyDescriptors { most } => {
+                write!(f, "more than {most} descriptors for one message")
+            }
+            Self::MisplacedDescriptors => f.write_str("descriptors in the middle of a message"),
+            Self::ForeignSender => {
+                f.write_str("written by another process than the one that made the connection")
+            }
+            Self::QueueFull { most } => write!(f, "more than {most} bytes not collected"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}
+
+/// A connection that carries varlink messages, with descriptors, both ways.
+///
+/// It never changes flags of the socket; whether a call waits is said at each call.
+#[derive(Debug)]
+pub struct Wire {
+    socket: OwnedFd,
+    reading: Reading,
+    limits: Limits,
+    sender: Option<PeerCredentials>,
+    decoder: Decoder,
+    /// Messages that began so far, and messages that were taken.
+    begun: u64,
+    taken: u64,
+    descriptors: VecDeque<(u64, Vec<OwnedFd>)>,
+    outgoing: VecDeque<Outgoing>,
+    outgoing_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    bytes: Bytes,
+    sent: usize,
+    descriptor: Option<OwnedFd>,
+}
+
+/// Bytes that one receive takes at most.
+const CHUNK_BYTES: usize = 4096;
+
+impl Wire {
+    /// Takes over a connected socket.
+    #[must_use]
+    pub fn new(socket: OwnedFd, reading: Reading, limits: Limits) -> Self {
+        Self {
+            socket,
+            reading,
+            limits,
+            sender: None,
+            decoder: Decoder::new(limits.message_bytes),
+            begun: 0,
+            taken: 0,
+            descriptors: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            outgoing_bytes: 0,
+        }
+    }
+
+    /// Refuses, from now on, bytes that another process than `sender` wrote. The socket has to
+    /// have been told to pass credentials.
+    pub fn expect_sender(&mut self, sender: PeerCredentials) {
+        self.sender = Some(sender);
+    }
+
+    /// Bytes that came and are no whole message yet.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        self.decoder.pending()
+    }
+
+    /// Whether something waits to be sent.
+    #[must_use]
+    pub fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Takes what has come out of the socket, once.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`]; close the connection.
+    pub fn receive(&mut self, wait: Wait) -> Result<Progress, WireError> {
+        let mut chunk = zeroize::Zeroizing::new([0_u8; CHUNK_BYTES]);
+        let wanted = match self.reading {
+            Reading::Eager => CHUNK_BYTES,
+            Reading::Exact => match self.length_of_next(&mut *chunk, wait)? {
+                Some(length) => length,
+                None => return Ok(Progress::Blocked),
+            },
+        };
+        let room = chunk.get_mut(..wanted.max(1)).unwrap_or_default();
+        let most = self.limits.descriptors;
+        let received = match ancillary::receive(self.socket.as_fd(), room, most, wait) {
+            Ok(received) => received,
+            Err(ReceiveError::System(error)) if is_blocked(&error) => return Ok(Progress::Blocked),
+            Err(ReceiveError::System(error)) => return Err(WireError::System(error)),
+            Err(ReceiveError::TooManyDescriptors { most }) => {
+                return Err(WireError::TooManyDescriptors { most });
+            }
+        };
+        if received.bytes == 0 {
+            return Ok(Progress::Ended);
+        }
+        let writer = received.credentials.map(PeerCredentials::of_message);
+        if let (Some(sender), Some(writer)) = (self.sender, writer)
+            && sender != writer
+        {
+            return Err(WireError::ForeignSender);
+        }
+        self.accept_bytes(room.get(..received.bytes).unwrap_or_default(), received.descriptors)?;
+        Ok(Progress::Some)
+    }
+
+    /// How many bytes belong to the message that comes next, or are there of it; zero at the end
+    /// of the stream.
+    fn length_of_next(&self, chunk: &mut [u8], wait: Wait) -> Result<Option<usize>, WireError> {
+        match ancillary::peek(self.socket.as_fd(), chunk, wait) {
+            Ok(there) => {
+                let seen = chunk.get(..there).unwrap_or_default();
+                let end = seen.iter().position(|byte| *byte == 0);
+                Ok(Some(end.map_or(there, |end| end + 1)))
+            }
+            Err(error) if is_blocked(&error) => Ok(None),
+            Err(error) => Err(WireError::System(error)),
+        }
+    }
+
+    fn accept_bytes(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<(), WireError> {
+        let begins = u64::from(self.decoder.is_empty()) + messages_behind_others(bytes);
+        self.begun += begins;
+        self.decoder.push(bytes);
+        if descriptors.is_empty() {
+            return Ok(());
+        }
+        if begins == 0 {
+            return Err(WireError::MisplacedDescriptors);
+        }
+        if self.descriptors.back().is_some_and(|(message, _)| *message == self.begun) {
+            return Err(WireError::TooManyDescriptors { most: self.limits.descriptors });
+        }
+        self.descriptors.push_back((self.begun, descriptors));
+        Ok(())
+    }
+
+    /// Takes the next whole message.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::TooLong`]; close the connection.
+    pub fn take(&mut self) -> Result<Option<Message>, WireError> {
+        let Some(bytes) = self.decoder.take().map_err(WireError::TooLong)? else {
+            return Ok(None);
+        };
+        self.taken += 1;
+        let taken = self.taken;
+        let is_ours = self.descriptors.front().is_some_and(|(message, _)| *message == taken);
+        let descriptors = if is_ours { self.descriptors.pop_front() } else { None };
+        let descriptors = descriptors.map(|(_, them)| them).unwrap_or_default();
+        Ok(Some(Message { bytes, descriptors }))
+    }
+
+    /// Puts a message in the queue; [`Wire::flush`] sends it.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::QueueFull`]; close the connection.
+    pub fn queue(&mut self, bytes: Bytes, descriptor: Option<OwnedFd>) -> Result<(), WireError> {
+        self.outgoing_bytes += bytes.len();
+        if self.outgoing_bytes > self.limits.queue_bytes {
+            return Err(WireError::QueueFull { most: self.limits.queue_bytes });
+        }
+        self.outgoing.push_back(Outgoing { bytes, sent: 0, descriptor });
+        Ok(())
+    }
+
+    /// Sends what is queued. True once nothing waits; false if the peer has to collect first.
+    /// Our copy of a descriptor is closed as soon as it has left.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::System`]; close the connection.
+    pub fn flush(&mut self, wait: Wait) -> Result<bool, WireError> {
+        while let Some(next) = self.outgoing.front_mut() {
+            let rest = next.bytes.get(next.sent..).unwrap_or_default();
+            let riding: Vec<BorrowedFd<'_>> = next.descriptor.iter().map(AsFd::as_fd).collect();
+            match ancillary::send(self.socket.as_fd(), rest, &riding, wait) {
+                Ok(sent) => {
+                    next.sent += sent;
+                    next.descriptor = None;
+                    self.outgoing_bytes -= sent;
+                    if next.sent == next.bytes.len() {
+                        self.outgoing.pop_front();
+                    }
+                }
+                Err(error) if is_blocked(&error) => return Ok(false),
+                Err(error) => return Err(WireError::System(error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives the socket back.
+    #[must_use]
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Messages that begin in `bytes` behind the end of another one.
+fn messages_behind_others(bytes: &[u8]) -> u64 {
+    let (_, inner) = bytes.split_last().unwrap_or((&0, &[]));
+    inner.iter().map(|byte| u64::from(*byte == 0)).sum()
+}
+
+fn is_blocked(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::MetadataExt;
+
+    use proptest::prelude::*;
+    use sys::socket::{SocketKind, unix_pair};
+
+    use super::*;
+
+    fn pair(reading: Reading, limits: Limits) -> (OwnedFd, Wire) {
+        let (left, right) = unix_pair(SocketKind::Stream).unwrap();
+        (left, Wire::new(right, reading, limits))
+    }
+
+    fn write(socket: &OwnedFd, bytes: &[u8], descriptors: &[&File]) {
+        let riding: Vec<_> = descriptors.iter().map(|file| file.as_fd()).collect();
+        ancillary::send(socket.as_fd(), bytes, &riding, Wait::Block).unwrap();
+    }
+
+    fn null() -> File {
+        File::open("/dev/null").unwrap()
+    }
+
+    #[test]
+    fn exact_reading_leaves_what_follows_in_the_socket() {
+        let (left, mut wire) = pair(Reading::Exact, Limits::default());
+        write(&left, b"{}\0stream bytes", &[]);
+        assert_eq!(wire.receive(Wait::Never).unwrap(), Progress::Some);
+        assert_eq!(wire.take().unwrap().unwrap().bytes.as_slice(), b"{}");
+        let mut rest = [0; 32];
+        let read = nix_read(&wire.into_socket(), &mut rest);
+        assert_eq!(&rest[..read], b"stream bytes");
+    }
+
+    fn nix_read(socket: &OwnedFd, buffer: &mut [u8]) -> usize {
+        ancillary::receive(socket.as_fd(), buffer, 0, Wait::Never).unwrap().bytes
+    }
+
+    #[test]
+    fn exact_reading_keeps_an_unfinished_message() {
+        let (left, mut wire) = pair(Reading::Exact, Limits::default());
+        write(&left, b"{\"a\"", &[&null()]);
+        assert_eq!(wire.receive(Wait::Never).unwrap(), Progress::Some);
+        assert_eq!(wire.receive(Wait::Never).unwrap(), Progress::Blocked);
+        assert!(wire.take().unwrap().is_none());
+        write(&left, b":1}\0", &[]);
+        assert_eq!(wire.receive(Wait::Never).unwrap(), Progress::Some);
+        let message = wire.take().unwrap().unwrap();
+        assert_eq!((message.bytes.as_slice(), message.descriptors.len()), (&b"{\"a\":1}"[..], 1));
+        drop(left);
+        assert_eq!(wire.receive(Wait::Never).unwrap(), Progress::Ended);
+    }
+
+    #[test]
+    fn descriptors_that_break_the_rules_end_the_connection() {
+        let rules = Limits { descriptors: 1, ..Limits::default() };
+        let (left, mut wire) = pair(Reading::Eager, rules);
+        write(&left, b"{}\0", &[&null(), &null()]);
+        let error = wire.receive(Wait::Never).unwrap_err();
+        assert_eq!(error.to_string(), "more than 1 descriptors for one message");
+
+        let (left, mut wire) = pair(Reading::Eager, rules);
+        write(&left, b"{", &[]);
+        wire.receive(Wait::Never).unwrap();
+        write(&left, b"}\0", &[&null()]);
+        let error = wire.receive(Wait::Never).unwrap_err();
+        assert_eq!(error.to_string(), "descriptors in the middle of a message");
+    }
+
+    #[test]
+    fn bytes_of_another_process_are_refused() {
+        let (left, mut wire) = pair(Reading::Eager, Limits::default());
+        sys::credentials::pass_credentials(wire.as_fd()).unwrap();
+        wire.expect_sender(PeerCredentials { pid: Some(1), uid: Some(0), gid: Some(0) });
+        write(&left, b"{}\0", &[]);
+        assert_eq!(
+            wire.receive(Wait::Never).unwrap_err().to_string(),
+            "written by another process than the one that made the connection"
+        );
+    }
+
+    #[test]
+    fn what_is_not_collected_is_bounded() {
+        let rules = Limits { queue_bytes: 8, ..Limits::default() };
+        let (_left, mut wire) = pair(Reading::Eager, rules);
+        wire.queue(Bytes::new(vec![b'x'; 8]), None).unwrap();
+        let error = wire.queue(Bytes::new(vec![b'x'; 1]), None).unwrap_err();
+        assert_eq!(error.to_string(), "more than 8 bytes not collected");
+    }
+
+    #[test]
+    fn our_copy_of_a_descriptor_is_closed_when_it_has_left() {
+        let (left, mut wire) = pair(Reading::Eager, Limits::default());
+        let (mine, other) = unix_pair(SocketKind::Stream).unwrap();
+        wire.queue(Bytes::new(b"{}\0".to_vec()), Some(mine)).unwrap();
+        assert!(wire.flush(Wait::Never).unwrap());
+        drop(ancillary::receive(left.as_fd(), &mut [0; 8], 1, Wait::Never).unwrap());
+        let end = ancillary::receive(other.as_fd(), &mut [0; 8], 0, Wait::Never).unwrap();
+        assert_eq!(end.bytes, 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_message_gets_exactly_its_descriptors(
+            plan in prop::collection::vec((0_usize..200, any::<bool>()), 1..12),
+            exact in any::<bool>(),
+        ) {
+            let reading = if exact { Reading::Exact } else { Reading::Eager };
+            let (left, mut wire) = pair(reading, Limits::default());
+            let mut expected = Vec::new();
+            for (length, with) in &plan {
+                let mut bytes = vec![b'x'; *length];
+                bytes.push(0);
+                let file = tempfile::tempfile().unwrap();
+                let inode = file.metadata().unwrap().ino();
+                let riding = [&file];
+                write(&left, &bytes, if *with { &riding } else { &[] });
+                expected.push((*length, with.then_some(inode)));
+            }
+            drop(left);
+            let mut got = Vec::new();
+            while wire.receive(Wait::Never).unwrap() == Progress::Some {
+                while let Some(message) = wire.take().unwrap() {
+                    let inode = message.descriptors.into_iter().next()
+                        .map(|one| File::from(one).metadata().unwrap().ino());
+                    got.push((message.bytes.len(), inode));
+                }
+            }
+            prop_assert_eq!(got, expected);
+        }
+    }
+}
