@@ -10,6 +10,15 @@ use crate::position::Position;
 use crate::problem::Problem;
 use crate::section::Section;
 
+/// A file's name, as people are to see it, and its text.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct File {
+    /// The name: `ipcd.d/50-shop.toml`.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
 /// Reads the TOML `text` of the file that people know as `file`.
 ///
 /// `reader` asks the top-level [`Section`] for its keys. Where a value cannot be used, the section

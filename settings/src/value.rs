@@ -36,6 +36,11 @@ impl<'s> Value<'s> {
         self.source.report(Problem::new(&self.position(), message));
     }
 
+    /// Notes a problem that was found near this value.
+    pub fn report(&self, problem: Problem) {
+        self.source.report(problem);
+    }
+
     /// The value as a string.
     #[must_use]
     pub fn text(&self) -> Option<Text> {

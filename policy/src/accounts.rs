@@ -1,0 +1,56 @@
+//! Users and groups of this host, looked up while a configuration is loaded.
+
+/// Where the ids of users and groups come from. Asked while a configuration is loaded, never while
+/// a request is decided.
+pub trait Accounts {
+    /// The id of the user `name`; `None` if there is none.
+    fn uid(&self, name: &str) -> Option<u32>;
+
+    /// The id of the group `name`; `None` if there is none.
+    fn gid(&self, name: &str) -> Option<u32>;
+}
+
+/// A host without named accounts: numbers are all there is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoAccounts;
+
+impl Accounts for NoAccounts {
+    fn uid(&self, _name: &str) -> Option<u32> {
+        None
+    }
+
+    fn gid(&self, _name: &str) -> Option<u32> {
+        None
+    }
+}
+
+/// The id that `text` is, if it is a number. `4294967295` is no id: the kernel reads it as
+/// "unchanged".
+#[must_use]
+pub fn parse_id(text: &str) -> Option<Result<u32, NotAnId>> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(text.parse().ok().filter(|id| *id != u32::MAX).ok_or(NotAnId))
+}
+
+/// A number that no account has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NotAnId;
+
+impl std::fmt::Display for NotAnId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a number of an account is from 0 to {}", u32::MAX - 1)
+    }
+}
+
+impl std::error::Error for NotAnId {}
+
+/// Whether `text` can be the name of a user or group.
+#[must_use]
+pub fn is_account_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-@+".contains(c);
+    let body = text.strip_suffix('$').unwrap_or(text);
+    let first = body.chars().next().unwrap_or('-');
+    !matches!(first, '-' | '@' | '+') && body.chars().all(fits) && text.len() <= 256
+}

@@ -1,0 +1,60 @@
+//! What `ipc check` and `ipcd --check` say of a configuration.
+
+use std::fmt;
+
+use settings::Problem;
+
+use crate::accounts::Accounts;
+use crate::config::{Config, Sources, Warning, WarningKind};
+
+/// Everything that can be said of a configuration without running it.
+///
+/// `Display` lists the texts in their order, then problems and warnings, each as a compiler
+/// prints it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Report {
+    /// The texts, the most important first.
+    pub order: Vec<String>,
+    /// What keeps the configuration from being used.
+    pub problems: Vec<Problem>,
+    /// What is probably not meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads and checks `sources`.
+#[must_use]
+pub fn check(sources: &Sources, accounts: &dyn Accounts) -> Report {
+    let command_line = (!sources.command_line.is_empty()).then(|| "command line".to_owned());
+    let files = sources.drop_ins.iter().chain(&sources.main).map(|file| file.name.clone());
+    let order = command_line.into_iter().chain(files).collect();
+    let (problems, warnings) = match Config::load(sources, accounts) {
+        Ok(loaded) => (Vec::new(), loaded.warnings),
+        Err(problems) => (problems, Vec::new()),
+    };
+    Report { order, problems, warnings }
+}
+
+impl Report {
+    /// Whether the configuration is as it should be. `strict` wants every account to exist.
+    #[must_use]
+    pub fn passes(&self, strict: bool) -> bool {
+        let counts = |warning: &Warning| strict || warning.kind == WarningKind::Lint;
+        self.problems.is_empty() && !self.warnings.iter().any(counts)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.order.iter().enumerate() {
+            writeln!(f, "{}. {name}", index + 1)?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        for warning in &self.warnings {
+            let Warning { problem, .. } = warning;
+            writeln!(f, "{problem} (warning)")?;
+        }
+        Ok(())
+    }
+}

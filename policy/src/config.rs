@@ -1,0 +1,123 @@
+//! Everything that the administrator has written.
+
+use std::collections::BTreeMap;
+
+use libipc::name::ServiceName;
+use settings::{File, Problem};
+
+use crate::accounts::Accounts;
+use crate::redirect::Redirects;
+use crate::rules::Rules;
+use crate::scheme::Schemes;
+
+mod limits;
+mod load;
+mod raw;
+mod service;
+
+pub use limits::{Limits, REQUEST_BYTES_MOST};
+pub use service::Service;
+
+/// A configuration of `ipcd`. Holding one is the proof that all its texts were valid.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The rules, in their order.
+    pub rules: Rules,
+    /// The redirects, in their order.
+    pub redirects: Redirects,
+    /// What is written about services of this host.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// How much of what there may be.
+    pub limits: Limits,
+    /// Groups whose members may administer this broker.
+    pub admin_gids: Vec<u32>,
+    /// Which decisions are logged.
+    pub log_decisions: LogDecisions,
+}
+
+/// Which decisions are logged.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogDecisions {
+    /// Those that refuse, and those of permissive rules.
+    #[default]
+    Denied,
+    /// All.
+    All,
+    /// None.
+    None,
+}
+
+/// All texts that make a configuration, the most important first.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Rules and redirects of the command line, in the order in which they stand there.
+    pub command_line: Vec<CommandLine>,
+    /// The files of `ipcd.d`, in their order.
+    pub drop_ins: Vec<File>,
+    /// `ipcd.toml`, if there is one.
+    pub main: Option<File>,
+}
+
+/// One rule or redirect of the command line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CommandLine {
+    /// A rule, as its whole text: `allow out pong tls:pong.example.com:9000`.
+    Rule(String),
+    /// A redirect.
+    Redirect {
+        /// The name.
+        from: String,
+        /// Where it leads.
+        to: String,
+    },
+}
+
+/// A configuration that can be used, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is probably not meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something in a configuration that is valid and probably not meant.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Warning {
+    /// Of which kind it is.
+    pub kind: WarningKind,
+    /// What, and where.
+    pub problem: Problem,
+}
+
+/// Kinds of warnings: `ipcd --check` fails for the first, `--strict` for both.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum WarningKind {
+    /// A line that has no effect, or more than it looks like.
+    Lint,
+    /// A user or group that does not exist, today and on this host.
+    Dormant,
+}
+
+impl Config {
+    /// Reads and checks all of `sources`. Names of accounts are looked up in `accounts`.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of every text, in the order of the texts.
+    pub fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded, Vec<Problem>> {
+        load::load(sources, accounts)
+    }
+
+    /// The schemes that targets may have.
+    #[must_use]
+    pub fn schemes(&self) -> &Schemes {
+        self.rules.schemes()
+    }
+
+    /// Looks up the accounts again that did not exist when the configuration was loaded. Returns
+    /// how many exist now.
+    pub fn wake(&mut self, accounts: &dyn Accounts) -> usize {
+        self.rules.wake(accounts)
+    }
+}

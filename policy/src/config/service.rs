@@ -1,0 +1,88 @@
+//! `[services.NAME]`: what is written about a service of this host.
+
+use std::path::PathBuf;
+
+use settings::{Position, Section, Text};
+
+use crate::accounts::{Accounts, is_account_name, parse_id};
+
+/// What is written about a service of this host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// Where it listens by itself, if at a place of its own choice; absolute.
+    pub socket: Option<PathBuf>,
+    /// The user that may register it, and to whom its socket belongs.
+    pub owner: Option<u32>,
+    /// Whether clients may get its socket to connect to by themselves.
+    pub door: bool,
+    /// Whether the broker may connect in the place of clients that can do it in no other way.
+    pub trusts_broker: bool,
+    /// Where this is written.
+    pub position: Position,
+}
+
+/// A service as it is written in one file.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    socket: Option<PathBuf>,
+    owner: Option<Text>,
+    door: Option<bool>,
+    trusts_broker: Option<bool>,
+    position: Position,
+}
+
+impl Written {
+    pub(super) fn read(mut section: Section<'_>, position: Position) -> Self {
+        section.refuse("front", super::raw::NOT_IN_THIS_VERSION);
+        let socket = section.text("socket").and_then(|text| {
+            let path = PathBuf::from(text.as_str());
+            let plain = path.is_absolute() && !text.as_str().contains(char::is_control);
+            if !plain {
+                section.report(text.problem("a socket is an absolute path"));
+            }
+            plain.then_some(path)
+        });
+        Self {
+            socket,
+            owner: section.text("owner"),
+            door: section.flag("door"),
+            trusts_broker: section.flag("trusts-broker"),
+            position,
+        }
+    }
+
+    /// The service, with its owner looked up. An owner that does not exist is handed to `missing`.
+    pub(super) fn finish(
+        self,
+        accounts: &dyn Accounts,
+        report: &mut dyn FnMut(OwnerFault, &Text),
+    ) -> Service {
+        let owner = self.owner.and_then(|text| {
+            let found = find_owner(text.as_str(), accounts);
+            found.map_err(|fault| report(fault, &text)).ok()
+        });
+        Service {
+            socket: self.socket,
+            owner,
+            door: self.door.unwrap_or(true),
+            trusts_broker: self.trusts_broker.unwrap_or(false),
+            position: self.position,
+        }
+    }
+}
+
+/// Why an owner is no user.
+pub(super) enum OwnerFault {
+    /// No user can have this name or number.
+    Malformed,
+    /// No user has it today.
+    Missing,
+}
+
+fn find_owner(text: &str, accounts: &dyn Accounts) -> Result<u32, OwnerFault> {
+    match parse_id(text) {
+        Some(id) => id.map_err(|_| OwnerFault::Malformed),
+        None if is_account_name(text) => accounts.uid(text).ok_or(OwnerFault::Missing),
+        None => Err(OwnerFault::Malformed),
+    }
+}

@@ -1,0 +1,228 @@
+//! The one place where rules meet a request: the first that matches decides.
+//!
+//! [`evaluate`] is a pure function of the rules and the [`Query`]. Enforcement, `ipc why` and the
+//! second look at an address all call it.
+
+use std::sync::{Arc, LazyLock};
+
+use libipc::identity::{LocalIdentity, RemoteIdentity};
+use libipc::name::ServiceName;
+
+use crate::address::{Address, Hosts, Place};
+use crate::cure::cure;
+use crate::fact::Fact;
+use crate::query::{AddressRule, Query, Verdict};
+use crate::rule::{Action, Rule, RuleText, Source};
+use crate::rules::Rules;
+
+mod outward;
+
+/// What one rule made of a request.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Outcome {
+    /// It is about other services.
+    OtherService,
+    /// It is about somebody else.
+    OtherSubject,
+    /// It is about somebody who this may be; nobody can tell.
+    UnknownSubject,
+    /// It is about other schemes.
+    OtherScheme,
+    /// It is about other hosts or peers or, in direction `local`, another final service.
+    OtherPlace,
+    /// It is about other ports.
+    OtherPort,
+    /// It lets pass whoever has proven something, and nothing is proven about this peer.
+    NothingProven,
+    /// It lets pass any address but this one, which only a rule that names it lets pass.
+    NotNamed,
+    /// It decides about some of the addresses that the target's name may have.
+    SomeAddresses,
+    /// It decides.
+    Decides,
+}
+
+/// Told of every rule that was looked at, in their order.
+pub type Record<'r> = dyn FnMut(&Rule, Outcome) + 'r;
+
+/// Answers `query` by the first of `rules` that matches; what no rule matches is denied.
+///
+/// A fact that is not known keeps an allow or permissive rule from matching, and lets a deny rule
+/// match. In direction `out`, a target that is a name is answered with what the rules say of each
+/// network, or denied if no address can pass.
+#[must_use]
+pub fn evaluate(rules: &Rules, query: &Query<'_>) -> Verdict {
+    let about = rules.about(query.direction(), query.service().as_str());
+    decide(rules, about, query, &mut |_, _| {})
+}
+
+/// As [`evaluate`], and tells `record` of every rule of the direction up to the one that decides.
+pub fn evaluate_recording(rules: &Rules, query: &Query<'_>, record: &mut Record<'_>) -> Verdict {
+    decide(rules, rules.all(query.direction()).iter(), query, record)
+}
+
+fn decide<'r>(
+    rules: &Rules,
+    considered: impl Iterator<Item = &'r Rule>,
+    query: &Query<'_>,
+    record: &mut Record<'_>,
+) -> Verdict {
+    let schemes = rules.schemes();
+    match query {
+        Query::Out { target, address, .. } => outward::decide(
+            &outward::Goal::new(target, *address, schemes),
+            considered,
+            query,
+            record,
+        ),
+        Query::In { peer, .. } => {
+            let found = first(considered, query, record, |rule| inward_place(rule, peer));
+            found.map_or_else(|| unmatched(query), |rule| matched(rule, query, Vec::new()))
+        }
+        Query::Local { target, asker, owner, .. } => {
+            let found = first(considered, query, record, |rule| local_place(rule, target));
+            match found {
+                Some(rule) => matched(rule, query, Vec::new()),
+                None if owns(asker, *owner) => built_in_allow(),
+                None => unmatched(query),
+            }
+        }
+    }
+}
+
+/// The first rule that is about this request, and whose places are as `place` wants them.
+fn first<'r>(
+    mut considered: impl Iterator<Item = &'r Rule>,
+    query: &Query<'_>,
+    record: &mut Record<'_>,
+    place: impl Fn(&Rule) -> Result<(), Outcome>,
+) -> Option<&'r Rule> {
+    considered.find(|rule| {
+        let outcome = concerns(rule, query).and_then(|()| place(rule)).err();
+        record(rule, outcome.unwrap_or(Outcome::Decides));
+        outcome.is_none()
+    })
+}
+
+/// Whether `rule` is about this service and this asker.
+fn concerns(rule: &Rule, query: &Query<'_>) -> Result<(), Outcome> {
+    let service = query.service().as_str();
+    if !rule.services.iter().any(|pattern| pattern.matches(service)) {
+        return Err(Outcome::OtherService);
+    }
+    let subject = match query {
+        Query::Out { asker, .. } | Query::Local { asker, .. } => rule.subjects.match_local(asker),
+        Query::In { peer, .. } => rule.subjects.match_remote(peer),
+    };
+    require(subject, rule.action, Outcome::OtherSubject, Outcome::UnknownSubject)
+}
+
+/// The rule about unknown facts, in one place: they hold for a deny rule, and for no other.
+fn require(fact: Fact, action: Action, no: Outcome, unknown: Outcome) -> Result<(), Outcome> {
+    match fact {
+        Fact::True => Ok(()),
+        Fact::False => Err(no),
+        Fact::Unknown if action == Action::Deny => Ok(()),
+        Fact::Unknown => Err(unknown),
+    }
+}
+
+fn local_place(rule: &Rule, target: &ServiceName) -> Result<(), Outcome> {
+    let leads_there = |place: &Place| match place {
+        Place::Local(pattern) => pattern.matches(target.as_str()),
+        Place::Remote(_) => false,
+    };
+    let fits = rule.places.is_empty() || rule.places.iter().any(leads_there);
+    if fits { Ok(()) } else { Err(Outcome::OtherPlace) }
+}
+
+fn inward_place(rule: &Rule, peer: &RemoteIdentity) -> Result<(), Outcome> {
+    nearest_place(rule, |address| {
+        if !address.has_scheme(&peer.scheme) {
+            return Err(Outcome::OtherScheme);
+        }
+        let proven = proven(rule, &address.hosts, peer);
+        require(proven, rule.action, Outcome::OtherPlace, Outcome::NothingProven)
+    })
+}
+
+/// Whether the peer has proven to be one of `hosts`. An address needs no proof but the connection.
+fn proven(rule: &Rule, hosts: &Hosts, peer: &RemoteIdentity) -> Fact {
+    let mut names = peer.names.iter().filter_map(|name| name.strip_prefix("dns:")).peekable();
+    match hosts {
+        Hosts::Any if rule.subjects.anonymous || !peer.names.is_empty() => Fact::True,
+        Hosts::Any => Fact::Unknown,
+        Hosts::Name(_) | Hosts::Below(_) if names.peek().is_none() => Fact::Unknown,
+        Hosts::Name(_) | Hosts::Below(_) => Fact::from(names.any(|name| hosts.has_name(name))),
+        Hosts::Localhost | Hosts::Network(_) => {
+            let address = peer.address.to_canonical();
+            Fact::from(hosts.networks().iter().any(|network| network.contains(&address)))
+        }
+    }
+}
+
+/// The outcome of the place of `rule` that comes nearest to matching.
+fn nearest_place(
+    rule: &Rule,
+    place: impl Fn(&Address) -> Result<(), Outcome>,
+) -> Result<(), Outcome> {
+    let mut nearest = Outcome::OtherScheme;
+    for address in addresses(rule) {
+        match place(address) {
+            Ok(()) => return Ok(()),
+            Err(outcome) => nearest = nearest.max(outcome),
+        }
+    }
+    Err(nearest)
+}
+
+/// The places of a rule of direction `out` or `in`.
+fn addresses(rule: &Rule) -> impl Iterator<Item = &Address> {
+    rule.places.iter().filter_map(|place| match place {
+        Place::Remote(address) => Some(address),
+        Place::Local(_) => None,
+    })
+}
+
+/// The last rule of direction `local`, which is not written down.
+fn owns(asker: &LocalIdentity, owner: Option<u32>) -> bool {
+    asker.uid.is_some_and(|uid| uid == 0 || owner == Some(uid))
+}
+
+fn built_in_allow() -> Verdict {
+    Verdict::Allow { rule: Arc::clone(&OWNER), permissive: false, addresses: Vec::new() }
+}
+
+fn matched(rule: &Rule, query: &Query<'_>, addresses: Vec<AddressRule>) -> Verdict {
+    let text = Arc::clone(&rule.text);
+    match rule.action {
+        Action::Deny => Verdict::Deny {
+            rule: Some(text),
+            reason: rule.reason.as_deref().unwrap_or("a rule denies it").to_owned(),
+            cure: cure(query),
+        },
+        Action::Allow | Action::Permissive => {
+            Verdict::Allow { rule: text, permissive: rule.action == Action::Permissive, addresses }
+        }
+    }
+}
+
+fn unmatched(query: &Query<'_>) -> Verdict {
+    let reason = match query {
+        Query::In { peer, .. } if peer.names.is_empty() => {
+            "nothing is proven about the peer but its address, and no rule allows that"
+        }
+        Query::Out { .. } | Query::In { .. } | Query::Local { .. } => "no rule allows it",
+    };
+    refused(query, reason.to_owned())
+}
+
+fn refused(query: &Query<'_>, reason: String) -> Verdict {
+    Verdict::Deny { rule: None, reason, cure: cure(query) }
+}
+
+/// The rule behind all others of direction `local`.
+static OWNER: LazyLock<Arc<RuleText>> = LazyLock::new(|| {
+    let text = "allow local * for the owner of the service and root";
+    Arc::new(RuleText::new(text, Source::BuiltIn))
+});

@@ -1,0 +1,127 @@
+//! Names with `*` wildcards.
+
+use std::fmt;
+
+/// A pattern for names: `*` stands for any characters, also none.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Keeps `text`, of which every `*` is a wildcard; several in a row are one.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut kept = String::with_capacity(text.len());
+        for character in text.chars() {
+            if character != '*' || !kept.ends_with('*') {
+                kept.push(character);
+            }
+        }
+        Self(kept.into())
+    }
+
+    /// The pattern as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the pattern is one name and nothing else.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        !self.0.contains('*')
+    }
+
+    /// Whether every name matches.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        &*self.0 == "*"
+    }
+
+    /// Whether `name` matches, in time proportional to the product of the lengths at worst: after
+    /// a mismatch only the last `*` takes one character more.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
+        let (mut at, mut read) = (0, 0);
+        let mut star: Option<(usize, usize)> = None;
+        while let Some(byte) = name.get(read) {
+            match pattern.get(at) {
+                Some(b'*') => {
+                    star = Some((at + 1, read));
+                    at += 1;
+                }
+                Some(wanted) if wanted == byte => {
+                    at += 1;
+                    read += 1;
+                }
+                _ => {
+                    let Some((behind, from)) = star else { return false };
+                    star = Some((behind, from + 1));
+                    at = behind;
+                    read = from + 1;
+                }
+            }
+        }
+        pattern.get(at..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+    }
+
+    /// Whether every name that `other` matches is certain to match here.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        // `*` of the other pattern is a character that no name has: only our own `*` takes it.
+        self.is_any() || self == other || self.matches(&other.0)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, in as many steps as it takes.
+    fn naive(pattern: &[u8], name: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => name.is_empty(),
+            Some((b'*', rest)) => (0..=name.len()).any(|taken| naive(rest, &name[taken..])),
+            Some((byte, rest)) => name.first() == Some(byte) && naive(rest, &name[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matching_is_what_the_definition_says(pattern in "[ab*]{0,8}", name in "[ab]{0,10}") {
+            prop_assert_eq!(
+                Pattern::new(&pattern).matches(&name),
+                naive(pattern.as_bytes(), name.as_bytes())
+            );
+        }
+
+        #[test]
+        fn what_covers_a_pattern_matches_its_names(
+            wide in "[ab*]{0,6}", narrow in "[ab*]{0,6}", name in "[ab]{0,8}"
+        ) {
+            let (wide, narrow) = (Pattern::new(&wide), Pattern::new(&narrow));
+            if wide.covers(&narrow) && narrow.matches(&name) {
+                prop_assert!(wide.matches(&name));
+            }
+        }
+    }
+
+    #[test]
+    fn many_wildcards_take_no_longer_than_the_lengths_multiplied() {
+        let pattern = Pattern::new(&format!("{}b", "a*".repeat(100)));
+        let name = "a".repeat(4096);
+        let begin = Instant::now();
+        assert!(!pattern.matches(&name));
+        assert!(begin.elapsed() < Duration::from_millis(200), "{:?}", begin.elapsed());
+    }
+}

@@ -1,0 +1,118 @@
+//! All rules, in their order, and found quickly.
+
+use std::collections::HashMap;
+
+use crate::accounts::Accounts;
+use crate::merge::Merge;
+use crate::pattern::Pattern;
+use crate::rule::{Direction, Rule};
+use crate::scheme::Schemes;
+
+/// The rules of a configuration. In each direction, the first that matches decides.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    schemes: Schemes,
+    lists: [List; 3],
+}
+
+/// The rules of one direction.
+#[derive(Clone, Debug, Default)]
+struct List {
+    rules: Vec<Rule>,
+    /// Indices of the rules about one service and no other, by that service.
+    exact: HashMap<Box<str>, Vec<usize>>,
+    /// Indices of the rules with wildcards.
+    wild: Vec<usize>,
+}
+
+impl Rules {
+    /// Takes `rules` in their order. `schemes` are those that they were read with.
+    #[must_use]
+    pub fn new(rules: impl IntoIterator<Item = Rule>, schemes: Schemes) -> Self {
+        let mut lists = <[List; 3]>::default();
+        for rule in rules {
+            let [out, inward, local] = &mut lists;
+            let list = match rule.direction {
+                Direction::Out => out,
+                Direction::In => inward,
+                Direction::Local => local,
+            };
+            list.add(rule);
+        }
+        Self { schemes, lists }
+    }
+
+    /// The schemes that the rules were read with.
+    #[must_use]
+    pub fn schemes(&self) -> &Schemes {
+        &self.schemes
+    }
+
+    /// All rules of `direction`, in their order.
+    #[must_use]
+    pub fn all(&self, direction: Direction) -> &[Rule] {
+        &self.list(direction).rules
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lists.iter().map(|list| list.rules.len()).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The rules of `direction` that may be about `service`, in their order: all that are, and
+    /// some with wildcards that are not.
+    pub fn about<'r>(
+        &'r self,
+        direction: Direction,
+        service: &str,
+    ) -> impl Iterator<Item = &'r Rule> + use<'r> {
+        let list = self.list(direction);
+        let exact = list.exact.get(service).map(Vec::as_slice).unwrap_or_default();
+        Merge::new(exact, &list.wild).filter_map(|index| list.rules.get(index))
+    }
+
+    /// Looks up the accounts again that did not exist. Returns how many exist now.
+    pub fn wake(&mut self, accounts: &dyn Accounts) -> usize {
+        let rules = self.lists.iter_mut().flat_map(|list| &mut list.rules);
+        rules.map(|rule| rule.subjects.wake(accounts)).sum()
+    }
+
+    /// The rules that name accounts that do not exist, in their order.
+    pub fn dormant(&self) -> impl Iterator<Item = &Rule> {
+        let rules = self.lists.iter().flat_map(|list| &list.rules);
+        rules.filter(|rule| !rule.subjects.dormant().is_empty())
+    }
+
+    fn list(&self, direction: Direction) -> &List {
+        let [out, inward, local] = &self.lists;
+        match direction {
+            Direction::Out => out,
+            Direction::In => inward,
+            Direction::Local => local,
+        }
+    }
+}
+
+impl List {
+    fn add(&mut self, rule: Rule) {
+        let index = self.rules.len();
+        if rule.services.iter().all(Pattern::is_exact) {
+            for service in &rule.services {
+                let of_service = self.exact.entry(service.as_str().into()).or_default();
+                if of_service.last() != Some(&index) {
+                    of_service.push(index);
+                }
+            }
+        } else {
+            self.wild.push(index);
+        }
+        self.rules.push(rule);
+    }
+}
