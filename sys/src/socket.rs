@@ -237,6 +237,20 @@ pub fn peer_path(socket: BorrowedFd<'_>) -> io::Result<Option<PathBuf>> {
     Ok(address.as_unix_addr().and_then(UnixAddr::path).map(Path::to_owned))
 }
 
+/// Bytes sent over a Unix socket that the peer has not read yet, with the kernel's overhead.
+///
+/// # Errors
+///
+/// The kernel's; `ENOTTY` for what is no socket.
+pub fn uncollected(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int.
+    let answer =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    check(answer)?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 /// Whether this is a Unix socket.
 ///
 /// # Errors
@@ -432,6 +446,16 @@ mod tests {
         set_keepalive(client.as_fd(), Duration::from_secs(60), Duration::from_secs(10), 6).unwrap();
         assert!(!is_unix(client.as_fd()).unwrap());
         assert_eq!(source_for(address).unwrap().ip(), address.ip());
+    }
+
+    #[test]
+    fn what_the_peer_has_not_read_is_uncollected() {
+        let (left, right) = unix_pair(SocketKind::Stream).unwrap();
+        assert_eq!(uncollected(left.as_fd()).unwrap(), 0);
+        nix::unistd::write(&left, b"x").unwrap();
+        assert!(uncollected(left.as_fd()).unwrap() > 0);
+        nix::unistd::read(&right, &mut [0]).unwrap();
+        assert_eq!(uncollected(left.as_fd()).unwrap(), 0);
     }
 
     #[test]

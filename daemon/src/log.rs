@@ -1,0 +1,204 @@
+//! The log: structured lines on standard error, written by a thread of their own, so that a
+//! reader who does not read never holds a daemon up.
+//!
+//! What comes from outside is logged as a field with `?`, which escapes control characters.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that wait to be written at most; further ones are counted and left out.
+pub const LINES_WAITING_MOST: usize = 1024;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogLevel(LevelFilter);
+
+impl FromStr for LogFormat {
+    type Err = LogOptionError;
+
+    fn from_str(text: &str) -> Result<Self, LogOptionError> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(LogOptionError("text or json")),
+        }
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = LogOptionError;
+
+    fn from_str(text: &str) -> Result<Self, LogOptionError> {
+        let known = ["error", "warn", "info", "debug"].contains(&text);
+        let level = text.parse().ok().filter(|_| known);
+        level.map(Self).ok_or(LogOptionError("error, warn, info or debug"))
+    }
+}
+
+/// An option of the log that is not one of those that there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogOptionError(&'static str);
+
+impl fmt::Display for LogOptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is one of {}", self.0)
+    }
+}
+
+impl std::error::Error for LogOptionError {}
+
+/// Starts the log of this process. To be called once, after the signals are blocked.
+///
+/// # Errors
+///
+/// The kernel's: no thread can be started.
+pub fn start(format: LogFormat, level: LogLevel) -> io::Result<()> {
+    let lines = Lines::start(io::stderr())?;
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level.0)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(lines);
+    // A second start would be a mistake of ours, and changes nothing.
+    let _already_started = match format {
+        LogFormat::Text => builder.try_init().is_err(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init().is_err(),
+    };
+    Ok(())
+}
+
+/// Hands lines to the thread that writes them.
+#[derive(Clone, Debug)]
+struct Lines {
+    sender: SyncSender<Vec<u8>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Lines {
+    fn start(sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(LINES_WAITING_MOST);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_lines(sink, &receiver, &counted))?;
+        Ok(Self { sender, lost })
+    }
+}
+
+fn write_lines(mut sink: impl Write, lines: &Receiver<Vec<u8>>, lost: &AtomicU64) {
+    while let Ok(line) = lines.recv() {
+        // Nobody is left to be told of a log that cannot be written.
+        let _unwritten = sink.write_all(&line).is_err();
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let _unwritten = writeln!(sink, "WARN event=\"log-lost\" lines={lost}").is_err();
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { lines: self, bytes: Vec::with_capacity(256) }
+    }
+}
+
+/// One line while it is put together.
+#[derive(Debug)]
+struct Line<'a> {
+    lines: &'a Lines,
+    bytes: Vec<u8>,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let line = std::mem::take(&mut self.bytes);
+        if !line.is_empty() && self.lines.sender.try_send(line).is_err() {
+            self.lines.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A sink that takes a line only when it is allowed to.
+    struct Gate {
+        allowed: Receiver<()>,
+        written: mpsc::Sender<String>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.allowed.recv().map_err(io::Error::other)?;
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.written.send(text).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_who_does_not_read_loses_lines_and_is_told_how_many() {
+        let (allow, allowed) = mpsc::channel();
+        let (written, lines) = mpsc::channel();
+        let log = Lines::start(Gate { allowed, written }).unwrap();
+        let write = || log.make_writer().write_all(b"line\n").unwrap();
+        // The writer may have taken one line out of the queue already.
+        for _ in 0..LINES_WAITING_MOST + 11 {
+            write();
+        }
+        for _ in 0..3 {
+            allow.send(()).unwrap();
+        }
+        assert_eq!(lines.recv().unwrap(), "line\n");
+        let told = lines.recv().unwrap() + &lines.recv().unwrap();
+        assert!(told.starts_with("WARN event=\"log-lost\" lines="), "{told}");
+    }
+
+    #[test]
+    fn options_are_the_ones_that_there_are() {
+        assert_eq!("json".parse(), Ok(LogFormat::Json));
+        assert!("debug".parse::<LogLevel>().is_ok());
+        let said = "loud".parse::<LogLevel>().unwrap_err().to_string();
+        assert_eq!(said, "it is one of error, warn, info or debug");
+        let said = "xml".parse::<LogFormat>().unwrap_err().to_string();
+        assert_eq!(said, "it is one of text or json");
+    }
+}
