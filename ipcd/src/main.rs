@@ -1,2 +1,123 @@
-//! (in the making)
-fn main() {}
+//! The broker: programs ask it for a service by name, and get a connected descriptor.
+//!
+//! It has no network of its own. Where a name leads elsewhere, a transport daemon dials, and the
+//! descriptor that it makes is handed on. Decisions are in [`broker`], which does no I/O; the
+//! [`event_loop`] reports to it and carries out what it says. See `ARCHITECTURE.md`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use daemon::exit::{Failure, finish};
+use daemon::signals::Signals;
+use libipc::environment::Environment;
+use libipc::rundir::{Instance, RunDirectory};
+
+use crate::accounts::HostAccounts;
+use crate::args::Args;
+use crate::broker::Broker;
+use crate::children::Children;
+use crate::event_loop::EventLoop;
+use crate::files::Files;
+use crate::world::Host;
+
+mod accounts;
+mod action;
+mod answer;
+mod args;
+mod audit;
+mod broker;
+mod channel;
+mod children;
+mod client;
+mod event_loop;
+mod files;
+mod lookup;
+mod patience;
+mod place;
+mod reload;
+mod service;
+mod world;
+
+fn main() -> ExitCode {
+    let args = match Args::from_env() {
+        Ok(args) => args,
+        Err(error) => {
+            // Where even that cannot be written, nobody reads it.
+            let _unwritten = error.print().is_err();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    finish("ipcd", run(&args))
+}
+
+/// Starts `ipcd` and serves until told to stop. The order is the contract: nothing is opened
+/// before the configuration is known to be good, the socket is there only once a client would be
+/// answered, and root is given up before the first client.
+fn run(args: &Args) -> Result<(), Failure> {
+    let environment = Environment::of_process();
+    let directory = place::run_directory(args, &environment)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let files = Files::of(directory.instance(), args.config.as_deref(), args.policy.clone());
+    if args.check {
+        return check(&files, args.strict);
+    }
+    refuse_partial_maps()?;
+    let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
+    daemon::log::start(args.log_format, args.log_level)
+        .map_err(|error| Failure::system("the log", &error))?;
+    let live = reload::load(&files).map_err(|refusal| Failure::Config(refusal.to_string()))?;
+    let listener = place::open(&directory).map_err(|error| Failure::System(error.to_string()))?;
+    let host = Host::new(&directory, files)
+        .map_err(|error| Failure::system("the run directory", &error))?;
+    give_up_root(&directory)?;
+    let uid = nix::unistd::geteuid().as_raw();
+    let broker = Broker::new(directory.clone(), uid, live, Instant::now());
+    let mut event_loop = EventLoop::new(&directory, listener, signals, broker, &host)
+        .map_err(|error| Failure::system("the event loop", &error))?;
+    let _children = Children::start(&args.with, &directory)
+        .map_err(|error| Failure::system("cannot start a child", &error))?;
+    tracing::info!(
+        event = "started",
+        rundir = ?directory.path(),
+        instance = directory.instance().as_str(),
+    );
+    event_loop.run().map_err(|error| Failure::system("the event loop", &error))?;
+    tracing::info!(event = "stopped");
+    Ok(())
+}
+
+/// Under a partial map all strangers have one uid, and nobody can be told apart.
+fn refuse_partial_maps() -> Result<(), Failure> {
+    match sys::credentials::id_maps_are_full() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::Config(
+            "this user namespace does not map all users, so that clients cannot be told apart: \
+             run without PrivateUsers= and outside rootless containers"
+                .to_owned(),
+        )),
+        Err(error) => Err(Failure::system("/proc/self/uid_map", &error)),
+    }
+}
+
+/// The system's broker, started as root, goes on as the account `ipcd` where there is one.
+fn give_up_root(directory: &RunDirectory) -> Result<(), Failure> {
+    if directory.instance() != Instance::System || !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let switched = daemon::account::switch_to(place::ACCOUNT)
+        .map_err(|error| Failure::system("cannot give up root", &error))?;
+    if !switched {
+        tracing::warn!(event = "running-as-root", account = place::ACCOUNT);
+    }
+    Ok(())
+}
+
+fn check(files: &Files, strict: bool) -> Result<(), Failure> {
+    let sources = files.read().map_err(|error| Failure::Config(error.to_string()))?;
+    let report = policy::check::check(&sources, &HostAccounts);
+    if report.passes(strict) {
+        return Ok(());
+    }
+    Err(Failure::Config(format!("the configuration has problems\n{report}")))
+}

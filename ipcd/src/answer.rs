@@ -1,0 +1,263 @@
+//! Decisions and failures in the words of the broker's interface.
+
+use std::borrow::Cow;
+
+use libipc::identity::LocalIdentity;
+use libipc::interface::broker::{self, BrokerError, Handoff, Resolved};
+use libipc::interface::transport::{self, TransportError};
+use libipc::name::ServiceName;
+use policy::decide::{Candidate, Explained, Explanation};
+use policy::query::{AddressRule, Verdict};
+use policy::route::RouteError;
+use policy::rule::RuleText;
+use policy::target::Target;
+use sys::door::DoorError;
+
+/// Whether an error ends a request, though other candidates are left: the far side has spoken.
+pub(crate) fn is_last_word(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::Untrusted { .. } | BrokerError::Refused { .. } | BrokerError::Protocol { .. }
+    )
+}
+
+/// A name that leads nowhere.
+pub(crate) fn of_route(asked: &ServiceName, error: &RouteError) -> BrokerError {
+    if matches!(error, RouteError::UnknownService { .. }) {
+        return unknown(asked);
+    }
+    BrokerError::InvalidRequest { field: "network".to_owned(), reason: error.to_string() }
+}
+
+/// A name that nobody serves.
+pub(crate) fn unknown(service: &ServiceName) -> BrokerError {
+    BrokerError::UnknownService { service: service.to_string(), known: Vec::new() }
+}
+
+/// A candidate that policy denies.
+pub(crate) fn denied(candidate: &Candidate) -> BrokerError {
+    let Verdict::Deny { rule, reason, cure } = &candidate.verdict else {
+        // Asked only for denials; an allow that gets here stays closed.
+        return BrokerError::Internal { reason: "a verdict was read wrongly".to_owned() };
+    };
+    BrokerError::Denied {
+        target: candidate.target.to_string(),
+        rule: rule.as_deref().map(with_source),
+        reason: reason.clone(),
+        cure: Some(cure.clone()),
+        retry: false,
+    }
+}
+
+/// The configuration changed while the way was made, and the name leads elsewhere now.
+pub(crate) fn route_changed(candidate: &Candidate) -> BrokerError {
+    BrokerError::Denied {
+        target: candidate.target.to_string(),
+        rule: None,
+        reason: "the configuration changed, and the name leads elsewhere now".to_owned(),
+        cure: None,
+        retry: true,
+    }
+}
+
+/// A service of this host whose socket cannot be opened.
+pub(crate) fn no_door(service: &ServiceName, error: &DoorError) -> BrokerError {
+    match error {
+        DoorError::NotFound => unknown(service),
+        error => BrokerError::Unreachable {
+            target: format!("unix:{service}"),
+            reason: error.to_string(),
+            retry: false,
+        },
+    }
+}
+
+/// A socket that somebody else put there.
+pub(crate) fn foreign_owner(service: &ServiceName, owner: u32) -> BrokerError {
+    BrokerError::Unreachable {
+        target: format!("unix:{service}"),
+        reason: format!(
+            "its socket belongs to uid {owner}; write owner = \"{owner}\" under \
+             [services.{service}] if that is right"
+        ),
+        retry: false,
+    }
+}
+
+/// The client can use nothing of what there is.
+pub(crate) fn no_handoff(candidate: &Candidate, possible: &[Handoff]) -> BrokerError {
+    BrokerError::NoHandoff { target: candidate.target.to_string(), possible: possible.to_vec() }
+}
+
+/// A daemon that the target needs has no place here.
+pub(crate) fn transport_missing(candidate: &Candidate, daemon: &str) -> BrokerError {
+    let program = program_of(daemon);
+    BrokerError::TransportMissing {
+        target: candidate.target.to_string(),
+        cure: format!("systemctl start ipcd-{program}, or: ipcd --with {program}"),
+        transport: program.into_owned(),
+    }
+}
+
+/// A daemon that the target needs went away, or refuses.
+pub(crate) fn transport_gone(candidate: &Candidate) -> BrokerError {
+    let daemon = match &candidate.target {
+        Target::Remote(remote) => remote.scheme.as_str(),
+        Target::Local(_) => "",
+    };
+    transport_missing(candidate, daemon)
+}
+
+/// A scheme that takes more than one daemon.
+pub(crate) fn not_in_this_version(candidate: &Candidate) -> BrokerError {
+    BrokerError::Unreachable {
+        target: candidate.target.to_string(),
+        reason: "schemes of several daemons are not in this version".to_owned(),
+        retry: false,
+    }
+}
+
+/// A daemon handed over something that is not what was asked for.
+pub(crate) fn wrong_descriptor(candidate: &Candidate) -> BrokerError {
+    BrokerError::Protocol {
+        target: candidate.target.to_string(),
+        reason: "what came back is not a connection to that target".to_owned(),
+    }
+}
+
+/// A daemon's error.
+pub(crate) fn of_transport(
+    candidate: &Candidate,
+    error: TransportError,
+    waited_ms: u64,
+) -> BrokerError {
+    let target = candidate.target.to_string();
+    match error {
+        TransportError::Unreachable { reason, retry } => {
+            BrokerError::Unreachable { target, reason, retry }
+        }
+        TransportError::Refused { reason, retry } => BrokerError::Refused { target, reason, retry },
+        TransportError::Untrusted { reason } => BrokerError::Untrusted { target, reason },
+        TransportError::Protocol { reason } => BrokerError::Protocol { target, reason },
+        TransportError::TimedOut {} => BrokerError::TimedOut { target, waited_ms },
+        TransportError::AddressDenied { address, rule } => BrokerError::Denied {
+            target,
+            reason: format!("it has the address {address}: {rule}"),
+            rule: Some(rule),
+            cure: None,
+            retry: false,
+        },
+        TransportError::Busy { limit, most } => BrokerError::Busy { limit, most, retry: true },
+        TransportError::InvalidRequest { field, reason } => {
+            BrokerError::InvalidRequest { field, reason }
+        }
+        error => BrokerError::Internal { reason: format!("{error:?}") },
+    }
+}
+
+/// Policy's list of addresses as it travels. A daemon that does the connecting itself gets one
+/// that lets everything pass: rules about its addresses cannot be written.
+pub(crate) fn addresses(rules: &[AddressRule], is_decided: bool) -> Vec<transport::AddressRule> {
+    if !is_decided {
+        return ["0.0.0.0/0", "::/0"]
+            .map(|network| transport::AddressRule {
+                network: network.to_owned(),
+                allow: true,
+                rule: String::new(),
+            })
+            .into();
+    }
+    let travelling = |rule: &AddressRule| transport::AddressRule {
+        network: rule.network.to_string(),
+        allow: rule.allow,
+        rule: with_source(&rule.rule),
+    };
+    rules.iter().map(travelling).collect()
+}
+
+/// The deciding rule with where it is written; empty if there is none.
+pub(crate) fn rule_with_source(verdict: &Verdict) -> String {
+    verdict.rule().map(with_source).unwrap_or_default()
+}
+
+fn with_source(rule: &RuleText) -> String {
+    format!("{} ({})", rule.as_str(), rule.source())
+}
+
+/// Who asks, for people.
+pub(crate) fn who(identity: &LocalIdentity) -> String {
+    let number = |id: Option<u32>| id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+    format!("uid {}, pid {}", number(identity.uid), number(identity.pid))
+}
+
+/// The answer to `Resolve`.
+pub(crate) fn of_explanation(
+    asked: &ServiceName,
+    asker: String,
+    revision: u64,
+    explanation: &Explanation,
+) -> Resolved {
+    Resolved {
+        service: asked.to_string(),
+        asker,
+        revision,
+        candidates: explanation.candidates.iter().map(of_explained).collect(),
+    }
+}
+
+fn of_explained(explained: &Explained) -> broker::Candidate {
+    let candidate = &explained.candidate;
+    let hop = |hop: &policy::route::Hop| broker::Hop {
+        name: hop.name.to_string(),
+        target: hop.target.clone(),
+        source: hop.source.to_string(),
+    };
+    let considered = |one: &policy::explain::Considered| broker::Considered {
+        rule: one.rule.as_str().to_owned(),
+        source: one.rule.source().to_string(),
+        matched: one.matched,
+        note: one.note.clone(),
+    };
+    let (permissive, reason, cure) = match &candidate.verdict {
+        Verdict::Allow { permissive, .. } => (*permissive, "a rule allows it".to_owned(), None),
+        Verdict::Deny { reason, cure, .. } => (false, reason.clone(), Some(cure.clone())),
+    };
+    broker::Candidate {
+        hops: candidate.hops.iter().map(hop).collect(),
+        target: candidate.target.to_string(),
+        carrier: carrier(&candidate.target),
+        verdict: broker::Verdict {
+            allowed: candidate.verdict.is_allow(),
+            permissive,
+            direction: candidate.direction.to_string(),
+            service: candidate.service.to_string(),
+            rule: candidate.verdict.rule().map(|rule| rule.as_str().to_owned()),
+            source: candidate.verdict.rule().map(|rule| rule.source().to_string()),
+            reason,
+            cure,
+            considered: explained.considered.iter().map(considered).collect(),
+        },
+    }
+}
+
+/// Who will carry the bytes, for people.
+fn carrier(target: &Target) -> String {
+    match target {
+        Target::Local(service) => format!("direct: the client connects to {service} itself"),
+        Target::Remote(remote) if remote.scheme == "tcp" => {
+            "direct: the client gets the TCP socket".to_owned()
+        }
+        Target::Remote(remote) => format!("through ipcd-{}", program_of(&remote.scheme)),
+    }
+}
+
+/// The program that a daemon's short name stands for.
+fn program_of(daemon: &str) -> Cow<'_, str> {
+    match daemon {
+        "tcp" => "tcpd".into(),
+        "udp" => "udpd".into(),
+        "tls" => "tlsd".into(),
+        "ws" => "websocketd".into(),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,219 @@
+//! The broker's decisions: events in, actions out.
+//!
+//! It opens nothing and reads no clock; what it has to look up comes through [`World`]. One request
+//! of a client walks: [`Broker::handle`] → `calls` → `requests` (policy's candidates one by one) →
+//! a door, or a call to a transport daemon → `deliver`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libipc::identity::LocalIdentity;
+use libipc::interface::broker::BrokerError;
+use libipc::rundir::RunDirectory;
+use libipc::varlink;
+
+use crate::action::{Action, CallId, ClientId, Event};
+use crate::audit::Audit;
+use crate::broker::arrivals::Arriving;
+use crate::broker::quota::{Full, Most, Quota};
+use crate::broker::requests::Request;
+use crate::reload::{Live, Refusal};
+use crate::world::World;
+
+mod arrivals;
+mod calls;
+mod control;
+mod quota;
+mod requests;
+
+/// All that the broker knows.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    directory: RunDirectory,
+    uid: u32,
+    live: Arc<Live>,
+    revision: u64,
+    refused: Option<Refusal>,
+    started: Instant,
+    loaded: Instant,
+    clients: HashMap<ClientId, Client>,
+    quota: Quota,
+    calls: HashMap<CallId, Caller>,
+    timers: BTreeSet<(Instant, ClientId)>,
+    actions: Vec<Action>,
+    audit: Audit,
+    transports: Vec<String>,
+    last_call: u64,
+}
+
+/// One connected client.
+#[derive(Debug)]
+struct Client {
+    identity: LocalIdentity,
+    /// It speaks the first libipc's protocol.
+    is_old: bool,
+    request: Option<Request>,
+}
+
+/// For whom a call is made.
+#[derive(Debug)]
+enum Caller {
+    Client(ClientId),
+    Arrival(Arriving),
+    /// A call whose answer changes nothing.
+    Nobody,
+}
+
+impl Broker {
+    /// A broker with its first configuration.
+    pub(crate) fn new(directory: RunDirectory, uid: u32, live: Arc<Live>, now: Instant) -> Self {
+        Self {
+            directory,
+            uid,
+            audit: Audit::new(&live.config, now),
+            live,
+            revision: 1,
+            refused: None,
+            started: now,
+            loaded: now,
+            clients: HashMap::new(),
+            quota: Quota::default(),
+            calls: HashMap::new(),
+            timers: BTreeSet::new(),
+            actions: Vec::new(),
+            transports: Vec::new(),
+            last_call: 0,
+        }
+    }
+
+    /// Takes note of what happened; what is to be done about it, in order.
+    pub(crate) fn handle(&mut self, event: Event, world: &dyn World, now: Instant) -> Vec<Action> {
+        match event {
+            Event::Connected { client, identity } => self.admit(client, identity),
+            Event::Called { client, message } => self.called(client, &message, world, now),
+            Event::LookedUp { client, name, network } => {
+                self.looked_up(client, &name, network, world, now);
+            }
+            Event::Left { client } => self.leave(client, world, now),
+            Event::Answered { call, answer } => match self.calls.remove(&call) {
+                Some(Caller::Client(client)) => self.answered(client, answer, world, now),
+                Some(Caller::Arrival(arriving)) => self.attached(&arriving, &answer, now),
+                Some(Caller::Nobody) | None => {}
+            },
+            Event::Arrived { daemon, arrival } => self.arrived(&daemon, &arrival, world, now),
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Broker::expire`] has to be called at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(when, _)| *when)
+    }
+
+    /// Ends what has taken too long.
+    pub(crate) fn expire(&mut self, world: &dyn World, now: Instant) -> Vec<Action> {
+        while let Some((when, client)) = self.timers.first().copied() {
+            if when > now {
+                break;
+            }
+            self.timers.remove(&(when, client));
+            self.timed_out(client, world, now);
+        }
+        self.audit.tick(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The live configuration.
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Tells which transport daemons answer now.
+    pub(crate) fn set_transports(&mut self, available: Vec<String>) {
+        self.transports = available;
+    }
+
+    /// Takes a new configuration, or notes why it was refused; the old one stays then.
+    pub(crate) fn reload(&mut self, world: &dyn World, now: Instant) -> Result<u64, Refusal> {
+        match world.load() {
+            Ok(live) => {
+                self.audit.configure(&live.config);
+                self.live = live;
+                self.revision += 1;
+                self.refused = None;
+                self.loaded = now;
+                tracing::info!(event = "reloaded", revision = self.revision);
+                Ok(self.revision)
+            }
+            Err(refusal) => {
+                tracing::error!(event = "reload-refused", problems = ?refusal.to_string());
+                self.refused = Some(refusal.clone());
+                Err(refusal)
+            }
+        }
+    }
+
+    fn admit(&mut self, client: ClientId, identity: LocalIdentity) {
+        if let Err(full) = self.quota.admit(identity.uid, self.most()) {
+            self.audit.busy(&identity, full.limit);
+            self.reply(client, varlink::error(&busy(full)), None);
+            self.actions.push(Action::Drop { client });
+            return;
+        }
+        self.clients.insert(client, Client { identity, is_old: false, request: None });
+    }
+
+    fn leave(&mut self, client: ClientId, world: &dyn World, now: Instant) {
+        self.end_request(client, world, now);
+        if let Some(gone) = self.clients.remove(&client) {
+            self.quota.leave(gone.identity.uid, client);
+        }
+    }
+
+    fn reply(
+        &mut self,
+        client: ClientId,
+        message: varlink::Bytes,
+        descriptor: Option<std::os::fd::OwnedFd>,
+    ) {
+        self.actions.push(Action::Reply { client, message, descriptor });
+    }
+
+    fn call(
+        &mut self,
+        daemon: &str,
+        message: varlink::Bytes,
+        descriptor: Option<std::os::fd::OwnedFd>,
+        caller: Caller,
+    ) -> CallId {
+        self.last_call += 1;
+        let call = CallId(self.last_call);
+        self.calls.insert(call, caller);
+        self.actions.push(Action::Call { call, daemon: daemon.to_owned(), message, descriptor });
+        call
+    }
+
+    fn most(&self) -> Most {
+        let limits = &self.live.config.limits;
+        Most {
+            clients: limits.clients,
+            clients_per_user: limits.clients_per_user,
+            dials: limits.dials,
+            dials_per_user: limits.dials_per_user,
+            queue_per_user: limits.queue_per_user,
+        }
+    }
+}
+
+fn busy(full: Full) -> BrokerError {
+    BrokerError::Busy {
+        limit: full.limit.to_owned(),
+        most: u64::try_from(full.most).unwrap_or(u64::MAX),
+        retry: true,
+    }
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

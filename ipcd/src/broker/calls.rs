@@ -1,0 +1,133 @@
+//! What clients may call.
+
+use std::time::Instant;
+
+use libipc::interface::broker::{self, BrokerError, CONNECT, Connect, RESOLVE};
+use libipc::interface::introspection::{self, Description, GetDescription, Info};
+use libipc::interface::{ServiceError, control};
+use libipc::varlink::{self, Call};
+use serde::Deserialize;
+
+use super::Broker;
+use crate::action::{Action, ClientId};
+use crate::world::World;
+
+impl Broker {
+    pub(super) fn called(
+        &mut self,
+        client: ClientId,
+        message: &[u8],
+        world: &dyn World,
+        now: Instant,
+    ) {
+        let call = match varlink::read_call(message) {
+            Ok(call) => call,
+            Err(error) => {
+                let reason = error.to_string();
+                self.fail(client, &BrokerError::InvalidRequest { field: "message".into(), reason });
+                // Whoever speaks something else would only be answered with more of the same.
+                self.actions.push(Action::Drop { client });
+                return;
+            }
+        };
+        match &*call.method {
+            CONNECT => self.read::<Connect>(client, &call, |broker, connect| {
+                broker.connect(client, &connect, world, now);
+            }),
+            RESOLVE => self.read(client, &call, |broker, resolve| {
+                broker.resolve(client, &resolve, world);
+            }),
+            control::STATUS => self.status(client, now),
+            control::RELOAD => self.reload_for(client, world, now),
+            introspection::GET_INFO => self.reply(client, varlink::reply(&info(), false), None),
+            introspection::GET_DESCRIPTION => self.read(client, &call, |broker, wanted| {
+                broker.describe(client, &wanted);
+            }),
+            method => self.unknown_method(client, method),
+        }
+    }
+
+    fn read<'m, P: Deserialize<'m>>(
+        &mut self,
+        client: ClientId,
+        call: &Call<'m>,
+        then: impl FnOnce(&mut Self, P),
+    ) {
+        match varlink::read_parameters(call.parameters) {
+            Ok(parameters) => then(self, parameters),
+            Err(error) => {
+                let reason = error.to_string();
+                let field = "parameters".to_owned();
+                self.fail(client, &BrokerError::InvalidRequest { field, reason });
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, client: ClientId, error: &BrokerError) {
+        self.reply(client, varlink::error(error), None);
+    }
+
+    fn describe(&mut self, client: ClientId, wanted: &GetDescription) {
+        let found = INTERFACES.iter().find(|(name, _)| *name == wanted.interface);
+        let message = match found {
+            Some((_, text)) => {
+                varlink::reply(&Description { description: (*text).to_owned() }, false)
+            }
+            None => varlink::error(&ServiceError::InterfaceNotFound {
+                interface: wanted.interface.clone(),
+            }),
+        };
+        self.reply(client, message, None);
+    }
+
+    /// Tells a method that is not in this version from one that does not exist.
+    fn unknown_method(&mut self, client: ClientId, method: &str) {
+        let (interface, name) = method.rsplit_once('.').unwrap_or(("", method));
+        let found = INTERFACES.iter().find(|(known, _)| *known == interface);
+        let error = match found {
+            None => ServiceError::InterfaceNotFound { interface: interface.to_owned() },
+            Some((_, text)) if has_method(text, name) => {
+                ServiceError::MethodNotImplemented { method: method.to_owned() }
+            }
+            Some(_) => ServiceError::MethodNotFound { method: method.to_owned() },
+        };
+        self.reply(client, varlink::error(&error), None);
+    }
+}
+
+fn has_method(text: &str, name: &str) -> bool {
+    text.lines().any(|line| {
+        line.strip_prefix("method ")
+            .and_then(|rest| rest.strip_prefix(name))
+            .is_some_and(|rest| rest.starts_with('('))
+    })
+}
+
+/// What clients may see of us.
+const INTERFACES: [(&str, &str); 3] = [
+    ("org.ipcd.Broker", broker::TEXT),
+    ("org.ipcd.Control", control::TEXT),
+    (introspection::INTERFACE, introspection::TEXT),
+];
+
+fn info() -> Info {
+    Info {
+        vendor: "ipcd".into(),
+        product: "ipcd".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        url: "https://varlink.org".into(),
+        interfaces: INTERFACES.iter().map(|(name, _)| (*name).to_owned()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_found_by_their_whole_name() {
+        assert!(has_method(broker::TEXT, "Register"));
+        assert!(!has_method(broker::TEXT, "Reg"));
+        assert!(!has_method(broker::TEXT, "Registered"));
+    }
+}

@@ -1,0 +1,111 @@
+//! One connection to a transport daemon: one call at a time, or `Listen` for as long as it lasts.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use libipc::interface::transport::{Arrived, Empty, LISTEN};
+use libipc::varlink::{self, Bytes, CallFlags};
+use libipc::wire::{Limits, Message, Progress, Reading, Wire};
+use sys::ancillary::Wait;
+
+use crate::action::Socket;
+
+/// A connection to a transport daemon.
+#[derive(Debug)]
+pub(crate) struct Channel(Wire);
+
+/// What reading brought.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A whole message.
+    Message(Message),
+    /// Nothing whole yet.
+    Nothing,
+    /// The daemon is gone, or broke the rules.
+    Over,
+}
+
+impl Channel {
+    /// Connects and sends a message. It never waits: a daemon whose queue is full is busy.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(crate) fn open(
+        path: &Path,
+        message: Bytes,
+        descriptor: Option<OwnedFd>,
+    ) -> io::Result<Self> {
+        let socket = sys::socket::connect_unix_now(path)?;
+        let mut wire = Wire::new(socket, Reading::Eager, Limits::default());
+        wire.queue(message, descriptor).map_err(io::Error::other)?;
+        wire.flush(Wait::Never).map_err(io::Error::other)?;
+        Ok(Self(wire))
+    }
+
+    /// Asks to be told of remote peers.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(crate) fn listen(path: &Path) -> io::Result<Self> {
+        let flags = CallFlags { more: true, ..CallFlags::default() };
+        Self::open(path, varlink::call(LISTEN, &Empty {}, flags), None)
+    }
+
+    /// Sends what waits. True once nothing does.
+    pub(crate) fn flush(&mut self) -> bool {
+        self.0.flush(Wait::Never).unwrap_or(true)
+    }
+
+    /// Whether something waits to be sent.
+    pub(crate) fn has_outgoing(&self) -> bool {
+        self.0.has_outgoing()
+    }
+
+    /// Reads one message.
+    pub(crate) fn read(&mut self) -> Heard {
+        loop {
+            match self.0.take() {
+                Ok(Some(message)) => return Heard::Message(message),
+                Ok(None) => {}
+                Err(_) => return Heard::Over,
+            }
+            match self.0.receive(Wait::Never) {
+                Ok(Progress::Some) => {}
+                Ok(Progress::Blocked) => return Heard::Nothing,
+                Ok(Progress::Ended) | Err(_) => return Heard::Over,
+            }
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What the kernel says of a descriptor that came from a daemon.
+pub(crate) fn inspect(descriptor: OwnedFd) -> Socket {
+    let fd = descriptor.as_fd();
+    let is_connected_stream = !sys::door::is_path(fd).unwrap_or(true)
+        && sys::socket::is_stream(fd).unwrap_or(false)
+        && !sys::socket::is_listening(fd).unwrap_or(true)
+        && matches!(sys::socket::take_error(fd), Ok(None))
+        && sys::socket::peer_path(fd).is_ok();
+    let is_unix = sys::socket::is_unix(fd).unwrap_or(false);
+    let peer =
+        if is_connected_stream { sys::socket::peer_address(fd).ok().flatten() } else { None };
+    Socket { descriptor, is_connected_stream, is_unix, peer }
+}
+
+/// A reply to `Listen`.
+pub(crate) fn read_arrival(message: &[u8]) -> Option<Arrived> {
+    let reply = varlink::read_reply(message).ok()?;
+    if reply.error.is_some() {
+        return None;
+    }
+    varlink::read_parameters(reply.parameters).ok()
+}

@@ -1,0 +1,55 @@
+//! Daemons that run as our children: `--with tcpd`.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use libipc::rundir::RunDirectory;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The children. Dropping this ends them, and waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Children(Vec<Child>);
+
+impl Children {
+    /// Starts the named programs, which lie beside this one or in PATH.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; those started before are ended.
+    pub(crate) fn start(names: &[String], directory: &RunDirectory) -> io::Result<Self> {
+        let mut children = Self::default();
+        for name in names {
+            let mut command = Command::new(program(name));
+            command.arg("--rundir").arg(directory.path()).process_group(0);
+            let child = command
+                .spawn()
+                .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+            tracing::info!(event = "child-started", name = ?name, pid = child.id());
+            children.0.push(child);
+        }
+        Ok(children)
+    }
+}
+
+/// The program of that name beside ours, where an installation or a build has it; else PATH's.
+fn program(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(name));
+    beside.filter(|path| path.exists()).unwrap_or_else(|| name.into())
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &self.0 {
+            if let Ok(pid) = i32::try_from(child.id()) {
+                // One that has ended already needs no signal.
+                let _ended = kill(Pid::from_raw(pid), Signal::SIGTERM).is_err();
+            }
+        }
+        for child in &mut self.0 {
+            let _status = child.wait().is_ok();
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! The loop: reports what happens to the broker, and carries out what it wants done.
+//!
+//! It never waits for a client or a daemon; the only wait is for all of them at once.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use daemon::signals::{Signal, Signals};
+use libipc::identity::{Identity, LocalIdentity};
+use libipc::listener::Listener;
+use libipc::poller::{Interest, Poller, Ready, Token};
+use libipc::rundir::RunDirectory;
+use libipc::varlink::Bytes;
+use sys::credentials::PeerCredentials;
+use sys::socket::SocketKind;
+
+use crate::action::{Action, Answer, CallId, ClientId, Event};
+use crate::broker::Broker;
+use crate::channel::{self, Channel, Heard};
+use crate::client::{Connection, Read, Sent};
+use crate::patience::Patience;
+use crate::world::World;
+
+/// The parts that the loop moves.
+pub(crate) struct EventLoop<'w> {
+    poller: Poller,
+    listener: Listener,
+    signals: Signals,
+    world: &'w dyn World,
+    broker: Broker,
+    transports: PathBuf,
+    sources: HashMap<Token, Source>,
+    calls: HashMap<CallId, Token>,
+    clients: HashMap<ClientId, Token>,
+    daemons: Vec<Daemon>,
+    patience: Patience,
+    accepting: Accepting,
+    last_token: u64,
+    spare: Option<OwnedFd>,
+}
+
+/// What a token stands for.
+enum Source {
+    Client(ClientId, Connection),
+    Call(CallId, Channel),
+    Listen(usize, Channel),
+}
+
+/// A transport daemon that may bring remote peers.
+struct Daemon {
+    name: String,
+    listening: bool,
+    retry: Instant,
+}
+
+/// Whether connections are accepted now.
+enum Accepting {
+    Yes,
+    /// The machine is out of something; again at this time.
+    Paused(Instant),
+}
+
+const LISTENER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const FIRST_SOURCE: u64 = 2;
+
+/// How long accepting rests when the machine is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(50);
+
+/// How often a transport daemon that is not there is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Connections accepted before others are served again.
+const ACCEPT_BATCH: usize = 64;
+
+impl<'w> EventLoop<'w> {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no descriptors left.
+    pub(crate) fn new(
+        directory: &RunDirectory,
+        listener: Listener,
+        signals: Signals,
+        broker: Broker,
+        world: &'w dyn World,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(&listener, LISTENER, Interest::READ)?;
+        poller.add(&signals, SIGNALS, Interest::READ)?;
+        let mut this = Self {
+            poller,
+            listener,
+            signals,
+            world,
+            broker,
+            transports: directory.transports(),
+            sources: HashMap::new(),
+            calls: HashMap::new(),
+            clients: HashMap::new(),
+            daemons: Vec::new(),
+            patience: Patience::default(),
+            accepting: Accepting::Yes,
+            last_token: FIRST_SOURCE,
+            spare: spare(),
+        };
+        this.know_daemons(Instant::now());
+        Ok(this)
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if it can no longer be waited for.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            let timeout = self.timeout(Instant::now());
+            self.poller.wait(&mut ready, timeout)?;
+            let now = Instant::now();
+            for one in &ready {
+                match one.token {
+                    LISTENER => self.accept(now),
+                    SIGNALS => {
+                        if self.take_signals(now) {
+                            return Ok(());
+                        }
+                    }
+                    _ => self.serve(*one, now),
+                }
+            }
+            self.keep_time(now);
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        let resume = match self.accepting {
+            Accepting::Yes => None,
+            Accepting::Paused(until) => Some(until),
+        };
+        let look = self.daemons.iter().filter(|daemon| !daemon.listening).map(|one| one.retry);
+        [self.broker.next_deadline(), self.patience.next(), resume]
+            .into_iter()
+            .flatten()
+            .chain(look)
+            .min()
+            .map(|when| when.saturating_duration_since(now))
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        let actions = self.broker.expire(self.world, now);
+        self.carry_out(actions, now);
+        for client in self.patience.over(now) {
+            self.lose_patience(client, now);
+        }
+        if let Accepting::Paused(until) = self.accepting
+            && until <= now
+        {
+            self.accepting = Accepting::Yes;
+            self.spare = self.spare.take().or_else(spare);
+            // Watching again what was watched before cannot fail for want of anything.
+            let _watched = self.poller.change(&self.listener, LISTENER, Interest::READ).is_ok();
+        }
+        self.look_for_daemons(now);
+    }
+
+    fn take_signals(&mut self, now: Instant) -> bool {
+        while let Some(signal) = self.signals.read() {
+            match signal {
+                Signal::Stop => return true,
+                Signal::Reload => {
+                    // The refusal is in the log and in `ipc status`.
+                    let _refused = self.broker.reload(self.world, now).is_err();
+                    self.know_daemons(now);
+                }
+            }
+        }
+        false
+    }
+
+    fn accept(&mut self, now: Instant) {
+        for _ in 0..ACCEPT_BATCH {
+            match self.listener.try_accept() {
+                Ok(Some(stream)) => {
+                    let Some(Identity::Local(identity)) = stream.peer().cloned() else { continue };
+                    self.take_in(stream.into(), identity, now);
+                }
+                Ok(None) => return,
+                Err(error) if is_shortage(&error) => return self.rest(now),
+                // One connection that went wrong is nobody else's business.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn take_in(&mut self, socket: OwnedFd, identity: LocalIdentity, now: Instant) {
+        let token = self.next_token();
+        let client = ClientId(token.0);
+        let who = PeerCredentials { pid: identity.pid, uid: identity.uid, gid: identity.gid };
+        if self.poller.add(&socket, token, Interest::READ).is_err() {
+            return;
+        }
+        self.sources.insert(token, Source::Client(client, Connection::new(socket, who)));
+        self.clients.insert(client, token);
+        self.report(Event::Connected { client, identity }, now);
+        // Most clients have asked by the time they are accepted.
+        self.read_client(token, now);
+    }
+
+    /// The machine is out of descriptors or memory: one waiting client is told by an end, with the
+    /// descriptor kept for that, and accepting rests.
+    fn rest(&mut self, now: Instant) {
+        self.spare = None;
+        drop(self.listener.try_accept());
+        self.spare = spare();
+        self.accepting = Accepting::Paused(now + REST);
+        let _watched = self.poller.change(&self.listener, LISTENER, Interest::NONE).is_ok();
+    }
+
+    fn serve(&mut self, ready: Ready, now: Instant) {
+        match self.sources.get_mut(&ready.token) {
+            Some(Source::Client(..)) => self.serve_client(ready, now),
+            Some(Source::Call(call, _)) => {
+                let call = *call;
+                self.serve_call(ready.token, call, now);
+            }
+            Some(Source::Listen(index, _)) => {
+                let index = *index;
+                self.serve_listen(ready.token, index, now);
+            }
+            None => {}
+        }
+    }
+
+    fn serve_client(&mut self, ready: Ready, now: Instant) {
+        if ready.hangup && !ready.readable {
+            return self.lose(ready.token, now);
+        }
+        if ready.writable {
+            let Some(Source::Client(client, connection)) = self.sources.get_mut(&ready.token)
+            else {
+                return;
+            };
+            let client = *client;
+            match connection.flush() {
+                Ok(true) => {
+                    self.patience.collected(client);
+                    self.watch(ready.token, Interest::READ);
+                }
+                Ok(false) => {}
+                Err(_) => return self.lose(ready.token, now),
+            }
+        }
+        if ready.readable {
+            self.read_client(ready.token, now);
+        }
+    }
+
+    /// Reads one request. Further ones are read when this one is answered.
+    fn read_client(&mut self, token: Token, now: Instant) {
+        let Some(Source::Client(client, connection)) = self.sources.get_mut(&token) else { return };
+        let client = *client;
+        match connection.read() {
+            Read::Sent(sent) => {
+                self.patience.finished(client);
+                let event = match sent {
+                    Sent::Message(message) => Event::Called { client, message },
+                    Sent::Lookup(wanted) => {
+                        Event::LookedUp { client, name: wanted.name, network: wanted.network }
+                    }
+                };
+                if !self.report(event, now) {
+                    // Nothing more is read until the answer: only the end is watched for.
+                    self.watch(token, Interest::NONE);
+                }
+            }
+            Read::Nothing { unfinished } => {
+                if unfinished {
+                    let limit = self.broker.live().config.limits.request_timeout;
+                    self.patience.began(client, now + limit);
+                }
+            }
+            Read::Over { why } => {
+                if let Some(why) = why {
+                    tracing::debug!(event = "client-error", client = client.0, why = ?why);
+                }
+                self.lose(token, now);
+            }
+        }
+    }
+
+    fn serve_call(&mut self, token: Token, call: CallId, now: Instant) {
+        let Some(Source::Call(_, channel)) = self.sources.get_mut(&token) else { return };
+        if channel.has_outgoing() && channel.flush() {
+            self.watch(token, Interest::READ);
+            return;
+        }
+        let answer = match channel.read() {
+            Heard::Nothing => return,
+            Heard::Over => Answer::Gone,
+            Heard::Message(message) => Answer::Reply {
+                message: message.bytes,
+                socket: message.descriptors.into_iter().next().map(channel::inspect),
+            },
+        };
+        self.close_call(call);
+        self.report(Event::Answered { call, answer }, now);
+    }
+
+    fn serve_listen(&mut self, token: Token, index: usize, now: Instant) {
+        loop {
+            let Some(Source::Listen(_, channel)) = self.sources.get_mut(&token) else { return };
+            match channel.read() {
+                Heard::Nothing => return,
+                Heard::Over => {
+                    self.forget(token);
+                    if let Some(daemon) = self.daemons.get_mut(index) {
+                        daemon.listening = false;
+                        daemon.retry = now + LOOK_AGAIN;
+                    }
+                    return self.tell_transports();
+                }
+                Heard::Message(message) => {
+                    let Some(daemon) = self.daemons.get(index) else { return };
+                    let daemon = daemon.name.clone();
+                    if let Some(arrived) = channel::read_arrival(&message.bytes) {
+                        self.report(Event::Arrived { daemon, arrival: arrived.arrival }, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the broker, and does what it says. True if a client was answered by it.
+    fn report(&mut self, event: Event, now: Instant) -> bool {
+        let actions = self.broker.handle(event, self.world, now);
+        self.carry_out(actions, now)
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>, now: Instant) -> bool {
+        let mut answered = false;
+        for action in actions {
+            match action {
+                Action::Reply { client, message, descriptor } => {
+                    answered = true;
+                    self.reply(client, message, descriptor, now);
+                }
+                Action::Provide { client, descriptor } => self.provide(client, descriptor, now),
+                Action::Drop { client } => {
+                    if let Some(token) = self.clients.get(&client).copied() {
+                        self.lose(token, now);
+                    }
+                }
+                Action::Call { call, daemon, message, descriptor } => {
+                    self.call(call, &daemon, message, descriptor, now);
+                }
+                Action::Cancel { call } => self.close_call(call),
+            }
+        }
+        answered
+    }
+
+    fn reply(
+        &mut self,
+        client: ClientId,
+        message: Bytes,
+        descriptor: Option<OwnedFd>,
+        now: Instant,
+    ) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let Some(Source::Client(_, connection)) = self.sources.get_mut(&token) else { return };
+        let carries = descriptor.is_some();
+        match connection.send(message, descriptor) {
+            Ok(sent) => {
+                if carries || !sent {
+                    let limit = self.broker.live().config.limits.collect_timeout;
+                    self.patience.handed_over(client, now + limit);
+                }
+                self.watch(token, if sent { Interest::READ } else { Interest::BOTH });
+            }
+            Err(_) => self.lose(token, now),
+        }
+    }
+
+    /// The first libipc's clients can use nothing but a connected descriptor: a door is connected
+    /// through here, which the configuration has allowed.
+    fn provide(&mut self, client: ClientId, descriptor: OwnedFd, now: Instant) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let connected = if sys::door::is_path(descriptor.as_fd()).unwrap_or(false) {
+            sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(now))
+        } else {
+            Ok(descriptor)
+        };
+        if let (Ok(connected), Some(Source::Client(_, connection))) =
+            (connected, self.sources.get_mut(&token))
+        {
+            // The client sees the end of the connection, which is that protocol's only error.
+            let _gone = connection.provide(connected.as_fd()).is_err();
+        }
+        self.lose(token, now);
+    }
+
+    fn call(
+        &mut self,
+        call: CallId,
+        daemon: &str,
+        message: Bytes,
+        descriptor: Option<OwnedFd>,
+        now: Instant,
+    ) {
+        let opened = Channel::open(&self.transports.join(daemon), message, descriptor);
+        let token = self.next_token();
+        let watched = opened.and_then(|channel| {
+            let interest = if channel.has_outgoing() { Interest::BOTH } else { Interest::READ };
+            self.poller.add(&channel, token, interest).map(|()| channel)
+        });
+        match watched {
+            Ok(channel) => {
+                self.sources.insert(token, Source::Call(call, channel));
+                self.calls.insert(call, token);
+            }
+            Err(_) => {
+                self.report(Event::Answered { call, answer: Answer::Gone }, now);
+            }
+        }
+    }
+
+    fn close_call(&mut self, call: CallId) {
+        if let Some(token) = self.calls.remove(&call) {
+            self.forget(token);
+        }
+    }
+
+    /// A client's time is over: for its unfinished request, or for what it does not collect.
+    fn lose_patience(&mut self, client: ClientId, now: Instant) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let Some(Source::Client(_, connection)) = self.sources.get(&token) else { return };
+        let collected = connection
+            .socket()
+            .is_none_or(|socket| sys::socket::uncollected(socket).is_ok_and(|bytes| bytes == 0));
+        if self.patience.is_only_uncollected(client) && collected {
+            self.patience.collected(client);
+            return;
+        }
+        tracing::debug!(event = "client-too-slow", client = client.0);
+        self.lose(token, now);
+    }
+
+    /// Closes a client's connection, and tells the broker.
+    fn lose(&mut self, token: Token, now: Instant) {
+        if let Some(Source::Client(client, connection)) = self.sources.remove(&token) {
+            if let Some(socket) = connection.socket() {
+                let _unwatched = self.poller.remove(socket).is_ok();
+            }
+            self.clients.remove(&client);
+            self.patience.left(client);
+            drop(connection);
+            self.report(Event::Left { client }, now);
+        }
+    }
+
+    fn forget(&mut self, token: Token) {
+        if let Some(Source::Call(_, channel) | Source::Listen(_, channel)) =
+            self.sources.remove(&token)
+        {
+            let _unwatched = self.poller.remove(&channel).is_ok();
+        }
+    }
+
+    fn watch(&self, token: Token, interest: Interest) {
+        let changed = match self.sources.get(&token) {
+            Some(Source::Client(_, connection)) => {
+                connection.socket().map(|socket| self.poller.change(socket, token, interest))
+            }
+            Some(Source::Call(_, channel) | Source::Listen(_, channel)) => {
+                Some(self.poller.change(channel, token, interest))
+            }
+            None => None,
+        };
+        // What is in the table is watched, so changing that cannot fail.
+        debug_assert!(changed.is_none_or(|result| result.is_ok()));
+    }
+
+    /// Takes the daemons of the configuration; those that listen already go on.
+    fn know_daemons(&mut self, now: Instant) {
+        for name in self.broker.live().daemons() {
+            if !self.daemons.iter().any(|daemon| daemon.name == name) {
+                self.daemons.push(Daemon { name, listening: false, retry: now });
+            }
+        }
+    }
+
+    fn look_for_daemons(&mut self, now: Instant) {
+        for index in 0..self.daemons.len() {
+            let Some(daemon) = self.daemons.get_mut(index) else { continue };
+            if daemon.listening || daemon.retry > now {
+                continue;
+            }
+            daemon.retry = now + LOOK_AGAIN;
+            let path = self.transports.join(&daemon.name);
+            let Ok(channel) = Channel::listen(&path) else { continue };
+            let token = self.next_token();
+            if self.poller.add(&channel, token, Interest::READ).is_ok() {
+                self.sources.insert(token, Source::Listen(index, channel));
+                if let Some(daemon) = self.daemons.get_mut(index) {
+                    daemon.listening = true;
+                }
+                self.tell_transports();
+            }
+        }
+    }
+
+    fn tell_transports(&mut self) {
+        let listening = self.daemons.iter().filter(|daemon| daemon.listening);
+        self.broker.set_transports(listening.map(|daemon| daemon.name.clone()).collect());
+    }
+
+    fn next_token(&mut self) -> Token {
+        self.last_token += 1;
+        Token(self.last_token)
+    }
+}
+
+fn spare() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(Into::into)
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
+}

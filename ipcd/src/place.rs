@@ -1,0 +1,118 @@
+//! The broker's place: its run directory and its socket.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use libipc::environment::Environment;
+use libipc::listener::{ListenError, Listener};
+use libipc::rundir::{Instance, RunDirectory, RunDirectoryError};
+
+use crate::args::{Args, InstanceKind};
+
+/// The account that the system's broker runs as.
+pub(crate) const ACCOUNT: &str = "ipcd";
+
+/// The run directory that the command line and the environment ask for: a named one, the user's
+/// own, or for root the system's.
+pub(crate) fn run_directory(
+    args: &Args,
+    environment: &Environment,
+) -> Result<RunDirectory, PlaceError> {
+    if let Some(path) = args.rundir.as_ref().or(environment.rundir.as_ref().filter(|_| !args.user))
+    {
+        let path = std::path::absolute(path)
+            .map_err(|error| PlaceError::System { path: path.clone(), error })?;
+        return Ok(match args.instance {
+            Some(InstanceKind::System) => RunDirectory::new(path, Instance::System),
+            Some(InstanceKind::Private) => RunDirectory::new(path, Instance::Private),
+            None => RunDirectory::named(&path, environment),
+        });
+    }
+    if nix::unistd::geteuid().is_root() && !args.user {
+        return Ok(RunDirectory::system());
+    }
+    RunDirectory::user(environment).ok_or(PlaceError::NoRuntimeDirectory)
+}
+
+/// Makes the run directory as design section 3 has it, and listens in it.
+///
+/// In the system's instance root makes everything, so that nobody else can; what is there already
+/// is left as it is, and has to be sound.
+pub(crate) fn open(directory: &RunDirectory) -> Result<Listener, PlaceError> {
+    let uid = nix::unistd::geteuid().as_raw();
+    if directory.instance() == Instance::System {
+        make(directory.path(), 0o755, None)?;
+        let group = group_of(ACCOUNT);
+        make(&directory.services(), 0o710, group)?;
+        make(&directory.transports(), 0o710, group)?;
+    } else {
+        for path in [directory.path(), &directory.services(), &directory.transports()] {
+            make(path, 0o700, None)?;
+        }
+    }
+    directory.check(uid).map_err(PlaceError::RunDirectory)?;
+    let mode = if directory.instance() == Instance::System { 0o666 } else { 0o600 };
+    let listener = Listener::bind_at(&directory.broker(), mode, &directory.lock())
+        .map_err(PlaceError::Listen)?;
+    sys::credentials::pass_credentials(listener.as_fd())
+        .map_err(|error| PlaceError::System { path: directory.broker(), error })?;
+    Ok(listener)
+}
+
+fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), PlaceError> {
+    let system = |error| PlaceError::System { path: path.to_owned(), error };
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(system(error)),
+    }
+    if group.is_some() {
+        std::os::unix::fs::chown(path, None, group).map_err(system)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(system)
+}
+
+fn group_of(name: &str) -> Option<u32> {
+    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
+/// Why the broker has no place.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    /// No user's own run directory is known.
+    NoRuntimeDirectory,
+    /// The kernel's answer.
+    System {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The directory cannot be believed.
+    RunDirectory(RunDirectoryError),
+    /// Nobody can listen there.
+    Listen(ListenError),
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRuntimeDirectory => {
+                f.write_str("XDG_RUNTIME_DIR is not set: name the run directory with --rundir DIR")
+            }
+            Self::System { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::RunDirectory(error) => write!(f, "{error}"),
+            Self::Listen(error @ ListenError::AlreadyServed { .. }) => write!(
+                f,
+                "{error}: write rules and redirects to a file in ipcd.d, then: ipc reload"
+            ),
+            Self::Listen(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {}

@@ -1,0 +1,98 @@
+//! Reading the configuration, at the start and again.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use libipc::interface::control;
+use policy::config::Config;
+use settings::Problem;
+
+use crate::accounts::HostAccounts;
+use crate::files::Files;
+
+/// Why a configuration is not taken: all that is wrong with it.
+#[derive(Clone, Debug)]
+pub(crate) enum Refusal {
+    /// A file cannot be read or believed.
+    File(String),
+    /// The files have problems.
+    Problems(Vec<Problem>),
+}
+
+impl Refusal {
+    /// As they travel.
+    pub(crate) fn problems(&self) -> Vec<control::Problem> {
+        let number = |place: usize| u64::try_from(place).unwrap_or(u64::MAX);
+        match self {
+            Self::File(message) => vec![control::Problem {
+                file: String::new(),
+                line: 0,
+                column: 0,
+                message: message.clone(),
+                help: None,
+            }],
+            Self::Problems(problems) => problems
+                .iter()
+                .map(|problem| control::Problem {
+                    file: problem.file.clone(),
+                    line: number(problem.line),
+                    column: number(problem.column),
+                    message: problem.message.clone(),
+                    help: problem.help.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(message) => f.write_str(message),
+            Self::Problems(problems) => {
+                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A configuration that is in force, and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// Its texts, the most important first.
+    pub(crate) origins: Vec<String>,
+}
+
+impl Live {
+    /// The transport daemons that its schemes take.
+    pub(crate) fn daemons(&self) -> Vec<String> {
+        let schemes = self.config.schemes();
+        let stacks = schemes.names().filter_map(|name| schemes.stack(name));
+        let names: BTreeSet<&str> = stacks.flatten().map(|name| &**name).collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Rules that match nobody, because their user or group does not exist.
+    pub(crate) fn dormant(&self) -> Vec<String> {
+        self.config.rules.dormant().map(|rule| rule.text.as_str().to_owned()).collect()
+    }
+}
+
+/// Reads and checks everything. Warnings are logged.
+pub(crate) fn load(files: &Files) -> Result<Arc<Live>, Refusal> {
+    let sources = files.read().map_err(|error| Refusal::File(error.to_string()))?;
+    let loaded = Config::load(&sources, &HostAccounts).map_err(Refusal::Problems)?;
+    for warning in &loaded.warnings {
+        tracing::warn!(event = "configuration", warning = ?warning.problem.to_string());
+    }
+    let command_line = (!sources.command_line.is_empty()).then(|| "command line".to_owned());
+    let files = sources.drop_ins.into_iter().chain(sources.main).map(|file| file.name);
+    let origins = command_line.into_iter().chain(files).collect();
+    Ok(Arc::new(Live { config: loaded.config, origins }))
+}
