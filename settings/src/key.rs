@@ -3,7 +3,7 @@
 /// The one of `known` that is most like `word`, if any is so like it that it may be meant.
 #[must_use]
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let most = (word.chars().count() / 3).clamp(1, 3);
+    let most = word.chars().count().div_ceil(3).clamp(1, 3);
     known
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))
