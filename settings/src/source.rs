@@ -87,3 +87,6 @@ impl<'s> Source<'s> {
         self.problems.borrow_mut().push(problem);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Files as people write them, and what they are told.
 
 use proptest::prelude::*;
-use settings::{Section, Text, read};
+
+use crate::{Section, Text, read};
 
 /// A file with a key of each type.
 #[derive(Debug, Default, PartialEq)]
@@ -207,7 +208,7 @@ fn a_text_shows_its_place_and_not_its_value() {
 proptest! {
     #[test]
     fn no_text_makes_a_reader_panic(text in "\\PC*") {
-        let _: Result<Sample, _> = read("x.toml", &text, sample);
+        drop(read("x.toml", &text, sample));
     }
 
     #[test]
@@ -220,7 +221,7 @@ proptest! {
             0..40,
         )
     ) {
-        let _: Result<Sample, _> = read("x.toml", &pieces.concat(), sample);
+        drop(read("x.toml", &pieces.concat(), sample));
     }
 
     #[test]
