@@ -193,13 +193,13 @@ pub(crate) fn who(identity: &LocalIdentity) -> String {
 /// The answer to `Resolve`.
 pub(crate) fn of_explanation(
     asked: &ServiceName,
-    asker: String,
+    who: String,
     revision: u64,
     explanation: &Explanation,
 ) -> Resolved {
     Resolved {
         service: asked.to_string(),
-        asker,
+        asker: who,
         revision,
         candidates: explanation.candidates.iter().map(of_explained).collect(),
     }

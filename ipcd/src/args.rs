@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The run directory
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) rundir: Option<PathBuf>,
-    /// Be the user's own broker, in $XDG_RUNTIME_DIR/ipc
+    /// Be the user's own broker, in `$XDG_RUNTIME_DIR/ipc`
     #[arg(long)]
     pub(crate) user: bool,
     /// What kind of instance --rundir is
@@ -96,9 +96,9 @@ fn in_order(matches: &clap::ArgMatches) -> Vec<CommandLine> {
     let mut placed: Vec<(usize, CommandLine)> = Vec::new();
     for (flag, words_each) in [("allow", 3), ("deny", 3), ("rule", 1), ("redirect", 2)] {
         let words: Vec<&String> = matches.get_many(flag).into_iter().flatten().collect();
-        let places: Vec<usize> = matches.indices_of(flag).into_iter().flatten().collect();
-        for (chunk, places) in words.chunks(words_each).zip(places.chunks(words_each)) {
-            if let (Some(item), Some(place)) = (item(flag, chunk), places.first()) {
+        let indices: Vec<usize> = matches.indices_of(flag).into_iter().flatten().collect();
+        for (chunk, span) in words.chunks(words_each).zip(indices.chunks(words_each)) {
+            if let (Some(item), Some(place)) = (item(flag, chunk), span.first()) {
                 placed.push((*place, item));
             }
         }

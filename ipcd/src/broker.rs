@@ -24,6 +24,7 @@ use crate::world::World;
 mod arrivals;
 mod calls;
 mod control;
+mod dial;
 mod quota;
 mod requests;
 
@@ -45,6 +46,15 @@ pub(crate) struct Broker {
     audit: Audit,
     transports: Vec<String>,
     last_call: u64,
+}
+
+/// What an event may be decided by, besides what the broker knows: the time, and the world.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<'w> {
+    /// The time.
+    pub(crate) now: Instant,
+    /// Everything that changes by itself.
+    pub(crate) world: &'w dyn World,
 }
 
 /// One connected client.
@@ -88,20 +98,20 @@ impl Broker {
     }
 
     /// Takes note of what happened; what is to be done about it, in order.
-    pub(crate) fn handle(&mut self, event: Event, world: &dyn World, now: Instant) -> Vec<Action> {
+    pub(crate) fn handle(&mut self, event: Event, at: Moment<'_>) -> Vec<Action> {
         match event {
             Event::Connected { client, identity } => self.admit(client, identity),
-            Event::Called { client, message } => self.called(client, &message, world, now),
+            Event::Called { client, message } => self.called(client, &message, at),
             Event::LookedUp { client, name, network } => {
-                self.looked_up(client, &name, network, world, now);
+                self.looked_up(client, &name, &network, at);
             }
-            Event::Left { client } => self.leave(client, world, now),
+            Event::Left { client } => self.leave(client, at),
             Event::Answered { call, answer } => match self.calls.remove(&call) {
-                Some(Caller::Client(client)) => self.answered(client, answer, world, now),
-                Some(Caller::Arrival(arriving)) => self.attached(&arriving, &answer, now),
+                Some(Caller::Client(client)) => self.answered(client, answer, at),
+                Some(Caller::Arrival(arriving)) => self.attached(&arriving, &answer, at),
                 Some(Caller::Nobody) | None => {}
             },
-            Event::Arrived { daemon, arrival } => self.arrived(&daemon, &arrival, world, now),
+            Event::Arrived { daemon, arrival } => self.arrived(&daemon, &arrival, at),
         }
         std::mem::take(&mut self.actions)
     }
@@ -112,15 +122,15 @@ impl Broker {
     }
 
     /// Ends what has taken too long.
-    pub(crate) fn expire(&mut self, world: &dyn World, now: Instant) -> Vec<Action> {
+    pub(crate) fn expire(&mut self, at: Moment<'_>) -> Vec<Action> {
         while let Some((when, client)) = self.timers.first().copied() {
-            if when > now {
+            if when > at.now {
                 break;
             }
             self.timers.remove(&(when, client));
-            self.timed_out(client, world, now);
+            self.timed_out(client, at);
         }
-        self.audit.tick(now);
+        self.audit.tick(at.now);
         std::mem::take(&mut self.actions)
     }
 
@@ -135,14 +145,14 @@ impl Broker {
     }
 
     /// Takes a new configuration, or notes why it was refused; the old one stays then.
-    pub(crate) fn reload(&mut self, world: &dyn World, now: Instant) -> Result<u64, Refusal> {
-        match world.load() {
+    pub(crate) fn reload(&mut self, at: Moment<'_>) -> Result<u64, Refusal> {
+        match at.world.load() {
             Ok(live) => {
                 self.audit.configure(&live.config);
                 self.live = live;
                 self.revision += 1;
                 self.refused = None;
-                self.loaded = now;
+                self.loaded = at.now;
                 tracing::info!(event = "reloaded", revision = self.revision);
                 Ok(self.revision)
             }
@@ -164,8 +174,8 @@ impl Broker {
         self.clients.insert(client, Client { identity, is_old: false, request: None });
     }
 
-    fn leave(&mut self, client: ClientId, world: &dyn World, now: Instant) {
-        self.end_request(client, world, now);
+    fn leave(&mut self, client: ClientId, at: Moment<'_>) {
+        self.end_request(client, at);
         if let Some(gone) = self.clients.remove(&client) {
             self.quota.leave(gone.identity.uid, client);
         }

@@ -152,8 +152,7 @@ fn read_varlink(wire: &mut Wire) -> Read {
             Ok(Progress::Blocked) => {
                 return Read::Nothing { unfinished: !wire.pending().is_empty() };
             }
-            Ok(Progress::Ended) => return Read::Over { why: None },
-            Err(WireError::System(_)) => return Read::Over { why: None },
+            Ok(Progress::Ended) | Err(WireError::System(_)) => return Read::Over { why: None },
             Err(error) => return Read::Over { why: Some(error.to_string()) },
         }
     }

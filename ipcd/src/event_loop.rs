@@ -18,7 +18,7 @@ use sys::credentials::PeerCredentials;
 use sys::socket::SocketKind;
 
 use crate::action::{Action, Answer, CallId, ClientId, Event};
-use crate::broker::Broker;
+use crate::broker::{Broker, Moment};
 use crate::channel::{self, Channel, Heard};
 use crate::client::{Connection, Read, Sent};
 use crate::patience::Patience;
@@ -153,7 +153,7 @@ impl<'w> EventLoop<'w> {
     }
 
     fn keep_time(&mut self, now: Instant) {
-        let actions = self.broker.expire(self.world, now);
+        let actions = self.broker.expire(Moment { now, world: self.world });
         self.carry_out(actions, now);
         for client in self.patience.over(now) {
             self.lose_patience(client, now);
@@ -175,7 +175,7 @@ impl<'w> EventLoop<'w> {
                 Signal::Stop => return true,
                 Signal::Reload => {
                     // The refusal is in the log and in `ipc status`.
-                    let _refused = self.broker.reload(self.world, now).is_err();
+                    let _refused = self.broker.reload(Moment { now, world: self.world }).is_err();
                     self.know_daemons(now);
                 }
             }
@@ -338,7 +338,7 @@ impl<'w> EventLoop<'w> {
 
     /// Tells the broker, and does what it says. True if a client was answered by it.
     fn report(&mut self, event: Event, now: Instant) -> bool {
-        let actions = self.broker.handle(event, self.world, now);
+        let actions = self.broker.handle(event, Moment { now, world: self.world });
         self.carry_out(actions, now)
     }
 
@@ -357,7 +357,8 @@ impl<'w> EventLoop<'w> {
                     }
                 }
                 Action::Call { call, daemon, message, descriptor } => {
-                    self.call(call, &daemon, message, descriptor, now);
+                    let path = self.transports.join(daemon);
+                    self.call(call, Channel::open(&path, message, descriptor), now);
                 }
                 Action::Cancel { call } => self.close_call(call),
             }
@@ -405,15 +406,7 @@ impl<'w> EventLoop<'w> {
         self.lose(token, now);
     }
 
-    fn call(
-        &mut self,
-        call: CallId,
-        daemon: &str,
-        message: Bytes,
-        descriptor: Option<OwnedFd>,
-        now: Instant,
-    ) {
-        let opened = Channel::open(&self.transports.join(daemon), message, descriptor);
+    fn call(&mut self, call: CallId, opened: io::Result<Channel>, now: Instant) {
         let token = self.next_token();
         let watched = opened.and_then(|channel| {
             let interest = if channel.has_outgoing() { Interest::BOTH } else { Interest::READ };

@@ -1,7 +1,5 @@
 //! Remote peers that ask for a service of this host.
 
-use std::time::Instant;
-
 use libipc::identity::RemoteIdentity;
 use libipc::interface::transport::{ATTACH, Agreed, Arrival, REFUSE, Refuse};
 use libipc::name::ServiceName;
@@ -11,11 +9,10 @@ use policy::route::Asker;
 use policy::target::Target;
 use sys::door::Door;
 
-use super::{Broker, Caller};
+use super::{Broker, Caller, Moment};
 use crate::action::Answer;
 use crate::answer;
 use crate::service::ServiceSettings;
-use crate::world::World;
 
 /// A peer that was let in, while its way is made.
 #[derive(Debug)]
@@ -25,13 +22,7 @@ pub(super) struct Arriving {
 }
 
 impl Broker {
-    pub(super) fn arrived(
-        &mut self,
-        daemon: &str,
-        arrival: &Arrival,
-        world: &dyn World,
-        now: Instant,
-    ) {
+    pub(super) fn arrived(&mut self, daemon: &str, arrival: &Arrival, at: Moment<'_>) {
         let identity = RemoteIdentity {
             scheme: arrival.scheme.clone(),
             address: arrival.address.ip().to_canonical(),
@@ -41,19 +32,15 @@ impl Broker {
         let Ok(service) = ServiceName::new(wanted) else {
             return self.refuse(daemon, arrival.id, false);
         };
-        match self.door_for_peer(&service, &identity, arrival.hops, world) {
-            Some((door, rule)) => {
-                self.audit.let_in(&identity, &service, &rule, now);
-                let agreed = Agreed { id: arrival.id };
-                let message = varlink::call(ATTACH, &agreed, CallFlags::default());
-                let caller = Caller::Arrival(Arriving { service, identity });
-                self.call(daemon, message, Some(door.descriptor), caller);
-            }
-            None => {
-                self.audit.kept_out(&identity, &service, now);
-                self.refuse(daemon, arrival.id, false);
-            }
-        }
+        let found = self.door_for_peer(&service, &identity, arrival.hops, at);
+        let Some((door, rule)) = found else {
+            self.audit.kept_out(&identity, &service, at.now);
+            return self.refuse(daemon, arrival.id, false);
+        };
+        self.audit.let_in(&identity, &service, &rule, at.now);
+        let message = varlink::call(ATTACH, &Agreed { id: arrival.id }, CallFlags::default());
+        let caller = Caller::Arrival(Arriving { service, identity });
+        self.call(daemon, message, Some(door.descriptor), caller);
     }
 
     /// The door that a peer may go through, and the rule that says so. A peer is told nothing
@@ -63,11 +50,11 @@ impl Broker {
         service: &ServiceName,
         identity: &RemoteIdentity,
         hops: Option<u32>,
-        world: &dyn World,
+        at: Moment<'_>,
     ) -> Option<(Door, String)> {
         let owner = |service: &ServiceName| {
             let place = ServiceSettings::of(&self.live.config, service).socket;
-            world.door(service, place).ok().map(|door| door.owner)
+            at.world.door(service, place).ok().map(|door| door.owner)
         };
         let hops = u8::try_from(hops.unwrap_or(1)).unwrap_or(u8::MAX);
         let request = policy::decide::Request {
@@ -83,7 +70,7 @@ impl Broker {
             if !candidate.verdict.is_allow() || !settings.door {
                 return None;
             }
-            let door = world.door(target, settings.socket).ok()?;
+            let door = at.world.door(target, settings.socket).ok()?;
             let is_its = settings.may_belong_to(door.owner, self.private_uid());
             is_its.then(|| (door, answer::rule_with_source(&candidate.verdict)))
         })
@@ -95,7 +82,7 @@ impl Broker {
     }
 
     /// A daemon answered that a peer is connected, or that it is not.
-    pub(super) fn attached(&mut self, arriving: &Arriving, answer: &Answer, now: Instant) {
+    pub(super) fn attached(&mut self, arriving: &Arriving, answer: &Answer, at: Moment<'_>) {
         let is_error = match answer {
             Answer::Gone => true,
             Answer::Reply { message, .. } => {
@@ -103,7 +90,7 @@ impl Broker {
             }
         };
         if is_error {
-            self.audit.service_down(&arriving.identity, &arriving.service, now);
+            self.audit.service_down(&arriving.identity, &arriving.service, at.now);
         }
     }
 }

@@ -1,25 +1,16 @@
 //! What clients may call.
 
-use std::time::Instant;
-
 use libipc::interface::broker::{self, BrokerError, CONNECT, Connect, RESOLVE};
 use libipc::interface::introspection::{self, Description, GetDescription, Info};
 use libipc::interface::{ServiceError, control};
 use libipc::varlink::{self, Call};
 use serde::Deserialize;
 
-use super::Broker;
+use super::{Broker, Moment};
 use crate::action::{Action, ClientId};
-use crate::world::World;
 
 impl Broker {
-    pub(super) fn called(
-        &mut self,
-        client: ClientId,
-        message: &[u8],
-        world: &dyn World,
-        now: Instant,
-    ) {
+    pub(super) fn called(&mut self, client: ClientId, message: &[u8], at: Moment<'_>) {
         let call = match varlink::read_call(message) {
             Ok(call) => call,
             Err(error) => {
@@ -32,13 +23,13 @@ impl Broker {
         };
         match &*call.method {
             CONNECT => self.read::<Connect>(client, &call, |broker, connect| {
-                broker.connect(client, &connect, world, now);
+                broker.connect(client, &connect, at);
             }),
             RESOLVE => self.read(client, &call, |broker, resolve| {
-                broker.resolve(client, &resolve, world);
+                broker.resolve(client, &resolve, at);
             }),
-            control::STATUS => self.status(client, now),
-            control::RELOAD => self.reload_for(client, world, now),
+            control::STATUS => self.status(client, at),
+            control::RELOAD => self.reload_for(client, at),
             introspection::GET_INFO => self.reply(client, varlink::reply(&info(), false), None),
             introspection::GET_DESCRIPTION => self.read(client, &call, |broker, wanted| {
                 broker.describe(client, &wanted);

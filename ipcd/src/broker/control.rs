@@ -5,16 +5,15 @@ use std::time::Instant;
 use libipc::interface::control::{ControlError, Reloaded, Status, Transport};
 use libipc::varlink;
 
-use super::{Broker, milliseconds};
+use super::{Broker, Moment, milliseconds};
 use crate::action::ClientId;
-use crate::world::World;
 
 impl Broker {
-    pub(super) fn status(&mut self, client: ClientId, now: Instant) {
+    pub(super) fn status(&mut self, client: ClientId, at: Moment<'_>) {
         if !self.permits(client) {
             return;
         }
-        let since = |then: Instant| milliseconds(now.saturating_duration_since(then));
+        let since = |then: Instant| milliseconds(at.now.saturating_duration_since(then));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -48,11 +47,11 @@ impl Broker {
         self.reply(client, varlink::reply(&status, false), None);
     }
 
-    pub(super) fn reload_for(&mut self, client: ClientId, world: &dyn World, now: Instant) {
+    pub(super) fn reload_for(&mut self, client: ClientId, at: Moment<'_>) {
         if !self.permits(client) {
             return;
         }
-        let message = match self.reload(world, now) {
+        let message = match self.reload(at) {
             Ok(revision) => varlink::reply(&Reloaded { revision, would_be_denied: 0 }, false),
             Err(refusal) => {
                 varlink::error(&ControlError::ConfigurationInvalid { problems: refusal.problems() })

@@ -5,44 +5,50 @@ use std::time::{Duration, Instant};
 
 use libipc::identity::LocalIdentity;
 use libipc::interface::broker::{BrokerError, Connect, Connected, Handoff, Kind, Resolve};
-use libipc::interface::transport::{DIAL, Dial, Dialed, Hello, TransportError};
 use libipc::name::ServiceName;
 use libipc::rundir::Instance;
 use libipc::secret::Secret;
-use libipc::varlink::{self, CallFlags};
+use libipc::varlink;
 use policy::decide::{Candidate, Decision, decide};
 use policy::query::Verdict;
 use policy::route::{Asker, RouteError};
-use policy::target::{RemoteTarget, Target};
+use policy::target::Target;
 use sys::door::{Door, DoorError};
 
-use super::quota::Turn;
-use super::{Broker, Caller, busy, milliseconds};
-use crate::action::{Action, Answer, CallId, ClientId, Socket};
+use super::{Broker, Moment};
+use crate::action::{Action, CallId, ClientId};
 use crate::answer;
 use crate::service::ServiceSettings;
-use crate::world::World;
 
 /// A request that is under way.
 #[derive(Debug)]
 pub(super) struct Request {
+    pub(super) asked: ServiceName,
+    pub(super) network: Option<Secret>,
+    pub(super) take: Vec<Handoff>,
+    started: Instant,
+    pub(super) deadline: Instant,
+    /// The configuration that decided.
+    pub(super) revision: u64,
+    pub(super) candidates: Vec<Candidate>,
+    /// Which candidate is tried now.
+    pub(super) current: usize,
+    /// What the ones before it said.
+    failures: Vec<BrokerError>,
+    pub(super) state: State,
+}
+
+/// What a client asked for.
+struct Wanted {
     asked: ServiceName,
     network: Option<Secret>,
     take: Vec<Handoff>,
-    started: Instant,
-    deadline: Instant,
-    revision: u64,
-    candidates: Vec<Candidate>,
-    /// Which candidate is tried now.
-    current: usize,
-    /// What the ones before it said.
-    failures: Vec<BrokerError>,
-    state: State,
+    timeout: Duration,
 }
 
 /// What the current candidate waits for.
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     /// Nothing yet.
     New,
     /// Its turn.
@@ -52,7 +58,7 @@ enum State {
 }
 
 /// How one candidate ended.
-enum Outcome {
+pub(super) enum Outcome {
     /// The client has its connection.
     Done,
     /// Something is under way.
@@ -61,20 +67,17 @@ enum Outcome {
     Failed(BrokerError),
 }
 
+/// What a client gets.
+pub(super) struct Offer {
+    pub(super) handoff: Handoff,
+    pub(super) descriptor: OwnedFd,
+}
+
 /// Longest time that a request may take, whatever the client says.
 const TIMEOUT_MOST: Duration = Duration::from_secs(600);
 
-/// Our own guard behind the time that a daemon was given.
-const GUARD: Duration = Duration::from_millis(200);
-
 impl Broker {
-    pub(super) fn connect(
-        &mut self,
-        client: ClientId,
-        wanted: &Connect,
-        world: &dyn World,
-        now: Instant,
-    ) {
+    pub(super) fn connect(&mut self, client: ClientId, wanted: &Connect, at: Moment<'_>) {
         let asked = match ServiceName::new(&wanted.service) {
             Ok(asked) => asked,
             Err(error) => return self.fail(client, &invalid("service", &error)),
@@ -86,16 +89,16 @@ impl Broker {
         let timeout = wanted.timeout_ms.map(Duration::from_millis);
         let timeout = timeout.unwrap_or(self.live.config.limits.timeout).min(TIMEOUT_MOST);
         let network = wanted.network.clone();
-        self.begin(client, asked, network, &wanted.take, (now, timeout), world);
+        let wanted = Wanted { asked, network, take: wanted.take.clone(), timeout };
+        self.begin(client, wanted, at);
     }
 
     pub(super) fn looked_up(
         &mut self,
         client: ClientId,
         name: &str,
-        network: Secret,
-        world: &dyn World,
-        now: Instant,
+        network: &Secret,
+        at: Moment<'_>,
     ) {
         let Some(known) = self.clients.get_mut(&client) else { return };
         known.is_old = true;
@@ -108,56 +111,40 @@ impl Broker {
             self.actions.push(Action::Drop { client });
             return;
         };
-        let span = (now, self.live.config.limits.timeout);
-        self.begin(client, asked, network, &[Handoff::Descriptor], span, world);
+        let timeout = self.live.config.limits.timeout;
+        let wanted = Wanted { asked, network, take: vec![Handoff::Descriptor], timeout };
+        self.begin(client, wanted, at);
     }
 
-    fn begin(
-        &mut self,
-        client: ClientId,
-        asked: ServiceName,
-        network: Option<Secret>,
-        take: &[Handoff],
-        (now, timeout): (Instant, Duration),
-        world: &dyn World,
-    ) {
-        let Some(known) = self.clients.get(&client) else { return };
+    fn begin(&mut self, client: ClientId, wanted: Wanted, at: Moment<'_>) {
+        let Some(known) = self.clients.get_mut(&client) else { return };
         let identity = known.identity.clone();
-        match self.decide(&asked, network.as_ref(), &identity, world) {
+        match self.decide(&wanted.asked, wanted.network.as_ref(), &identity, at) {
             Ok(decision) => {
-                let request = Request {
-                    asked,
-                    network,
-                    take: take.to_vec(),
-                    started: now,
-                    deadline: now + timeout,
-                    revision: self.revision,
-                    candidates: decision.candidates,
-                    current: 0,
-                    failures: Vec::new(),
-                    state: State::New,
-                };
-                self.store(client, request);
-                self.go_on(client, world, now);
+                let request = Request::new(wanted, decision, self.revision, at.now);
+                if let Some(known) = self.clients.get_mut(&client) {
+                    known.request = Some(request);
+                }
+                self.go_on(client, at);
             }
             Err(error) => {
-                let error = answer::of_route(&asked, &error);
-                self.audit.failed(&identity, &asked, &error, now);
+                let error = answer::of_route(&wanted.asked, &error);
+                self.audit.failed(&identity, &wanted.asked, &error, at.now);
                 self.finish_with(client, &error);
             }
         }
     }
 
-    fn decide(
+    pub(super) fn decide(
         &self,
         asked: &ServiceName,
         network: Option<&Secret>,
         identity: &LocalIdentity,
-        world: &dyn World,
+        at: Moment<'_>,
     ) -> Result<Decision, RouteError> {
         let owner = |service: &ServiceName| {
             let place = ServiceSettings::of(&self.live.config, service).socket;
-            world.door(service, place).ok().map(|door| door.owner)
+            at.world.door(service, place).ok().map(|door| door.owner)
         };
         let request = policy::decide::Request {
             asked,
@@ -168,7 +155,7 @@ impl Broker {
         decide(&self.live.config, &request)
     }
 
-    pub(super) fn resolve(&mut self, client: ClientId, wanted: &Resolve, world: &dyn World) {
+    pub(super) fn resolve(&mut self, client: ClientId, wanted: &Resolve, at: Moment<'_>) {
         let Some(known) = self.clients.get(&client) else { return };
         let identity = known.identity.clone();
         if wanted.subject.is_some() || wanted.from.is_some() {
@@ -181,7 +168,7 @@ impl Broker {
         };
         let owner = |service: &ServiceName| {
             let place = ServiceSettings::of(&self.live.config, service).socket;
-            world.door(service, place).ok().map(|door| door.owner)
+            at.world.door(service, place).ok().map(|door| door.owner)
         };
         let request = policy::decide::Request {
             asked: &asked,
@@ -200,91 +187,76 @@ impl Broker {
     }
 
     /// Tries candidates until one connects, waits, or none is left.
-    fn go_on(&mut self, client: ClientId, world: &dyn World, now: Instant) {
-        loop {
-            let Some(request) = self.request(client) else { return };
-            let Some(candidate) = request.candidates.get(request.current).cloned() else {
-                let error = request.verdict_of_all();
-                return self.end_with(client, &error, now);
-            };
-            match self.attempt(client, &candidate, world, now) {
-                Outcome::Done | Outcome::Waiting => return,
-                Outcome::Failed(error) => {
-                    let is_last_word = answer::is_last_word(&error);
-                    let Some(request) = self.request(client) else { return };
-                    request.failures.push(error.clone());
-                    request.current += 1;
-                    if is_last_word {
-                        return self.end_with(client, &error, now);
-                    }
-                }
-            }
+    fn go_on(&mut self, client: ClientId, at: Moment<'_>) {
+        let Some(request) = self.request(client) else { return };
+        let Some(candidate) = request.candidates.get(request.current).cloned() else {
+            let error = request.verdict_of_all();
+            return self.end_with(client, &error, at);
+        };
+        if let Outcome::Failed(error) = self.attempt(client, &candidate, at) {
+            self.failed(client, error, at);
         }
     }
 
-    fn attempt(
-        &mut self,
-        client: ClientId,
-        candidate: &Candidate,
-        world: &dyn World,
-        now: Instant,
-    ) -> Outcome {
+    /// The current candidate failed: the next one, unless the far side has spoken.
+    pub(super) fn failed(&mut self, client: ClientId, error: BrokerError, at: Moment<'_>) {
+        if answer::is_last_word(&error) {
+            return self.end_with(client, &error, at);
+        }
+        let Some(request) = self.request(client) else { return };
+        request.failures.push(error);
+        request.current += 1;
+        self.go_on(client, at);
+    }
+
+    fn attempt(&mut self, client: ClientId, candidate: &Candidate, at: Moment<'_>) -> Outcome {
         match (&candidate.target, &candidate.verdict) {
             (Target::Local(service), verdict) => {
                 let place = ServiceSettings::of(&self.live.config, service).socket;
-                let door = world.door(service, place);
-                if let Verdict::Deny { rule, .. } = verdict {
+                match (at.world.door(service, place), verdict) {
                     // A name that no rule mentions and nobody serves is unknown, not forbidden.
-                    return Outcome::Failed(match (door, rule) {
-                        (Err(DoorError::NotFound), None) => answer::unknown(service),
-                        _ => answer::denied(candidate),
-                    });
+                    (Err(DoorError::NotFound), Verdict::Deny { rule: None, .. }) => {
+                        Outcome::Failed(answer::unknown(service))
+                    }
+                    (_, Verdict::Deny { .. }) => Outcome::Failed(answer::denied(candidate)),
+                    (Err(error), _) => Outcome::Failed(answer::no_door(service, &error)),
+                    (Ok(door), _) => self.open_door(client, candidate, door, at),
                 }
-                self.open_door(client, candidate, service, door, now)
             }
             (Target::Remote(_), Verdict::Deny { .. }) => Outcome::Failed(answer::denied(candidate)),
             (Target::Remote(remote), Verdict::Allow { .. }) => {
-                self.dial(client, candidate, remote, world, now)
+                self.dial(client, candidate, remote, at)
             }
         }
     }
 
+    /// Hands over the door of a service of this host, if the service and the client can use it.
     fn open_door(
         &mut self,
         client: ClientId,
         candidate: &Candidate,
-        service: &ServiceName,
-        door: Result<Door, DoorError>,
-        now: Instant,
+        door: Door,
+        at: Moment<'_>,
     ) -> Outcome {
-        let door = match door {
-            Ok(door) => door,
-            Err(error) => return Outcome::Failed(answer::no_door(service, &error)),
-        };
+        let Target::Local(service) = &candidate.target else { return Outcome::Done };
         let settings = ServiceSettings::of(&self.live.config, service);
         if !settings.may_belong_to(door.owner, self.private_uid()) {
             return Outcome::Failed(answer::foreign_owner(service, door.owner));
         }
-        let (has_door, trusts_broker) = (settings.door, settings.trusts_broker);
-        let is_private = self.is_private();
         let Some(known) = self.clients.get(&client) else { return Outcome::Done };
-        if known.is_old {
-            if !trusts_broker && !is_private {
+        let takes = known.request.as_ref().map(|request| request.take.as_slice());
+        let takes_door = takes.unwrap_or_default().contains(&Handoff::Door);
+        let handoff = match (known.is_old, settings.door, takes_door) {
+            // Such a client can use nothing but a connected descriptor.
+            (true, ..) if settings.trusts_broker || self.is_private() => Handoff::Descriptor,
+            (false, true, true) => Handoff::Door,
+            (_, true, _) => {
                 return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Door]));
             }
-            self.deliver(client, candidate, Handoff::Descriptor, door.descriptor, now);
-            return Outcome::Done;
-        }
-        let takes_doors =
-            known.request.as_ref().is_some_and(|request| request.take.contains(&Handoff::Door));
-        match (has_door, takes_doors) {
-            (true, true) => {
-                self.deliver(client, candidate, Handoff::Door, door.descriptor, now);
-                Outcome::Done
-            }
-            (true, false) => Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Door])),
-            (false, _) => Outcome::Failed(answer::no_handoff(candidate, &[])),
-        }
+            (_, false, _) => return Outcome::Failed(answer::no_handoff(candidate, &[])),
+        };
+        self.deliver(client, candidate, Offer { handoff, descriptor: door.descriptor }, at);
+        Outcome::Done
     }
 
     /// The one user of a private instance, who owns its services.
@@ -296,240 +268,31 @@ impl Broker {
         self.directory.instance() != Instance::System
     }
 
-    fn dial(
+    pub(super) fn deliver(
         &mut self,
         client: ClientId,
         candidate: &Candidate,
-        remote: &RemoteTarget,
-        world: &dyn World,
-        now: Instant,
-    ) -> Outcome {
-        let stack = self.live.config.schemes().stack(&remote.scheme).unwrap_or_default();
-        let missing = stack.iter().find(|daemon| !world.has_transport(daemon));
-        if let Some(missing) = missing {
-            return Outcome::Failed(answer::transport_missing(candidate, missing));
-        }
-        if stack.len() != 1 {
-            return Outcome::Failed(answer::not_in_this_version(candidate));
-        }
-        let Some(known) = self.clients.get(&client) else { return Outcome::Done };
-        let takes = known.request.as_ref().map(|request| request.take.as_slice());
-        if !takes.unwrap_or_default().contains(&Handoff::Descriptor) {
-            return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Descriptor]));
-        }
-        let user = known.identity.uid;
-        match self.quota.dial(user, client, self.most()) {
-            Err(full) => Outcome::Failed(busy(full)),
-            Ok(Turn::Now) => {
-                self.start_dial(client, now);
-                Outcome::Waiting
-            }
-            Ok(Turn::Later) => {
-                let Some(request) = self.request(client) else { return Outcome::Done };
-                let until = request.deadline;
-                request.state = State::Queued { until };
-                self.timers.insert((until, client));
-                Outcome::Waiting
-            }
-        }
-    }
-
-    /// Calls the daemon for the current candidate. The place for it is taken already.
-    fn start_dial(&mut self, client: ClientId, now: Instant) {
-        let schemes = self.live.config.schemes().clone();
-        let Some(request) = self.request(client) else { return };
-        let Some(candidate) = request.candidates.get(request.current).cloned() else { return };
-        let (Target::Remote(remote), Verdict::Allow { addresses, .. }) =
-            (&candidate.target, &candidate.verdict)
-        else {
-            return;
-        };
-        let share = request.share_of_time(now);
-        let parameters = Dial {
-            host: remote.host.bare(),
-            port: remote.port,
-            addresses: answer::addresses(addresses, schemes.dials_addresses(&remote.scheme)),
-            options: remote.options.clone(),
-            hello: remote.service.as_ref().map(|service| Hello {
-                service: service.to_string(),
-                hops: 1,
-                user: remote.user.clone(),
-                secret: remote.secret.clone(),
-            }),
-            keep: None,
-            deadline_ms: milliseconds(share).max(1),
-        };
-        let daemon = schemes.stack(&remote.scheme).and_then(<[_]>::first).cloned();
-        let message = varlink::call(DIAL, &parameters, CallFlags::default());
-        let call = self.call(&daemon.unwrap_or_default(), message, None, Caller::Client(client));
-        let until = now + share + GUARD;
-        if let Some(request) = self.request(client) {
-            request.state = State::Dialling { call, until };
-        }
-        self.timers.insert((until, client));
-    }
-
-    /// A transport daemon answered for the current candidate.
-    pub(super) fn answered(
-        &mut self,
-        client: ClientId,
-        answer: Answer,
-        world: &dyn World,
-        now: Instant,
-    ) {
-        self.release(client, now);
-        let Some(request) = self.request(client) else { return };
-        let Some(candidate) = request.candidates.get(request.current).cloned() else { return };
-        let outcome = match read_dialed(&candidate, answer, request.waited(now)) {
-            Ok(socket) => self.check_and_deliver(client, &candidate, socket, world, now),
-            Err(error) => Err(error),
-        };
-        let Err(error) = outcome else { return };
-        let is_last_word = answer::is_last_word(&error);
-        let Some(request) = self.request(client) else { return };
-        request.failures.push(error.clone());
-        request.current += 1;
-        if is_last_word {
-            self.end_with(client, &error, now);
-        } else {
-            self.go_on(client, world, now);
-        }
-    }
-
-    /// Policy's second look: at the address that really answered, and under today's rules.
-    fn check_and_deliver(
-        &mut self,
-        client: ClientId,
-        candidate: &Candidate,
-        socket: Socket,
-        world: &dyn World,
-        now: Instant,
-    ) -> Result<(), BrokerError> {
-        let Some(known) = self.clients.get(&client) else { return Ok(()) };
-        let identity = known.identity.clone();
-        let Some(request) = known.request.as_ref() else { return Ok(()) };
-        let mut candidate = candidate.clone();
-        if request.revision != self.revision {
-            let decision = self.decide(&request.asked, request.network.as_ref(), &identity, world);
-            candidate = decision
-                .map_err(|error| answer::of_route(&request.asked, &error))?
-                .candidates
-                .into_iter()
-                .find(|again| again.target == candidate.target)
-                .ok_or_else(|| answer::route_changed(&candidate))?;
-            if !candidate.verdict.is_allow() {
-                return Err(answer::denied(&candidate));
-            }
-        }
-        self.check_socket(&candidate, &socket, &identity)?;
-        self.deliver(client, &candidate, Handoff::Descriptor, socket.descriptor, now);
-        Ok(())
-    }
-
-    fn check_socket(
-        &self,
-        candidate: &Candidate,
-        socket: &Socket,
-        identity: &LocalIdentity,
-    ) -> Result<(), BrokerError> {
-        let Target::Remote(remote) = &candidate.target else { return Ok(()) };
-        if !socket.is_connected_stream {
-            return Err(answer::wrong_descriptor(candidate));
-        }
-        if !self.live.config.schemes().dials_addresses(&remote.scheme) {
-            return Ok(());
-        }
-        let peer = socket.peer.filter(|peer| !socket.is_unix && peer.port() == remote.port);
-        let Some(peer) = peer else { return Err(answer::wrong_descriptor(candidate)) };
-        let again = policy::decide::recheck(
-            &self.live.config,
-            &candidate.service,
-            remote,
-            Asker::Local(identity),
-            peer.ip().to_canonical(),
-        );
-        match again {
-            Verdict::Allow { .. } => Ok(()),
-            verdict @ Verdict::Deny { .. } => {
-                Err(answer::denied(&Candidate { verdict, ..candidate.clone() }))
-            }
-        }
-    }
-
-    fn deliver(
-        &mut self,
-        client: ClientId,
-        candidate: &Candidate,
-        handoff: Handoff,
-        descriptor: OwnedFd,
-        now: Instant,
+        offer: Offer,
+        at: Moment<'_>,
     ) {
         let Some(known) = self.clients.get_mut(&client) else { return };
         let Some(request) = known.request.take() else { return };
-        self.audit.allowed(&known.identity, &request.asked, candidate, now);
+        self.audit.allowed(&known.identity, &request.asked, candidate, at.now);
         if known.is_old {
-            self.actions.push(Action::Provide { client, descriptor });
+            self.actions.push(Action::Provide { client, descriptor: offer.descriptor });
             return;
         }
         let answer = Connected {
-            handoff,
+            handoff: offer.handoff,
             kind: Kind::Stream,
             target: candidate.target.to_string(),
             rule: answer::rule_with_source(&candidate.verdict),
         };
-        self.reply(client, varlink::reply(&answer, false), Some(descriptor));
-    }
-
-    /// The current candidate, or the wait for its turn, took too long.
-    pub(super) fn timed_out(&mut self, client: ClientId, world: &dyn World, now: Instant) {
-        let Some(request) = self.request(client) else { return };
-        let waited = request.waited(now);
-        let target = request.candidates.get(request.current).map(|one| one.target.to_string());
-        let target = target.unwrap_or_default();
-        match request.state {
-            State::Queued { until } if until <= now => {
-                let user = self.clients.get(&client).and_then(|known| known.identity.uid);
-                self.quota.stop_waiting(user, client);
-                let error = BrokerError::TimedOut { target, waited_ms: milliseconds(waited) };
-                self.end_with(client, &error, now);
-            }
-            State::Dialling { call, until } if until <= now => {
-                self.calls.remove(&call);
-                self.actions.push(Action::Cancel { call });
-                self.release(client, now);
-                let error = BrokerError::TimedOut { target, waited_ms: milliseconds(waited) };
-                let Some(request) = self.request(client) else { return };
-                request.failures.push(error);
-                request.current += 1;
-                self.go_on(client, world, now);
-            }
-            _ => {}
-        }
-    }
-
-    /// Gives the place of the current dial back, and starts the next of that user.
-    fn release(&mut self, client: ClientId, now: Instant) {
-        let Some(known) = self.clients.get_mut(&client) else { return };
-        let user = known.identity.uid;
-        let Some(request) = known.request.as_mut() else { return };
-        let State::Dialling { until, .. } = request.state else { return };
-        request.state = State::New;
-        self.timers.remove(&(until, client));
-        while let Some(next) = self.quota.dialled(user) {
-            let waiting = self.request(next).map(|request| match request.state {
-                State::Queued { until } => Some(until),
-                _ => None,
-            });
-            if let Some(Some(until)) = waiting {
-                self.timers.remove(&(until, next));
-                self.start_dial(next, now);
-                return;
-            }
-        }
+        self.reply(client, varlink::reply(&answer, false), Some(offer.descriptor));
     }
 
     /// Ends a request without an answer: nobody is there to hear it.
-    pub(super) fn end_request(&mut self, client: ClientId, _world: &dyn World, now: Instant) {
+    pub(super) fn end_request(&mut self, client: ClientId, at: Moment<'_>) {
         let Some(request) = self.request(client) else { return };
         match request.state {
             State::New => {}
@@ -541,7 +304,7 @@ impl Broker {
             State::Dialling { call, .. } => {
                 self.calls.remove(&call);
                 self.actions.push(Action::Cancel { call });
-                self.release(client, now);
+                self.release(client, at);
             }
         }
         if let Some(known) = self.clients.get_mut(&client) {
@@ -549,10 +312,10 @@ impl Broker {
         }
     }
 
-    fn end_with(&mut self, client: ClientId, error: &BrokerError, now: Instant) {
+    pub(super) fn end_with(&mut self, client: ClientId, error: &BrokerError, at: Moment<'_>) {
         let Some(known) = self.clients.get_mut(&client) else { return };
         if let Some(request) = known.request.take() {
-            self.audit.failed(&known.identity, &request.asked, error, now);
+            self.audit.failed(&known.identity, &request.asked, error, at.now);
         }
         self.finish_with(client, error);
     }
@@ -566,24 +329,33 @@ impl Broker {
         }
     }
 
-    fn request(&mut self, client: ClientId) -> Option<&mut Request> {
+    pub(super) fn request(&mut self, client: ClientId) -> Option<&mut Request> {
         self.clients.get_mut(&client)?.request.as_mut()
-    }
-
-    fn store(&mut self, client: ClientId, request: Request) {
-        if let Some(known) = self.clients.get_mut(&client) {
-            known.request = Some(request);
-        }
     }
 }
 
 impl Request {
-    fn waited(&self, now: Instant) -> Duration {
+    fn new(wanted: Wanted, decision: Decision, revision: u64, now: Instant) -> Self {
+        Self {
+            asked: wanted.asked,
+            network: wanted.network,
+            take: wanted.take,
+            started: now,
+            deadline: now + wanted.timeout,
+            revision,
+            candidates: decision.candidates,
+            current: 0,
+            failures: Vec::new(),
+            state: State::New,
+        }
+    }
+
+    pub(super) fn waited(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
     }
 
     /// An equal share of the time left for each candidate that may still be tried.
-    fn share_of_time(&self, now: Instant) -> Duration {
+    pub(super) fn share_of_time(&self, now: Instant) -> Duration {
         let left = self.deadline.saturating_duration_since(now);
         let rest = self.candidates.get(self.current..).unwrap_or_default();
         let able = rest.iter().filter(|candidate| candidate.verdict.is_allow()).count().max(1);
@@ -599,24 +371,6 @@ impl Request {
     }
 }
 
-fn read_dialed(
-    candidate: &Candidate,
-    answer: Answer,
-    waited: Duration,
-) -> Result<Socket, BrokerError> {
-    let Answer::Reply { message, socket } = answer else {
-        return Err(answer::transport_gone(candidate));
-    };
-    if let Ok(error) = serde_json::from_slice::<TransportError>(&message) {
-        return Err(answer::of_transport(candidate, error, milliseconds(waited)));
-    }
-    let reply = varlink::read_reply(&message).ok();
-    let is_dialed = reply.is_some_and(|reply| {
-        reply.error.is_none() && varlink::read_parameters::<Dialed>(reply.parameters).is_ok()
-    });
-    socket.filter(|_| is_dialed).ok_or_else(|| answer::wrong_descriptor(candidate))
-}
-
-fn invalid(field: &str, reason: &impl ToString) -> BrokerError {
+pub(super) fn invalid(field: &str, reason: &impl ToString) -> BrokerError {
     BrokerError::InvalidRequest { field: field.to_owned(), reason: reason.to_string() }
 }
