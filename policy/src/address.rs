@@ -20,7 +20,7 @@ pub struct Address {
     pub scheme: Option<Box<str>>,
     /// Which hosts.
     pub hosts: Hosts,
-    /// Which ports.
+    /// Which ports; in direction `in` of no importance.
     pub ports: Ports,
 }
 

@@ -121,3 +121,6 @@ impl Config {
         self.rules.wake(accounts)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ fn unprotected(query: &Query<'_>) -> Verdict {
         cure: cure(query),
     }
 }
+
+#[cfg(test)]
+mod tests;

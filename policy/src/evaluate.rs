@@ -226,3 +226,6 @@ static OWNER: LazyLock<Arc<RuleText>> = LazyLock::new(|| {
     let text = "allow local * for the owner of the service and root";
     Arc::new(RuleText::new(text, Source::BuiltIn))
 });
+
+#[cfg(test)]
+mod tests;

@@ -34,4 +34,6 @@ pub mod subject;
 pub mod target;
 
 mod cure;
+#[cfg(test)]
+mod fixture;
 mod merge;

@@ -170,3 +170,6 @@ impl Redirects {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

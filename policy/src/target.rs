@@ -226,3 +226,6 @@ impl From<OptionError> for TargetError {
         Self::Option(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

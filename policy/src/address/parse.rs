@@ -40,11 +40,11 @@ impl Place {
         let ports = match ports {
             Some(_) if direction == Direction::In => return Err(AddressError::PortOfPeer),
             Some(ports) => parse_ports(ports)?,
-            None if direction == Direction::In || hosts == Hosts::Any => Ports::Any,
+            None if hosts == Hosts::Any => Ports::Any,
             None => Ports::Default,
         };
         let address = Address { scheme, hosts, ports };
-        check_scheme(&address, schemes)?;
+        check_scheme(&address, direction, schemes)?;
         Ok(Some(Self::Remote(address)))
     }
 }
@@ -160,9 +160,14 @@ fn parse_ports(text: &str) -> Result<Ports, AddressError> {
     if first > last { Err(AddressError::PortOrder) } else { Ok(Ports::Range(first, last)) }
 }
 
-fn check_scheme(address: &Address, schemes: &Schemes) -> Result<(), AddressError> {
+fn check_scheme(
+    address: &Address,
+    direction: Direction,
+    schemes: &Schemes,
+) -> Result<(), AddressError> {
     let Some(scheme) = &address.scheme else { return Ok(()) };
-    if address.ports == Ports::Default && default_port(scheme).is_none() {
+    let needs_port = direction == Direction::Out && address.ports == Ports::Default;
+    if needs_port && default_port(scheme).is_none() {
         return Err(AddressError::NoPort(scheme.clone()));
     }
     if !address.hosts.networks().is_empty() && !schemes.dials_addresses(scheme) {

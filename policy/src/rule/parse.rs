@@ -62,7 +62,11 @@ impl Parser<'_> {
         let action = self.action(take(&mut rest));
         let direction = self.direction(take(&mut rest), first);
         let (Some(action), Some(direction)) = (action, direction) else { return None };
-        let services = self.services(take(&mut rest), first);
+        let Some(services) = take(&mut rest) else {
+            self.report(first.at, "the rule names no service", None);
+            return None;
+        };
+        let services = self.services(services);
         let places = self.places(take_unless_keyword(&mut rest), direction, first);
         let subjects = self.subjects(&mut rest, direction);
         let reason = self.reason(&mut rest);
@@ -140,11 +144,7 @@ impl Parser<'_> {
         }
     }
 
-    fn services(&mut self, word: Option<Word<'_>>, first: Word<'_>) -> Vec<Pattern> {
-        let Some(word) = word else {
-            self.report(first.at, "the rule names no service", None);
-            return Vec::new();
-        };
+    fn services(&mut self, word: Word<'_>) -> Vec<Pattern> {
         let mut services = Vec::new();
         for item in items(word) {
             match parse_service(item.text) {
