@@ -1,8 +1,10 @@
 //! The rule that would allow exactly one request.
 
+use std::net::IpAddr;
+
 use libipc::identity::LocalIdentity;
 
-use crate::address::{Hosts, single};
+use crate::address::{Hosts, LOCALHOST, single};
 use crate::host::Host;
 use crate::query::Query;
 use crate::special;
@@ -16,7 +18,12 @@ pub(crate) fn cure(query: &Query<'_>) -> String {
     }
     match query {
         Query::Out { target, address, asker, .. } => {
-            let named = address.filter(|address| special::range_of(*address).is_some());
+            // An address that no rule about the target's name reaches.
+            let unnamed = |address: &IpAddr| match target.host.name() {
+                Some(name) => name == LOCALHOST || special::range_of(*address).is_some(),
+                None => false,
+            };
+            let named = address.filter(unnamed);
             let host = named.map_or_else(|| target.host.clone(), Host::from);
             let (scheme, port) = (&target.scheme, target.port);
             format!("allow out {service} {scheme}:{host}:{port}{}", whom(asker))

@@ -1,1 +1,784 @@
+use std::net::IpAddr;
 
+use ipnet::IpNet;
+use libipc::identity::{LocalIdentity, RemoteIdentity};
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixture::{name, peer, read_rules, remote, rules, user};
+use crate::query::AddressRule;
+use crate::scheme::Schemes;
+use crate::target::{Author, RemoteTarget, Target};
+
+fn out(text: &str, service: &str, target: &RemoteTarget, asker: &LocalIdentity) -> Verdict {
+    let service = &name(service);
+    evaluate(&rules(text), &Query::Out { service, target, address: None, asker })
+}
+
+/// Whether `text` lets user 998 reach `target` as the service `x`, once its address is known.
+fn reaches(text: &str, target: &str, address: Option<&str>) -> bool {
+    let (service, target, asker) = (&name("x"), &remote(target), &user(998));
+    let address = address.map(|address| address.parse().unwrap());
+    evaluate(&rules(text), &Query::Out { service, target, address, asker }).is_allow()
+}
+
+fn enters(text: &str, service: &str, peer: &RemoteIdentity) -> bool {
+    evaluate(&rules(text), &Query::In { service: &name(service), peer }).is_allow()
+}
+
+fn local(text: &str, target: &str, asker: &LocalIdentity, owner: Option<u32>) -> bool {
+    let (service, target) = (&name("x"), &name(target));
+    evaluate(&rules(text), &Query::Local { service, target, asker, owner }).is_allow()
+}
+
+#[test]
+fn nothing_is_allowed_without_a_rule() {
+    assert!(!reaches("", "tcp://h:1", None));
+    assert!(!enters("", "x", &peer("tcp", "10.0.0.1", &[])));
+    assert!(!local("", "x", &user(998), None));
+}
+
+#[test]
+fn the_first_rule_that_matches_decides() {
+    for (text, allowed) in [
+        ("allow out x tcp:h:1\ndeny out * *", true),
+        ("deny out * *\nallow out x tcp:h:1", false),
+        ("deny out y *\nallow out x tcp:h:1", true),
+        ("permissive out x tcp:h:1\ndeny out * *", true),
+        ("deny in * *\nallow out x tcp:h:1", true),
+    ] {
+        assert_eq!(reaches(text, "tcp://h:1", None), allowed, "{text}");
+    }
+}
+
+#[test]
+fn a_target_is_matched_by_scheme_host_and_port() {
+    for (text, target, allowed) in [
+        ("allow out x *", "tls://h:1", true),
+        ("allow out x tcp", "tls://h:1", false),
+        ("allow out x tls:h:1", "tcp://h:1", false),
+        ("allow out x *:h:1", "tcp://h:1", true),
+        // PORTS absent: the scheme's default port.
+        ("allow out x tls:h", "tls://h:9001", true),
+        ("allow out x tls:h", "tls://h/x", true),
+        ("allow out x tls:h", "tls://h:9000", false),
+        ("allow out x *:h", "wss://h:443", true),
+        // With HOSTS absent or *: any port.
+        ("allow out x tls", "tls://h:5", true),
+        ("allow out x tls:*", "tls://h:5", true),
+        ("allow out x tls:h:*", "tls://h:5", true),
+        ("allow out x tls:h:5-7", "tls://h:5", true),
+        ("allow out x tls:h:5-7", "tls://h:7", true),
+        ("allow out x tls:h:5-7", "tls://h:4", false),
+        ("allow out x tls:h:5-7", "tls://h:8", false),
+        // *.NAME is one or more labels before NAME, not the apex.
+        ("allow out x tls:*.example.com:1", "tls://a.example.com:1", true),
+        ("allow out x tls:*.example.com:1", "tls://a.b.example.com:1", true),
+        ("allow out x tls:*.example.com:1", "tls://example.com:1", false),
+        ("allow out x tls:*.example.com:1", "tls://badexample.com:1", false),
+        ("allow out x tls:example.com:1", "tls://EXAMPLE.com.:1", true),
+        // The scheme of a rule is the target's, not a layer of it.
+        ("allow out x tls:h:*", "wss://h:443", false),
+        // A name does not match an address, nor an address a name.
+        ("allow out x tcp:h:1", "tcp://10.0.0.1:1", false),
+    ] {
+        assert_eq!(reaches(text, target, None), allowed, "{text} {target}");
+    }
+}
+
+#[test]
+fn special_addresses_are_reached_only_by_a_rule_that_names_them() {
+    // attacks.md E1: every spelling of what is not to be reached by accident.
+    let special = [
+        "tcp://127.0.0.1:80",
+        "tcp://2130706433:80",
+        "tcp://0x7f.1:80",
+        "tcp://[::1]:80",
+        "tcp://[::ffff:127.0.0.1]:80",
+        "tcp://[64:ff9b::7f00:1]:80",
+        "tcp://[2002:7f00:1::]:80",
+        "tcp://[::127.0.0.1]:80",
+        "tcp://0.0.0.0:80",
+        "tcp://[::]:80",
+        "tcp://169.254.169.254:80",
+        "tcp://[64:ff9b::a9fe:a9fe]:80",
+        "tcp://[fe80::1]:80",
+        "tcp://224.0.0.1:80",
+        "tcp://[ff02::1]:80",
+        "tcp://255.255.255.255:80",
+    ];
+    let broad = "allow out x *\nallow out x tcp:0.0.0.0/0:*\nallow out x tcp:[::/0]:*\n\
+                 allow out x tcp:126.0.0.0/7:*\nallow out x tcp:[::/1]:*";
+    for target in special {
+        assert!(!reaches(broad, target, None), "{target}");
+        let exact = format!("allow out x {}", remote(target).address());
+        assert!(reaches(&exact, target, None), "{exact}");
+        assert!(reaches(&format!("{broad}\n{exact}"), target, None), "{exact} behind the others");
+    }
+    for (text, target, address, allowed) in [
+        ("allow out x tcp:127.0.0.0/8:80", "tcp://127.0.0.1:80", None, true),
+        ("allow out x tcp:localhost:80", "tcp://127.0.0.1:80", None, true),
+        ("allow out x tcp:localhost:80", "tcp://[::1]:80", None, true),
+        ("allow out x tcp:localhost:80", "tcp://localhost:80", Some("127.0.0.1"), true),
+        ("allow out x tcp:localhost:80", "tcp://localhost:80", Some("::ffff:127.0.0.1"), true),
+        // A name that resolves there does not get there.
+        ("allow out x tcp:*", "tcp://localhost:80", Some("127.0.0.1"), false),
+        ("allow out x tcp:evil.example:80", "tcp://evil.example:80", Some("127.0.0.1"), false),
+        ("allow out x tcp:evil.example:80", "tcp://evil.example:80", Some("10.0.0.1"), true),
+        // And localhost opens nothing else, whatever it resolves to.
+        ("allow out x tcp:localhost:80", "tcp://localhost:80", Some("10.0.0.1"), false),
+        // Private ranges are ordinary.
+        ("allow out x *", "tcp://10.0.0.1:80", None, true),
+        ("allow out x *", "tcp://[fd00::1]:80", None, true),
+        // A broad deny is as broad as it looks.
+        (
+            "deny out x tcp:0.0.0.0/0:*\nallow out x tcp:127.0.0.1:80",
+            "tcp://127.0.0.1:80",
+            None,
+            false,
+        ),
+        (
+            "deny out x tcp:localhost:*\nallow out x *",
+            "tcp://localhost:80",
+            Some("10.0.0.1"),
+            false,
+        ),
+    ] {
+        assert_eq!(reaches(text, target, address), allowed, "{text} {target} {address:?}");
+    }
+}
+
+#[test]
+fn why_a_special_address_is_refused_is_said() {
+    let (service, target, asker) = (&name("x"), &remote("tcp://127.0.0.1:80"), &user(998));
+    let query = Query::Out { service, target, address: None, asker };
+    let verdict = evaluate(&rules("allow out x *"), &query);
+    let expected = Verdict::Deny {
+        rule: None,
+        reason: "127.0.0.1 is a loopback address, and no rule names it".to_owned(),
+        cure: "allow out x tcp:127.0.0.1:80 for user:998".to_owned(),
+    };
+    assert_eq!(verdict, expected);
+}
+
+fn list(text: &str, target: &str) -> Vec<String> {
+    match out(text, "x", &remote(target), &user(998)) {
+        Verdict::Allow { addresses, .. } => addresses
+            .iter()
+            .filter(|entry| entry.rule.source() != &Source::BuiltIn)
+            .map(|entry| format!("{}{}", if entry.allow { '+' } else { '-' }, entry.network))
+            .collect(),
+        Verdict::Deny { .. } => vec!["denied".to_owned()],
+    }
+}
+
+#[test]
+fn a_name_is_answered_with_what_the_rules_say_of_each_network() {
+    let ten = "allow out x tcp:10.0.0.0/8:80";
+    for (text, expected) in [
+        ("allow out x tcp:h:80", vec!["+0.0.0.0/0", "+::/0"]),
+        ("allow out x tcp:10.0.0.0/8:80", vec!["+10.0.0.0/8"]),
+        (
+            "deny out x tcp:10.0.0.0/8:80\nallow out x tcp:h:80",
+            vec!["-10.0.0.0/8", "+0.0.0.0/0", "+::/0"],
+        ),
+        ("allow out x tcp:10.0.0.0/8:80,tcp:10.1.0.0/16:80", vec!["+10.1.0.0/16", "+10.0.0.0/8"]),
+        (
+            "allow out x tcp:10.0.0.0/8:80\ndeny out * *\nallow out x tcp",
+            vec!["+10.0.0.0/8", "-0.0.0.0/0", "-::/0"],
+        ),
+        // What names a special range stands before the refusal of all of them.
+        (
+            "allow out x tcp\nallow out x tcp:127.0.0.1:80",
+            vec!["+127.0.0.1/32", "+0.0.0.0/0", "+::/0"],
+        ),
+        (
+            "deny out x tcp:127.0.0.1:80\nallow out x tcp:localhost:80",
+            vec!["-127.0.0.1/32", "+::1/128", "+127.0.0.0/8"],
+        ),
+        // Only denies in it: denied at once.
+        ("deny out x tcp:10.0.0.0/8:80", vec!["denied"]),
+        ("deny out * *\nallow out x tcp:h:80", vec!["denied"]),
+        ("allow out x tcp:other:80\nallow out x tcp:10.0.0.0/8:81", vec!["denied"]),
+    ] {
+        assert_eq!(list(text, "tcp://h:80"), expected, "{text}");
+    }
+    assert_eq!(list(ten, "tls://h:80"), ["denied"], "another scheme");
+}
+
+#[test]
+fn the_special_ranges_are_refused_before_what_speaks_of_all_addresses() {
+    let verdict = out("allow out x *", "x", &remote("tcp://h:80"), &user(998));
+    let Verdict::Allow { addresses, .. } = verdict else { panic!("{verdict:?}") };
+    let ranges = crate::special::ranges().len();
+    assert_eq!(addresses.len(), ranges + 2);
+    assert!(addresses[..ranges].iter().all(|entry| !entry.allow));
+    assert_eq!(
+        addresses[0].rule.to_string(),
+        "loopback, link-local, metadata, multicast and \
+        unspecified addresses are reached only by a rule that names them"
+    );
+}
+
+#[test]
+fn an_address_carries_the_network_that_let_it_pass() {
+    let network = |text: &str| list(text, "tcp://192.0.2.5:80");
+    assert_eq!(network("allow out x tcp"), ["+0.0.0.0/0"]);
+    assert_eq!(network("allow out x tcp:192.0.2.0/24:80"), ["+192.0.2.0/24"]);
+    assert_eq!(network("allow out x tcp,tcp:192.0.2.5:80,tcp:192.0.2.0/24:80"), ["+192.0.2.5/32"]);
+}
+
+#[test]
+fn a_daemon_that_finds_its_own_way_is_matched_by_name_alone() {
+    let mut schemes = Schemes::default();
+    assert!(schemes.add("tor", vec!["tor".into()]));
+    let target = Target::parse("tor://x.onion:80", Author::Client, &schemes).unwrap();
+    let target = target.remote().unwrap();
+    for (text, allowed) in [
+        ("allow out x tor:x.onion:80", true),
+        ("allow out x tor", true),
+        ("allow out x *:10.0.0.0/8:80", false),
+        // Whether the address is in there is not known: a deny rule matches.
+        ("deny out x *:10.0.0.0/8:80\nallow out x tor", false),
+    ] {
+        let rules = Rules::new(read_rules(text, &schemes).unwrap(), schemes.clone());
+        let (service, asker) = (&name("x"), &user(998));
+        let verdict = evaluate(&rules, &Query::Out { service, target, address: None, asker });
+        assert_eq!(verdict.is_allow(), allowed, "{text}");
+        if let Verdict::Allow { addresses, .. } = verdict {
+            assert!(addresses.is_empty());
+        }
+    }
+}
+
+#[test]
+fn over_tcp_nothing_is_proven_but_the_address() {
+    let tcp = peer("tcp", "10.1.2.3", &[]);
+    for (text, allowed) in [
+        ("allow in x tcp:10.0.0.0/8", true),
+        ("allow in x tcp:10.1.2.3", true),
+        ("allow in x *:10.1.2.3", true),
+        ("allow in x tcp:10.1.2.4", false),
+        ("allow in x tls:10.1.2.3", false),
+        ("allow in x *", false),
+        ("allow in x tcp:*", false),
+        ("allow in x tcp:web1.example.com", false),
+        ("allow in x tls:web1.example.com", false),
+        ("allow in x tcp:* for anonymous", true),
+        ("allow in x * for anonymous", true),
+        ("allow in x tcp:* for net:10.0.0.0/8", false),
+        ("allow in x tcp:* for anonymous,net:10.0.0.0/8", true),
+        ("allow in x tcp:* for anonymous,net:192.0.2.0/24,net:10.0.0.0/8", true),
+        ("allow in x tcp:* for anonymous,net:192.0.2.0/24", false),
+        ("allow in x tcp:web1.example.com for anonymous", false),
+        // A deny rule matches what is not known.
+        ("deny in x tcp:web1.example.com\nallow in x tcp:10.0.0.0/8", false),
+        ("deny in x tls:web1.example.com\nallow in x tcp:10.0.0.0/8", true),
+        ("deny in x * for anonymous\nallow in x tcp:10.0.0.0/8", false),
+        ("deny in x tcp\nallow in x tcp:10.0.0.0/8", false),
+    ] {
+        assert_eq!(enters(text, "x", &tcp), allowed, "{text}");
+    }
+    assert!(enters("allow in x tcp:10.0.0.0/8", "x", &peer("tcp", "::ffff:10.1.2.3", &[])));
+    assert!(enters("allow in x tcp:localhost", "x", &peer("tcp", "::1", &[])));
+}
+
+#[test]
+fn a_proven_name_is_matched_and_a_wildcard_is_none() {
+    let web = peer("tls", "10.1.2.3", &["dns:web1.example.com", "uri:spiffe://td/web"]);
+    for (text, allowed) in [
+        ("allow in authd tls:web1.example.com", true),
+        ("allow in authd tls:*.example.com", true),
+        ("allow in authd tls:*", true),
+        ("allow in authd tls:web2.example.com", false),
+        ("allow in authd tls:example.com", false),
+        ("deny in authd tls:web1.example.com\nallow in authd tls", false),
+        ("deny in authd tls:web2.example.com\nallow in authd tls", true),
+        ("allow in authd tls:* for anonymous", false),
+        ("deny in authd * for anonymous\nallow in authd tls", true),
+    ] {
+        assert_eq!(enters(text, "authd", &web), allowed, "{text}");
+    }
+    let wildcard = peer("tls", "10.1.2.3", &["dns:*.example.com"]);
+    assert!(!enters("allow in authd tls:web1.example.com", "authd", &wildcard));
+}
+
+#[test]
+fn the_last_rule_of_local_is_built_in() {
+    let (alice, root, other) = (user(1000), user(0), user(1001));
+    let nobody_known = LocalIdentity::default();
+    assert!(local("", "x", &alice, Some(1000)), "the owner");
+    assert!(local("", "x", &root, Some(1000)) && local("", "x", &root, None), "root");
+    assert!(!local("", "x", &other, Some(1000)) && !local("", "x", &alice, None), "others");
+    assert!(!local("", "x", &nobody_known, Some(1000)) && !local("", "x", &nobody_known, None));
+    assert!(!local("deny local x", "x", &alice, Some(1000)), "a rule stands before it");
+    let (service, asker) = (&name("x"), &alice);
+    let query = Query::Local { service, target: service, asker, owner: Some(1000) };
+    let verdict = evaluate(&rules(""), &query);
+    assert_eq!(verdict.rule().unwrap().source().to_string(), "built in");
+}
+
+#[test]
+fn subjects_of_several_kinds_must_all_hold_and_of_one_kind_any() {
+    let mut asker = user(1000);
+    asker.groups = Some(vec![33]);
+    for (subjects, allowed) in [
+        ("user:1000", true),
+        ("user:alice", true),
+        ("user:shop", false),
+        ("user:shop,user:alice", true),
+        ("group:www", true),
+        ("group:1000", true),
+        ("group:users", false),
+        ("user:alice,group:www", true),
+        ("user:alice,group:users", false),
+        ("user:shop,group:www", false),
+        ("user:ghost", false),
+        ("user:ghost,user:alice", true),
+    ] {
+        let text = format!("allow local x for {subjects}");
+        assert_eq!(local(&text, "x", &asker, None), allowed, "{text}");
+        let text = format!("deny local x for {subjects}\nallow local x");
+        assert_eq!(local(&text, "x", &asker, None), !allowed, "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_known_keeps_an_allow_from_matching_and_lets_a_deny_match() {
+    let unknown = LocalIdentity::default();
+    let no_groups = LocalIdentity { uid: Some(1000), gid: Some(1000), ..LocalIdentity::default() };
+    for (asker, text, allowed) in [
+        (&unknown, "allow local x", true),
+        (&unknown, "allow local x for user:1000", false),
+        (&unknown, "permissive local x for user:1000", false),
+        (&unknown, "deny local x for user:1000\nallow local x", false),
+        (&no_groups, "allow local x for group:33", false),
+        (&no_groups, "allow local x for group:1000", true),
+        (&no_groups, "deny local x for group:33\nallow local x", false),
+        // What is known to be otherwise settles it.
+        (&no_groups, "deny local x for group:33,user:5\nallow local x", true),
+        // Nobody is a user that does not exist.
+        (&unknown, "deny local x for user:ghost\nallow local x", true),
+    ] {
+        assert_eq!(local(text, "x", asker, None), allowed, "{text}");
+    }
+}
+
+#[test]
+fn a_local_rule_may_be_about_the_final_service() {
+    let asker = user(998);
+    for (text, allowed) in [
+        ("allow local x unix:next-x", true),
+        ("allow local x unix:next-*", true),
+        ("allow local x unix:x", false),
+        ("allow local next-x", false),
+    ] {
+        assert_eq!(local(text, "next-x", &asker, None), allowed, "{text}");
+    }
+}
+
+#[test]
+fn a_permissive_rule_lets_pass_and_says_so() {
+    let verdict = out("permissive out x tcp:h:1", "x", &remote("tcp://h:1"), &user(998));
+    assert!(matches!(verdict, Verdict::Allow { permissive: true, .. }));
+    let verdict = out("allow out x tcp:h:1", "x", &remote("tcp://h:1"), &user(998));
+    assert!(matches!(verdict, Verdict::Allow { permissive: false, .. }));
+}
+
+#[test]
+fn a_refusal_names_its_rule_its_reason_and_the_cure() {
+    let target = remote("tls://h:9001/x");
+    let text = "deny out x * reason \"freeze\"";
+    let Verdict::Deny { rule, reason, cure } = out(text, "x", &target, &user(998)) else {
+        panic!()
+    };
+    assert_eq!(rule.unwrap().to_string(), text);
+    assert_eq!((reason.as_str(), cure.as_str()), ("freeze", "allow out x tls:h:9001 for user:998"));
+    let Verdict::Deny { rule, reason, cure } = out("", "x", &target, &LocalIdentity::default())
+    else {
+        panic!()
+    };
+    assert_eq!((rule, reason.as_str()), (None, "no rule allows it"));
+    assert_eq!(cure, "allow out x tls:h:9001");
+    let Verdict::Deny { reason, .. } = out("deny out x *", "x", &target, &user(1)) else {
+        panic!()
+    };
+    assert_eq!(reason, "a rule denies it");
+    let Verdict::Deny { cure, .. } = out("", "any", &target, &user(1)) else { panic!() };
+    assert_eq!(cure, "", "a rule for a service called any would be one for all");
+    let query = Query::In { service: &name("x"), peer: &peer("tcp", "10.0.0.1", &[]) };
+    let Verdict::Deny { reason, cure, .. } = evaluate(&rules(""), &query) else { panic!() };
+    assert_eq!(cure, "allow in x tcp:10.0.0.1");
+    assert_eq!(reason, "nothing is proven about the peer but its address, and no rule allows that");
+}
+
+/// What a request of the generated world looks like.
+#[derive(Clone, Debug)]
+enum Asked {
+    Out { target: String, address: IpAddr, asker: LocalIdentity },
+    In { peer: RemoteIdentity },
+    Local { target: String, asker: LocalIdentity, owner: Option<u32> },
+}
+
+const SERVICES: [&str; 4] = ["a", "ab", "b", "ba"];
+const ADDRESSES: [&str; 8] = [
+    "10.0.0.1",
+    "10.1.0.1",
+    "127.0.0.1",
+    "127.9.9.9",
+    "::1",
+    "192.0.2.1",
+    "2001:db8::1",
+    "169.254.169.254",
+];
+
+fn service() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(SERVICES.to_vec())
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop::sample::select(ADDRESSES.to_vec()).prop_map(|text| text.parse().unwrap())
+}
+
+fn asker() -> impl Strategy<Value = LocalIdentity> {
+    let id = prop::option::of(0_u32..3);
+    (id.clone(), id, prop::option::of(proptest::collection::vec(0_u32..3, 0..2))).prop_map(
+        |(uid, gid, groups)| LocalIdentity { uid, gid, groups, ..LocalIdentity::default() },
+    )
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let hosts = vec!["h", "a.h", "localhost", "10.0.0.1", "127.0.0.1", "[::1]", "192.0.2.1"];
+    let target = (
+        prop::sample::select(vec!["tcp", "tls"]),
+        prop::sample::select(hosts),
+        prop::sample::select(vec![9000, 9001, 80]),
+    );
+    let target = target.prop_map(|(scheme, host, port)| format!("{scheme}://{host}:{port}"));
+    let names = prop::sample::subsequence(vec!["dns:h", "dns:a.h", "uri:spiffe://x"], 0..3);
+    let scheme = prop::sample::select(vec!["tcp", "tls"]);
+    prop_oneof![
+        (target, address(), asker()).prop_map(|(target, address, asker)| Asked::Out {
+            target,
+            address,
+            asker
+        }),
+        (scheme, address(), names).prop_map(|(scheme, address, names)| {
+            Asked::In { peer: peer(scheme, &address.to_string(), &names) }
+        }),
+        (service(), asker(), prop::option::of(0_u32..3)).prop_map(|(target, asker, owner)| {
+            Asked::Local { target: target.to_owned(), asker, owner }
+        }),
+    ]
+}
+
+fn rule_line() -> impl Strategy<Value = String> {
+    let action = prop::sample::select(vec!["allow", "allow", "deny", "permissive"]);
+    let services = vec!["a", "b", "ab", "*", "a*", "*a", "a,b", "b*,ab"];
+    let hosts = vec![
+        "",
+        ":*",
+        ":h",
+        ":*.h",
+        ":localhost",
+        ":10.0.0.0/8",
+        ":127.0.0.0/8",
+        ":0.0.0.0/0",
+        ":[::/0]",
+        ":10.0.0.1",
+        ":127.0.0.1",
+        ":[::1]",
+        ":192.0.2.1",
+        ":169.254.0.0/16",
+    ];
+    let place = (prop::sample::select(vec!["tcp", "tls", "*"]), prop::sample::select(hosts));
+    let ports = prop::sample::select(vec!["", ":*", ":80", ":80-9000"]);
+    let outward = (place.clone(), ports).prop_map(|((scheme, hosts), ports)| {
+        let hosts = if hosts.is_empty() && !ports.is_empty() { ":*" } else { hosts };
+        format!("{scheme}{hosts}{ports}")
+    });
+    let subject =
+        vec!["", " for user:0", " for user:1,user:2", " for group:1", " for user:1,group:2"];
+    let from = vec!["", " for anonymous", " for net:10.0.0.0/8", " for anonymous,net:127.0.0.0/8"];
+    let rest = prop_oneof![
+        (proptest::collection::vec(outward, 1..3), prop::sample::select(subject.clone()),)
+            .prop_map(|(places, subject)| ("out", format!("{}{subject}", places.join(",")))),
+        (place, prop::sample::select(from))
+            .prop_map(|((scheme, hosts), from)| ("in", format!("{scheme}{hosts}{from}"))),
+        (prop::sample::select(vec!["", "unix:a*", "unix:b"]), prop::sample::select(subject))
+            .prop_map(|(place, subject)| ("local", format!("{place}{subject}"))),
+    ];
+    (action, prop::sample::select(services), rest).prop_map(
+        |(action, services, (direction, rest))| format!("{action} {direction} {services} {rest}"),
+    )
+}
+
+/// The rules as design section 5 states them, one at a time and from their text: slow, and without
+/// any of the evaluator's own code.
+mod oracle {
+    use super::*;
+
+    fn yes(fact: Option<bool>, deny: bool) -> bool {
+        fact.unwrap_or(deny)
+    }
+
+    fn glob(pattern: &str, text: &str) -> bool {
+        match pattern.split_once('*') {
+            None => pattern == text,
+            Some((before, after)) => text
+                .strip_prefix(before)
+                .is_some_and(|rest| (0..=rest.len()).any(|taken| glob(after, &rest[taken..]))),
+        }
+    }
+
+    fn special(address: IpAddr) -> bool {
+        let text = address.to_string();
+        address.is_loopback() || text.starts_with("169.254.")
+    }
+
+    fn net(text: &str) -> Option<IpNet> {
+        let bare = text.trim_matches(['[', ']']);
+        bare.parse().ok().or_else(|| bare.parse::<IpAddr>().ok().map(IpNet::from))
+    }
+
+    fn inside_special(net: &IpNet) -> bool {
+        ["127.0.0.0/8", "::1/128", "169.254.0.0/16"]
+            .iter()
+            .any(|range| range.parse::<IpNet>().unwrap().contains(net))
+    }
+
+    fn named(hosts: &str, host: &str) -> bool {
+        match hosts.strip_prefix("*.") {
+            Some(below) => host.ends_with(&format!(".{below}")),
+            None => hosts == host,
+        }
+    }
+
+    fn place_out(place: &str, target: &RemoteTarget, address: IpAddr, deny: bool) -> bool {
+        let mut parts = place.splitn(2, ':');
+        let scheme = parts.next().unwrap();
+        let rest = parts.next().unwrap_or("*");
+        let (hosts, ports) = match rest.strip_prefix('[') {
+            Some(inside) => {
+                let (hosts, rest) = inside.split_once(']').unwrap();
+                (hosts.to_owned(), rest.strip_prefix(':'))
+            }
+            None => match rest.split_once(':') {
+                Some((hosts, ports)) => (hosts.to_owned(), Some(ports)),
+                None => (rest.to_owned(), None),
+            },
+        };
+        let default = if target.scheme == "tls" { 9001 } else { 9000 };
+        let port_fits = match ports {
+            None if hosts == "*" => true,
+            None => target.port == default,
+            Some("*") => true,
+            Some(ports) => {
+                let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
+                (low.parse::<u16>().unwrap()..=high.parse().unwrap()).contains(&target.port)
+            }
+        };
+        let host_fits = match net(&hosts) {
+            Some(net) => {
+                net.contains(&address) && (deny || !special(address) || inside_special(&net))
+            }
+            None if hosts == "*" => deny || !special(address),
+            None if hosts == "localhost" => {
+                address.is_loopback() || deny && target.host.name() == Some("localhost")
+            }
+            None => {
+                let fits = target.host.name().is_some_and(|host| named(&hosts, host));
+                fits && (deny || !special(address))
+            }
+        };
+        (scheme == "*" || scheme == target.scheme) && port_fits && host_fits
+    }
+
+    fn place_in(place: &str, peer: &RemoteIdentity, anonymous: bool, deny: bool) -> bool {
+        let (scheme, hosts) = place.split_once(':').unwrap_or((place, "*"));
+        let dns: Vec<_> = peer.names.iter().filter_map(|name| name.strip_prefix("dns:")).collect();
+        let fact = match net(hosts) {
+            Some(net) => Some(net.contains(&peer.address)),
+            None if hosts == "localhost" => Some(peer.address.is_loopback()),
+            None if hosts == "*" => (anonymous || !peer.names.is_empty()).then_some(true),
+            None if dns.is_empty() => None,
+            None => Some(dns.iter().any(|name| named(hosts, name))),
+        };
+        (scheme == "*" || scheme == peer.scheme) && yes(fact, deny)
+    }
+
+    fn is_user(list: &[&str], asker: &LocalIdentity, deny: bool) -> bool {
+        let of = |kind: &str| -> Vec<u32> {
+            list.iter().filter_map(|one| one.strip_prefix(kind)?.parse().ok()).collect()
+        };
+        let (users, groups) = (of("user:"), of("group:"));
+        let user = users.is_empty() || yes(asker.uid.map(|uid| users.contains(&uid)), deny);
+        let primary = asker.gid.map(|gid| groups.contains(&gid));
+        let others =
+            asker.groups.as_ref().map(|own| own.iter().any(|group| groups.contains(group)));
+        let group = match (primary, others) {
+            (Some(true), _) | (_, Some(true)) => true,
+            (Some(false), Some(false)) => false,
+            _ => deny,
+        };
+        user && (groups.is_empty() || group)
+    }
+
+    /// Whether the first line of `lines` that matches lets the request pass.
+    pub(super) fn allows(lines: &[String], service: &str, asked: &Asked) -> bool {
+        let direction = match asked {
+            Asked::Out { .. } => "out",
+            Asked::In { .. } => "in",
+            Asked::Local { .. } => "local",
+        };
+        for line in lines {
+            let (line, subjects) = line.split_once(" for ").unwrap_or((line, ""));
+            let words: Vec<_> = line.split_whitespace().collect();
+            let deny = words[0] == "deny";
+            let list: Vec<_> = subjects.split(',').filter(|one| !one.is_empty()).collect();
+            let about =
+                words[1] == direction && words[2].split(',').any(|pattern| glob(pattern, service));
+            let places: Vec<_> = words.get(3).unwrap_or(&"*").split(',').collect();
+            let fits = about
+                && match asked {
+                    Asked::Out { target, address, asker } => {
+                        let target = remote(target);
+                        let address = target.host.address().unwrap_or(*address);
+                        is_user(&list, asker, deny)
+                            && places.iter().any(|place| place_out(place, &target, address, deny))
+                    }
+                    Asked::In { peer } => {
+                        let anonymous = list.contains(&"anonymous");
+                        let nets: Vec<IpNet> = list
+                            .iter()
+                            .filter_map(|one| one.strip_prefix("net:")?.parse().ok())
+                            .collect();
+                        let near =
+                            nets.is_empty() || nets.iter().any(|net| net.contains(&peer.address));
+                        near && (!anonymous || peer.names.is_empty())
+                            && places.iter().any(|place| place_in(place, peer, anonymous, deny))
+                    }
+                    Asked::Local { target, asker, .. } => {
+                        let leads = |place: &&str| {
+                            *place == "*" || glob(place.strip_prefix("unix:").unwrap(), target)
+                        };
+                        is_user(&list, asker, deny) && places.iter().any(leads)
+                    }
+                };
+            if fits {
+                return !deny;
+            }
+        }
+        match asked {
+            Asked::Local { asker, owner, .. } => {
+                asker.uid == Some(0) || asker.uid.is_some() && asker.uid == *owner
+            }
+            Asked::Out { .. } | Asked::In { .. } => false,
+        }
+    }
+}
+
+fn query_with<T>(service: &str, asked: &Asked, with: impl FnOnce(&Query<'_>) -> T) -> T {
+    let service = &name(service);
+    match asked {
+        Asked::Out { target, address, asker } => {
+            let target = &remote(target);
+            with(&Query::Out { service, target, address: Some(*address), asker })
+        }
+        Asked::In { peer } => with(&Query::In { service, peer }),
+        Asked::Local { target, asker, owner } => {
+            let target = &name(target);
+            with(&Query::Local { service, target, asker, owner: *owner })
+        }
+    }
+}
+
+/// What a list says of `address`.
+fn list_allows(addresses: &[AddressRule], address: IpAddr) -> bool {
+    let first = addresses.iter().find(|entry| entry.network.contains(&address));
+    first.is_some_and(|entry| entry.allow)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// attacks.md R7: the evaluator against a naive one.
+    #[test]
+    fn the_evaluator_says_what_a_naive_one_says(
+        lines in proptest::collection::vec(rule_line(), 0..6), service in service(), asked in asked()
+    ) {
+        let rules = rules(&lines.join("\n"));
+        let verdict = query_with(service, &asked, |query| evaluate(&rules, query));
+        let expected = oracle::allows(&lines, service, &asked);
+        prop_assert_eq!(verdict.is_allow(), expected, "{:?}", verdict);
+    }
+
+    /// The list for a name, and the verdict once its address is known, are one.
+    #[test]
+    fn the_list_of_a_name_says_of_each_address_what_the_rules_say(
+        lines in proptest::collection::vec(rule_line(), 0..6), service in service(),
+        asker in asker(), target in prop::sample::select(vec!["tcp://h:80", "tls://a.h:9001", "tcp://localhost:9000"]),
+    ) {
+        let rules = rules(&lines.join("\n"));
+        let (service, target, asker) = (&name(service), &remote(target), &asker);
+        let verdict = evaluate(&rules, &Query::Out { service, target, address: None, asker });
+        for address in ADDRESSES.map(|text| text.parse().unwrap()) {
+            let query = Query::Out { service, target, address: Some(address), asker };
+            let listed = match &verdict {
+                Verdict::Allow { addresses, .. } => list_allows(addresses, address),
+                Verdict::Deny { .. } => false,
+            };
+            prop_assert_eq!(listed, evaluate(&rules, &query).is_allow(), "{} {:?}", address, verdict);
+        }
+    }
+
+    /// The index finds what a walk through all rules finds, and the walk ends at its decision.
+    #[test]
+    fn recording_changes_no_verdict(
+        lines in proptest::collection::vec(rule_line(), 0..6), service in service(), asked in asked()
+    ) {
+        let rules = rules(&lines.join("\n"));
+        query_with(service, &asked, |query| {
+            let mut outcomes = Vec::new();
+            let recorded =
+                evaluate_recording(&rules, query, &mut |_, outcome| outcomes.push(outcome));
+            prop_assert_eq!(&recorded, &evaluate(&rules, query));
+            let decided = outcomes.iter().filter(|outcome| **outcome == Outcome::Decides).count();
+            let named = recorded.rule().is_some_and(|rule| rule.source() != &Source::BuiltIn);
+            prop_assert_eq!(decided, usize::from(named), "{:?} {:?}", outcomes, recorded);
+            prop_assert!(!named || outcomes.last() == Some(&Outcome::Decides));
+            Ok(())
+        })?;
+    }
+
+    /// The cure, before all other rules, allows what was denied.
+    #[test]
+    fn the_cure_allows_what_was_denied(
+        lines in proptest::collection::vec(rule_line(), 0..6), service in service(), asked in asked()
+    ) {
+        let text = lines.join("\n");
+        query_with(service, &asked, |query| {
+            if let Verdict::Deny { cure, .. } = evaluate(&rules(&text), query) {
+                let cured = rules(&format!("{cure}\n{text}"));
+                prop_assert!(evaluate(&cured, query).is_allow(), "{}", cure);
+            }
+            Ok(())
+        })?;
+    }
+}
+
+/// attacks.md C9: 10,000 rules, at worst.
+#[test]
+fn ten_thousand_rules_are_decided_in_bounded_time() {
+    let lines: Vec<_> =
+        (0..10_000).map(|n| format!("allow out s{n} tls:h{n}.example.com")).collect();
+    let many = rules(&lines.join("\n"));
+    let (service, target, asker) = (&name("s9999"), &remote("tcp://h:1"), &user(1));
+    let query = Query::Out { service, target, address: None, asker };
+    let begin = std::time::Instant::now();
+    for _ in 0..1_000 {
+        assert!(!evaluate(&many, &query).is_allow());
+    }
+    // Far above what it takes, far below what a walk through all rules would.
+    assert!(begin.elapsed() < std::time::Duration::from_millis(200), "{:?}", begin.elapsed());
+}

@@ -114,7 +114,10 @@ fn what_is_wrong_is_said_at_its_place() {
              written out, so that nobody opens all by forgetting one",
         ),
         ("allow local a,,b", "rules:1:15: a service name has at least one character"),
-        ("allow local ../x", "rules:1:13: a service name has only A-Z a-z 0-9 . _ -, not '.' ("),
+        (
+            "allow local ../x",
+            "rules:1:13: a service name has only A-Z a-z 0-9 . _ -, not '/' (U+002F) at character 3",
+        ),
         ("allow local a/*", "rules:1:13: a service has only A-Z a-z 0-9 . _ - and *, not '/'"),
         (long.as_str(), "rules:1:13: a service with * has at most 255 characters"),
         ("allow out x tls:a,", "rules:1:19: an address is missing; lists have no blanks: a,b"),
