@@ -245,8 +245,7 @@ pub fn peer_path(socket: BorrowedFd<'_>) -> io::Result<Option<PathBuf>> {
 pub fn uncollected(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int.
-    let answer =
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     check(answer)?;
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
@@ -303,6 +302,28 @@ pub fn set_keepalive(
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds(idle))?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, seconds(interval))?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, count)
+}
+
+/// Has closing the socket tell the peer that the connection broke (a TCP reset).
+///
+/// # Errors
+///
+/// The kernel's. A Unix socket takes the option and knows no reset.
+pub fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    Ok(sock::setsockopt(&socket, sock::sockopt::Linger, &linger)?)
+}
+
+/// Tells the peer that nothing more will be sent. One that is gone already needs no telling.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn end_sending(socket: BorrowedFd<'_>) -> io::Result<()> {
+    match sock::shutdown(socket.as_raw_fd(), sock::Shutdown::Write) {
+        Ok(()) | Err(nix::Error::ENOTCONN) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Bounds how long a blocking receive waits; `None`: for ever.

@@ -1,0 +1,388 @@
+//! Bytes between two sockets until both directions have ended.
+//!
+//! Half-close, resets and back-pressure pass through as they came. The bytes go by splice, through
+//! a pipe that is borrowed only while bytes are in it; so an idle relay costs two descriptors and
+//! no buffer, and a slow reader slows its writer and nobody else.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use libipc::poller::{Interest, Poller, Ready, Token, Waker};
+
+use self::flow::{Flow, Pipes, Step};
+
+mod flow;
+
+/// Relays of one daemon at most.
+pub const RELAYS_MOST: usize = 10_000;
+
+/// The relays of a daemon, on a thread of their own.
+///
+/// Dropping this ends the thread and all relays.
+#[derive(Debug)]
+pub struct Pumps {
+    sender: Option<Sender<Pair>>,
+    waker: Waker,
+    live: Arc<AtomicUsize>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Pair {
+    left: OwnedFd,
+    right: OwnedFd,
+}
+
+/// Why a relay is not begun. Both sockets are closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RelaysFull;
+
+impl fmt::Display for RelaysFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the limit relays ({RELAYS_MOST}) is reached")
+    }
+}
+
+impl std::error::Error for RelaysFull {}
+
+impl Pumps {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no thread, descriptors or memory left.
+    pub fn start() -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let waker = Waker::new(&poller, WAKER)?;
+        let (sender, receiver) = channel();
+        let live = Arc::new(AtomicUsize::new(0));
+        let mut pump = Pump {
+            poller,
+            waker: waker.clone(),
+            receiver,
+            live: Arc::clone(&live),
+            relays: HashMap::new(),
+            pipes: Pipes::default(),
+            last: 0,
+        };
+        let thread = thread::Builder::new().name("pumps".to_owned()).spawn(move || pump.run())?;
+        Ok(Self { sender: Some(sender), waker, live, thread: Some(thread) })
+    }
+
+    /// Relays between two connected sockets, which are taken over and made non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`RelaysFull`].
+    pub fn add(&self, left: OwnedFd, right: OwnedFd) -> Result<(), RelaysFull> {
+        if self.live.fetch_add(1, Ordering::Relaxed) >= RELAYS_MOST {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            return Err(RelaysFull);
+        }
+        let sent = self.sender.as_ref().map(|sender| sender.send(Pair { left, right }));
+        debug_assert!(matches!(sent, Some(Ok(()))), "the thread lives as long as this");
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Relays at this moment.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Pumps {
+    fn drop(&mut self) {
+        self.sender = None;
+        self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported already.
+            let _panicked = thread.join().is_err();
+        }
+    }
+}
+
+const WAKER: Token = Token(0);
+
+/// The thread's own state.
+#[derive(Debug)]
+struct Pump {
+    poller: Poller,
+    waker: Waker,
+    receiver: Receiver<Pair>,
+    live: Arc<AtomicUsize>,
+    relays: HashMap<u64, Relay>,
+    pipes: Pipes,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Relay {
+    left: OwnedFd,
+    right: OwnedFd,
+    /// From left to right, and back.
+    there: Flow,
+    back: Flow,
+    watched: [Interest; 2],
+}
+
+/// What is to become of a relay.
+enum Fate {
+    Goes,
+    Ends,
+    /// One side was reset: the other one is to see the same.
+    Breaks,
+}
+
+impl Pump {
+    fn run(&mut self) {
+        let mut ready = Vec::new();
+        loop {
+            if self.poller.wait(&mut ready, None).is_err() {
+                return;
+            }
+            for one in &ready {
+                if one.token == WAKER {
+                    self.waker.clear();
+                    if self.take_new() {
+                        return;
+                    }
+                } else {
+                    self.serve(*one);
+                }
+            }
+        }
+    }
+
+    /// Takes new pairs; true if no more will come.
+    fn take_new(&mut self) -> bool {
+        use std::sync::mpsc::TryRecvError;
+        loop {
+            match self.receiver.try_recv() {
+                Ok(pair) => {
+                    if self.begin(pair).is_err() {
+                        self.live.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn begin(&mut self, pair: Pair) -> io::Result<()> {
+        sys::socket::set_blocking(pair.left.as_fd(), false)?;
+        sys::socket::set_blocking(pair.right.as_fd(), false)?;
+        self.last += 1;
+        let relay = Relay {
+            left: pair.left,
+            right: pair.right,
+            there: Flow::default(),
+            back: Flow::default(),
+            watched: [Interest::READ; 2],
+        };
+        self.poller.add(&relay.left, token(self.last, Side::Left), Interest::READ)?;
+        self.poller.add(&relay.right, token(self.last, Side::Right), Interest::READ)?;
+        self.relays.insert(self.last, relay);
+        Ok(())
+    }
+
+    fn serve(&mut self, ready: Ready) {
+        let id = ready.token.0 >> 1;
+        let Some(relay) = self.relays.get_mut(&id) else { return };
+        match relay.step(&mut self.pipes) {
+            Fate::Goes => {
+                if relay.watch(&self.poller, id).is_err() {
+                    self.end(id);
+                }
+            }
+            Fate::Ends => self.end(id),
+            Fate::Breaks => {
+                for socket in [relay.left.as_fd(), relay.right.as_fd()] {
+                    // What cannot be reset is closed, which is all that it knows.
+                    let _not_tcp = sys::socket::reset_on_close(socket).is_err();
+                }
+                self.end(id);
+            }
+        }
+    }
+
+    fn end(&mut self, id: u64) {
+        if let Some(mut relay) = self.relays.remove(&id) {
+            relay.there.give_back(&mut self.pipes);
+            relay.back.give_back(&mut self.pipes);
+            self.live.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Relay {
+    /// Moves what can be moved, both ways.
+    fn step(&mut self, pipes: &mut Pipes) -> Fate {
+        let steps = [
+            self.there.advance(self.left.as_fd(), self.right.as_fd(), pipes),
+            self.back.advance(self.right.as_fd(), self.left.as_fd(), pipes),
+        ];
+        if steps.iter().any(|step| matches!(step, Step::Broken)) {
+            return Fate::Breaks;
+        }
+        if steps.iter().all(|step| matches!(step, Step::Ended)) { Fate::Ends } else { Fate::Goes }
+    }
+
+    /// Watches for exactly what the flows wait for.
+    fn watch(&mut self, poller: &Poller, id: u64) -> io::Result<()> {
+        let wanted = [
+            Interest { readable: self.there.wants_source(), writable: self.back.wants_sink() },
+            Interest { readable: self.back.wants_source(), writable: self.there.wants_sink() },
+        ];
+        let sides: [(BorrowedFd<'_>, Side); 2] =
+            [(self.left.as_fd(), Side::Left), (self.right.as_fd(), Side::Right)];
+        for ((socket, side), (watched, wanted)) in
+            sides.into_iter().zip(self.watched.iter_mut().zip(wanted))
+        {
+            change(poller, socket, token(id, side), (*watched, wanted))?;
+            *watched = wanted;
+        }
+        Ok(())
+    }
+}
+
+/// A side of which nothing is wanted is not watched at all: its hang-up would be told again and
+/// again, and means nothing before the other direction has ended.
+fn change(
+    poller: &Poller,
+    socket: BorrowedFd<'_>,
+    token: Token,
+    (from, to): (Interest, Interest),
+) -> io::Result<()> {
+    match (from == Interest::NONE, to == Interest::NONE) {
+        _ if from == to => Ok(()),
+        (true, false) => poller.add(socket, token, to),
+        (false, true) => poller.remove(socket),
+        _ => poller.change(socket, token, to),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+fn token(id: u64, side: Side) -> Token {
+    Token(id << 1 | u64::from(matches!(side, Side::Right)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A relay between a Unix socket and a TCP connection: the two far ends.
+    fn relay(pumps: &Pumps) -> (UnixStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let remote = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let (client, ours) = UnixStream::pair().unwrap();
+        pumps.add(ours.into(), accepted.into()).unwrap();
+        (client, remote)
+    }
+
+    #[test]
+    fn bytes_and_half_closes_pass_both_ways() {
+        let pumps = Pumps::start().unwrap();
+        let (mut client, mut remote) = relay(&pumps);
+        client.write_all(b"question").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut text = String::new();
+        remote.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "question");
+        remote.write_all(b"answer").unwrap();
+        drop(remote);
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "answer");
+    }
+
+    #[test]
+    fn more_than_all_buffers_hold_arrives_whole() {
+        const SIZE: usize = 32 << 20;
+        let pumps = Pumps::start().unwrap();
+        let (client, remote) = relay(&pumps);
+        let send = |mut socket: Box<dyn Write + Send>, finish: Box<dyn FnOnce() + Send>| {
+            thread::spawn(move || {
+                let block: Vec<u8> = (0..=255).cycle().take(1 << 16).collect();
+                for _ in 0..SIZE / block.len() {
+                    socket.write_all(&block).unwrap();
+                }
+                finish();
+            })
+        };
+        let (writer, ender) = (client.try_clone().unwrap(), client.try_clone().unwrap());
+        let there =
+            send(Box::new(writer), Box::new(move || ender.shutdown(Shutdown::Write).unwrap()));
+        let (writer, ender) = (remote.try_clone().unwrap(), remote.try_clone().unwrap());
+        let back =
+            send(Box::new(writer), Box::new(move || ender.shutdown(Shutdown::Write).unwrap()));
+        let count = |mut socket: Box<dyn Read + Send>| {
+            thread::spawn(move || {
+                let mut buffer = vec![0; 1 << 16];
+                let mut total = 0_usize;
+                loop {
+                    let count = socket.read(&mut buffer).unwrap();
+                    if count == 0 {
+                        return total;
+                    }
+                    for (offset, byte) in buffer[..count].iter().enumerate() {
+                        assert_eq!(usize::from(*byte), (total + offset) % 256);
+                    }
+                    total += count;
+                }
+            })
+        };
+        let counts = [count(Box::new(remote)), count(Box::new(client))];
+        assert_eq!(counts.map(|thread| thread.join().unwrap()), [SIZE; 2]);
+        there.join().unwrap();
+        back.join().unwrap();
+    }
+
+    #[test]
+    fn a_reset_is_a_reset_on_the_other_side() {
+        let pumps = Pumps::start().unwrap();
+        let (client, mut remote) = relay(&pumps);
+        remote.write_all(b"x").unwrap();
+        let mut byte = [0];
+        (&client).read_exact(&mut byte).unwrap();
+        sys::socket::reset_on_close(remote.as_fd()).unwrap();
+        drop(remote);
+        // A Unix socket knows no reset: both directions end at once.
+        assert_eq!((&client).read(&mut byte).unwrap(), 0);
+        let error = (&client).write_all(&vec![0; 1 << 20]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_relay_is_gone_when_both_directions_have_ended() {
+        let pumps = Pumps::start().unwrap();
+        let (client, remote) = relay(&pumps);
+        assert_eq!(pumps.live(), 1);
+        drop(remote);
+        assert_eq!((&client).read(&mut [0]).unwrap(), 0);
+        drop(client);
+        // The next relay is served by the same thread after it has dropped the first.
+        let (client, mut remote) = relay(&pumps);
+        remote.write_all(b"x").unwrap();
+        (&client).read_exact(&mut [0]).unwrap();
+        assert_eq!(pumps.live(), 1);
+    }
+}

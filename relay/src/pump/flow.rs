@@ -1,0 +1,152 @@
+//! One direction of a relay.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Bytes that one pipe holds at most.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// Bytes moved in one turn, so that no relay keeps the others waiting.
+const TURN_BYTES: usize = 4 * PIPE_BYTES;
+
+/// Empty pipes kept for the next borrower.
+const PIPES_KEPT: usize = 64;
+
+/// Empty pipes.
+#[derive(Debug, Default)]
+pub(super) struct Pipes(Vec<Pipe>);
+
+#[derive(Debug)]
+pub(super) struct Pipe {
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+impl Pipes {
+    fn borrow(&mut self) -> io::Result<Pipe> {
+        if let Some(pipe) = self.0.pop() {
+            return Ok(pipe);
+        }
+        let (reader, writer) = sys::splice::pipe(PIPE_BYTES)?;
+        Ok(Pipe { reader, writer })
+    }
+
+    fn give_back(&mut self, pipe: Pipe) {
+        if self.0.len() < PIPES_KEPT {
+            self.0.push(pipe);
+        }
+    }
+}
+
+/// One direction: what is between its two ends, and how far it has ended.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    pipe: Option<Pipe>,
+    /// Bytes in the pipe.
+    inside: usize,
+    source_ended: bool,
+    sink_ended: bool,
+}
+
+/// How far a direction is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    /// It goes on when something is ready.
+    Open,
+    /// Everything has arrived, and the end too.
+    Ended,
+    /// One of its ends was reset.
+    Broken,
+}
+
+impl Flow {
+    /// Whether something to read would help.
+    pub(super) fn wants_source(&self) -> bool {
+        !self.source_ended && self.inside == 0
+    }
+
+    /// Whether room to write would help.
+    pub(super) fn wants_sink(&self) -> bool {
+        self.inside > 0
+    }
+
+    /// Moves what can be moved now, at most a turn's worth.
+    pub(super) fn advance(
+        &mut self,
+        source: BorrowedFd<'_>,
+        sink: BorrowedFd<'_>,
+        pipes: &mut Pipes,
+    ) -> Step {
+        match self.transfer(source, sink, pipes) {
+            Ok(()) if self.sink_ended => Step::Ended,
+            Ok(()) => Step::Open,
+            Err(_) => Step::Broken,
+        }
+    }
+
+    fn transfer(
+        &mut self,
+        source: BorrowedFd<'_>,
+        sink: BorrowedFd<'_>,
+        pipes: &mut Pipes,
+    ) -> io::Result<()> {
+        let mut moved = 0;
+        while !self.sink_ended && moved < TURN_BYTES {
+            moved += self.drain(sink)?;
+            if self.inside > 0 {
+                break;
+            }
+            if self.source_ended {
+                sys::socket::end_sending(sink)?;
+                self.sink_ended = true;
+            } else if !self.fill(source, pipes)? {
+                break;
+            }
+        }
+        if self.inside == 0 {
+            self.give_back(pipes);
+        }
+        Ok(())
+    }
+
+    /// Reads into the pipe. False if nothing is there to read.
+    fn fill(&mut self, source: BorrowedFd<'_>, pipes: &mut Pipes) -> io::Result<bool> {
+        if self.pipe.is_none() {
+            self.pipe = Some(pipes.borrow()?);
+        }
+        let Some(pipe) = &self.pipe else { return Ok(false) };
+        match sys::splice::splice(source, pipe.writer.as_fd(), PIPE_BYTES) {
+            Ok(0) => self.source_ended = true,
+            Ok(count) => self.inside += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Writes out of the pipe until it is empty or the sink is full; answers how much.
+    fn drain(&mut self, sink: BorrowedFd<'_>) -> io::Result<usize> {
+        let mut moved = 0;
+        let Some(pipe) = &self.pipe else { return Ok(0) };
+        while self.inside > 0 {
+            match sys::splice::splice(pipe.reader.as_fd(), sink, self.inside) {
+                Ok(count) => {
+                    self.inside = self.inside.saturating_sub(count);
+                    moved += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Gives the pipe back if it is empty; one with bytes of a broken relay is closed.
+    pub(super) fn give_back(&mut self, pipes: &mut Pipes) {
+        if let Some(pipe) = self.pipe.take()
+            && self.inside == 0
+        {
+            pipes.give_back(pipe);
+        }
+    }
+}
