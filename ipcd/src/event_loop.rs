@@ -238,7 +238,8 @@ impl<'w> EventLoop<'w> {
     }
 
     fn serve_client(&mut self, ready: Ready, now: Instant) {
-        if ready.hangup && !ready.readable {
+        if ready.hangup {
+            // Both directions are over: whatever it still asks for, nobody would get it.
             return self.lose(ready.token, now);
         }
         if ready.writable {

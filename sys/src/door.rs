@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::socket::{SocketKind, connect_unix};
+use crate::socket::{SocketKind, connect_unix, connect_unix_now};
 
 /// An open door.
 #[derive(Debug)]
@@ -117,8 +117,20 @@ pub fn connect(
     kind: SocketKind,
     deadline: Option<Instant>,
 ) -> io::Result<OwnedFd> {
-    let path = PathBuf::from(format!("/proc/self/fd/{}", door.as_raw_fd()));
-    connect_unix(&path, kind, deadline)
+    connect_unix(&path_of(door), kind, deadline)
+}
+
+/// As [`connect`] to a stream, without waiting: the socket is non-blocking.
+///
+/// # Errors
+///
+/// The kernel's; [`io::ErrorKind::WouldBlock`] if the service's queue is full.
+pub fn connect_now(door: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    connect_unix_now(&path_of(door))
+}
+
+fn path_of(door: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", door.as_raw_fd()))
 }
 
 /// Whether a descriptor was opened with `O_PATH`: a door, not a connected socket.

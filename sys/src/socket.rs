@@ -220,10 +220,24 @@ pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
 /// The kernel's, for example `ENOTCONN`.
 pub fn peer_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
     let address: sock::SockaddrStorage = sock::getpeername(socket.as_raw_fd())?;
+    Ok(internet(&address))
+}
+
+/// The socket's own address, if it is of the internet families.
+///
+/// # Errors
+///
+/// The kernel's; `ENOTSOCK` for what is no socket.
+pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
+    let address: sock::SockaddrStorage = sock::getsockname(socket.as_raw_fd())?;
+    Ok(internet(&address))
+}
+
+fn internet(address: &sock::SockaddrStorage) -> Option<SocketAddr> {
     if let Some(four) = address.as_sockaddr_in() {
-        return Ok(Some(SocketAddr::from(std::net::SocketAddrV4::from(*four))));
+        return Some(SocketAddr::from(std::net::SocketAddrV4::from(*four)));
     }
-    Ok(address.as_sockaddr_in6().map(|six| SocketAddr::from(std::net::SocketAddrV6::from(*six))))
+    address.as_sockaddr_in6().map(|six| SocketAddr::from(std::net::SocketAddrV6::from(*six)))
 }
 
 /// The path that the other end of a connected Unix socket is bound to; `None` if unnamed or not a
@@ -457,9 +471,7 @@ mod tests {
     #[test]
     fn tcp_addresses_and_errors_are_told() {
         let listener = tcp_listen("127.0.0.1:0".parse().unwrap(), 4).unwrap();
-        let local: sock::SockaddrStorage = sock::getsockname(listener.as_raw_fd()).unwrap();
-        let address =
-            SocketAddr::from(std::net::SocketAddrV4::from(*local.as_sockaddr_in().unwrap()));
+        let address = local_address(listener.as_fd()).unwrap().unwrap();
         let client = tcp_connect_start(address).unwrap();
         assert_eq!(peer_address(client.as_fd()).unwrap(), Some(address));
         assert!(take_error(client.as_fd()).unwrap().is_none());

@@ -1,2 +1,96 @@
-//! (in the making)
-fn main() {}
+//! Carries connections of ipcd over TCP: dials for it, and listens for other hosts.
+//!
+//! It hands over the TCP socket itself; no byte passes through it after that, but for services
+//! with a socket of their own, to which it relays. It knows no rules: every address that it tries
+//! is decided by the list that came with the call, every peer by the broker.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use daemon::exit::{Failure, finish};
+use daemon::signals::Signals;
+use libipc::environment::Environment;
+use libipc::rundir::{Instance, RunDirectory};
+use relay::server::Server;
+
+use crate::args::Args;
+use crate::event_loop::EventLoop;
+use crate::listeners::Listeners;
+
+mod args;
+mod dialling;
+mod event_loop;
+mod failure;
+mod listeners;
+mod peer;
+mod race;
+mod resolver;
+mod select;
+
+/// The account that the system's tcpd runs as.
+const ACCOUNT: &str = "ipcd-tcpd";
+
+fn main() -> ExitCode {
+    match Args::try_parse() {
+        Ok(args) => finish("tcpd", run(&args)),
+        Err(error) => {
+            // Where even that cannot be written, nobody reads it.
+            let _unwritten = error.print().is_err();
+            ExitCode::from(if error.use_stderr() { 64 } else { 0 })
+        }
+    }
+}
+
+/// Starts `tcpd` and serves until told to stop. The order is the contract: sockets are bound while
+/// there are rights to bind them, root is given up before the first byte of a stranger is read,
+/// and the broker finds us only once we answer.
+fn run(args: &Args) -> Result<(), Failure> {
+    let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
+    daemon::log::start(args.log_format, args.log_level)
+        .map_err(|error| Failure::system("the log", &error))?;
+    let directory = run_directory(args)?;
+    let listeners = Listeners::open(&args.listen).map_err(|(address, error)| {
+        Failure::system(&format!("cannot listen at {address}"), &error)
+    })?;
+    let server =
+        Server::bind(&directory, "tcp").map_err(|error| Failure::System(error.to_string()))?;
+    give_up_root(&directory)?;
+    let mut event_loop = EventLoop::new(server, listeners, signals)
+        .map_err(|error| Failure::system("the event loop", &error))?;
+    tracing::info!(event = "started", rundir = ?directory.path());
+    event_loop.run().map_err(|error| Failure::system("the event loop", &error))?;
+    tracing::info!(event = "stopped");
+    Ok(())
+}
+
+fn run_directory(args: &Args) -> Result<RunDirectory, Failure> {
+    let environment = Environment::of_process();
+    let named = args.rundir.as_ref().or(environment.rundir.as_ref().filter(|_| !args.user));
+    if let Some(path) = named {
+        let path = std::path::absolute(path)
+            .map_err(|error| Failure::system("the run directory", &error))?;
+        return Ok(RunDirectory::named(&path, &environment));
+    }
+    if nix::unistd::geteuid().is_root() && !args.user {
+        return Ok(RunDirectory::system());
+    }
+    RunDirectory::user(&environment).ok_or_else(|| {
+        Failure::Usage(
+            "XDG_RUNTIME_DIR is not set: name the run directory with --rundir DIR".to_owned(),
+        )
+    })
+}
+
+/// The system's tcpd, started as root, goes on as its own account where there is one.
+fn give_up_root(directory: &RunDirectory) -> Result<(), Failure> {
+    if directory.instance() != Instance::System || !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let switched = daemon::account::switch_to(ACCOUNT)
+        .map_err(|error| Failure::system("cannot give up root", &error))?;
+    if !switched {
+        tracing::warn!(event = "running-as-root", account = ACCOUNT);
+    }
+    Ok(())
+}

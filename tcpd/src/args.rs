@@ -1,0 +1,37 @@
+//! The command line of `tcpd`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use daemon::log::{LogFormat, LogLevel};
+
+/// Carries connections of ipcd over TCP: connects for it, and listens for other hosts.
+///
+/// What may be reached, and by whom, is decided by the rules of ipcd alone.
+#[derive(Debug, Parser)]
+#[command(name = "tcpd", version, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Listen for other hosts at this address; may be given several times
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The run directory of the broker to work for
+    #[arg(long, value_name = "DIR", conflicts_with = "user")]
+    pub(crate) rundir: Option<PathBuf>,
+    /// Work for the user's own broker, in `$XDG_RUNTIME_DIR/ipc`
+    #[arg(long)]
+    pub(crate) user: bool,
+    /// How to write the log
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// How much to write to the log
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tcpd --user
+  tcpd --listen '[::]:9000' --listen 0.0.0.0:9000
+
+Exit codes: 0 ended by a signal, 64 usage, 71 the system";

@@ -1,0 +1,272 @@
+//! The loop of `tcpd`: callers, connections that are being made, and peers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use daemon::signals::{Signal, Signals};
+use libipc::interface::transport::{Empty, TransportError};
+use libipc::poller::{Interest, Poller, Ready, Token, Waker};
+use libipc::varlink::{self, Bytes};
+use relay::pump::Pumps;
+use relay::server::{Caller, Heard, Request, Server};
+
+use crate::dialling::Dialling;
+use crate::listeners::Listeners;
+use crate::peer::Peer;
+use crate::resolver::Resolver;
+
+mod outward;
+mod peers;
+
+/// The parts that the loop moves.
+pub(crate) struct EventLoop {
+    poller: Poller,
+    signals: Signals,
+    server: Server,
+    listeners: Listeners,
+    waker: Waker,
+    resolver: Resolver,
+    pumps: Pumps,
+    callers: HashMap<Token, Calling>,
+    /// Attempts by their token, with the caller that they are made for.
+    attempts: HashMap<Token, Token>,
+    peers: HashMap<Token, Peer>,
+    /// Who is told of peers: the newest who asked.
+    told: Option<Token>,
+    timers: BTreeSet<(Instant, Token)>,
+    resume: Option<Instant>,
+    last_token: u64,
+}
+
+/// A caller, and what is being done for it.
+struct Calling {
+    caller: Caller,
+    dialling: Option<Dialling>,
+}
+
+const SERVER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const WAKER: Token = Token(2);
+const FIRST_LISTENER: u64 = 3;
+
+/// Callers at most: the broker makes one connection per call.
+const CALLERS_MOST: usize = 4096;
+
+/// How long accepting rests when the machine is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(50);
+
+/// Connections accepted before others are served again.
+const ACCEPT_BATCH: usize = 64;
+
+impl EventLoop {
+    /// Puts the parts together, and starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no descriptors or threads left.
+    pub(crate) fn new(server: Server, listeners: Listeners, signals: Signals) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(&server, SERVER, Interest::READ)?;
+        poller.add(&signals, SIGNALS, Interest::READ)?;
+        let waker = Waker::new(&poller, WAKER)?;
+        for (token, listener) in (FIRST_LISTENER..).map(Token).zip(&listeners.0) {
+            poller.add(&listener.socket, token, Interest::READ)?;
+        }
+        let first_free = FIRST_LISTENER + u64::try_from(listeners.0.len()).unwrap_or(0);
+        Ok(Self {
+            poller,
+            signals,
+            server,
+            resolver: Resolver::start(&waker)?,
+            waker,
+            pumps: Pumps::start()?,
+            listeners,
+            callers: HashMap::new(),
+            attempts: HashMap::new(),
+            peers: HashMap::new(),
+            told: None,
+            timers: BTreeSet::new(),
+            resume: None,
+            last_token: first_free,
+        })
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if it can no longer be waited for.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            let timeout = self.timeout(Instant::now());
+            self.poller.wait(&mut ready, timeout)?;
+            let now = Instant::now();
+            for one in &ready {
+                match one.token {
+                    SERVER => self.accept_callers(now),
+                    SIGNALS => {
+                        if self.is_stopped() {
+                            return Ok(());
+                        }
+                    }
+                    WAKER => self.take_answers(now),
+                    _ => self.serve(*one, now),
+                }
+            }
+            self.keep_time(now);
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        let next = self.timers.first().map(|(when, _)| *when);
+        let first = next.into_iter().chain(self.resume).min();
+        first.map(|when| when.saturating_duration_since(now))
+    }
+
+    fn is_stopped(&mut self) -> bool {
+        while let Some(signal) = self.signals.read() {
+            match signal {
+                Signal::Stop => return true,
+                // Nothing of this daemon is configured by a file.
+                Signal::Reload => {}
+            }
+        }
+        false
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        while let Some((when, token)) = self.timers.first().copied() {
+            if when > now {
+                break;
+            }
+            self.timers.remove(&(when, token));
+            if self.peers.contains_key(&token) {
+                self.peer_is_late(token, now);
+            } else {
+                self.go_on(token, now);
+            }
+        }
+        if self.resume.is_some_and(|when| when <= now) {
+            self.resume = None;
+            self.watch_listeners(Interest::READ);
+        }
+    }
+
+    fn serve(&mut self, ready: Ready, now: Instant) {
+        let token = ready.token;
+        if self.callers.contains_key(&token) {
+            self.serve_caller(token, now);
+        } else if let Some(caller) = self.attempts.get(&token).copied() {
+            self.serve_attempt(caller, token, now);
+        } else if self.peers.contains_key(&token) {
+            self.serve_peer(token, now);
+        } else {
+            self.accept_peers(token, now);
+        }
+    }
+
+    fn accept_callers(&mut self, now: Instant) {
+        for _ in 0..ACCEPT_BATCH {
+            match self.server.accept() {
+                Ok(Some(caller)) if self.callers.len() < CALLERS_MOST => {
+                    let token = self.next_token();
+                    if self.poller.add(&caller, token, Interest::READ).is_ok() {
+                        self.callers.insert(token, Calling { caller, dialling: None });
+                    }
+                }
+                // One too many is closed; the broker sees a daemon that went away.
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(_) => return self.rest(now),
+            }
+        }
+    }
+
+    /// The machine is out of descriptors or memory: accepting rests.
+    fn rest(&mut self, now: Instant) {
+        self.watch_listeners(Interest::NONE);
+        self.resume = Some(now + REST);
+    }
+
+    fn watch_listeners(&self, interest: Interest) {
+        // They are all watched, so changing that cannot fail.
+        let _watched = self.poller.change(&self.server, SERVER, interest).is_ok();
+        for (token, listener) in (FIRST_LISTENER..).map(Token).zip(&self.listeners.0) {
+            let _watched = self.poller.change(&listener.socket, token, interest).is_ok();
+        }
+    }
+
+    fn serve_caller(&mut self, token: Token, now: Instant) {
+        loop {
+            let Some(calling) = self.callers.get_mut(&token) else { return };
+            match calling.caller.read() {
+                Heard::Nothing => return,
+                Heard::Over => return self.forget_caller(token),
+                Heard::Request(_) if calling.dialling.is_some() => {
+                    // One call at a time: who sends another does not keep to the contract.
+                    return self.forget_caller(token);
+                }
+                Heard::Request(request) => self.carry_out(token, request, now),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, token: Token, request: Request, now: Instant) {
+        match request {
+            Request::Dial(wanted) => self.dial(token, *wanted, now),
+            Request::Listen => self.told = Some(token),
+            Request::Attach(agreed, descriptor) => self.attach(token, agreed, descriptor, now),
+            Request::Refuse(refuse) => {
+                let known = self.refuse_peer(Token(refuse.id), refuse.retry, now);
+                self.answer_about(token, refuse.id, known);
+            }
+            Request::Close(agreed) => {
+                let known = self.forget_peer(Token(agreed.id)).is_some();
+                self.answer_about(token, agreed.id, known);
+            }
+        }
+    }
+
+    fn answer_about(&mut self, token: Token, id: u64, known: bool) {
+        if known {
+            self.answer(token, varlink::reply(&Empty {}, false), None);
+        } else {
+            self.fail(token, &TransportError::UnknownId { id });
+        }
+    }
+
+    fn answer(&mut self, token: Token, message: Bytes, descriptor: Option<OwnedFd>) {
+        let Some(calling) = self.callers.get_mut(&token) else { return };
+        if calling.caller.answer(message, descriptor).is_err() {
+            self.forget_caller(token);
+        }
+    }
+
+    fn fail(&mut self, token: Token, error: &TransportError) {
+        self.answer(token, varlink::error(error), None);
+    }
+
+    /// A caller is gone: what was being done for it is given up.
+    fn forget_caller(&mut self, token: Token) {
+        self.end_dialling(token);
+        if let Some(calling) = self.callers.remove(&token) {
+            let _unwatched = self.poller.remove(&calling.caller).is_ok();
+        }
+        if self.told == Some(token) {
+            self.told = None;
+        }
+    }
+
+    fn unwatch(&self, socket: BorrowedFd<'_>) {
+        // It is watched; and if not, all is as it should be.
+        let _unwatched = self.poller.remove(socket).is_ok();
+    }
+
+    fn next_token(&mut self) -> Token {
+        self.last_token += 1;
+        Token(self.last_token)
+    }
+}

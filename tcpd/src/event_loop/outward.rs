@@ -1,0 +1,283 @@
+//! Connections that are being made for the broker.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use libipc::interface::transport::{Dial, Dialed, TransportError};
+use libipc::poller::{Interest, Token};
+use libipc::varlink;
+
+use super::EventLoop;
+use crate::dialling::{Asking, Attempt, Dialling, Phase, Progress};
+use crate::failure;
+use crate::race::{Race, Turn};
+use crate::resolver::LOOKUPS_MOST;
+use crate::select::Allowed;
+
+/// Longest time that a connection may take, whatever the caller says.
+const DIAL_TIME_MOST: Duration = Duration::from_secs(600);
+
+/// When a silent far end is asked whether it is there, how often, and how many times
+/// (attacks on half-open connections: a dead peer is noticed within two minutes).
+const KEEPALIVE: (Duration, Duration, i32) = (Duration::from_secs(60), Duration::from_secs(10), 6);
+
+impl EventLoop {
+    pub(super) fn dial(&mut self, token: Token, wanted: Dial, now: Instant) {
+        if let Err(error) = check(&wanted) {
+            return self.fail(token, &error);
+        }
+        let time = Duration::from_millis(wanted.deadline_ms).min(DIAL_TIME_MOST);
+        let host = wanted.host.clone();
+        let port = wanted.port;
+        let deadline = now + time;
+        let dialling = Dialling { wanted, deadline, phase: Phase::Resolving, last: None };
+        if let Some(calling) = self.callers.get_mut(&token) {
+            calling.dialling = Some(dialling);
+        }
+        self.timers.insert((deadline, token));
+        if let Ok(address) = host.parse::<IpAddr>() {
+            self.start_race(token, [SocketAddr::new(address, port)], now);
+        } else if self.resolver.ask(token, &host, port).is_err() {
+            self.end_with(token, &failure::busy("lookups", LOOKUPS_MOST));
+        }
+    }
+
+    /// Names have been resolved.
+    pub(super) fn take_answers(&mut self, now: Instant) {
+        self.waker.clear();
+        while let Some((token, found)) = self.resolver.answer() {
+            if self.dialling(token).is_none() {
+                continue;
+            }
+            match found {
+                Ok(found) => self.start_race(token, found, now),
+                Err(error) => self.end_with(token, &failure::unresolved(&error)),
+            }
+        }
+    }
+
+    fn start_race(
+        &mut self,
+        token: Token,
+        found: impl IntoIterator<Item = SocketAddr>,
+        now: Instant,
+    ) {
+        let Some(dialling) = self.dialling(token) else { return };
+        let selected = match Allowed::read(&dialling.wanted.addresses) {
+            Ok(allowed) => allowed.select(found, is_own),
+            Err(network) => {
+                let error = failure::invalid("addresses", &format!("{network} is no network"));
+                return self.end_with(token, &error);
+            }
+        };
+        match selected {
+            Ok(addresses) => {
+                dialling.phase = Phase::Racing(Race::new(addresses, now), Vec::new());
+                self.go_on(token, now);
+            }
+            Err(Some(denied)) => {
+                let address = denied.address.to_string();
+                let error = TransportError::AddressDenied { address, rule: denied.rule };
+                self.end_with(token, &error);
+            }
+            Err(None) => {
+                let reason = "its name has no address".to_owned();
+                self.end_with(token, &TransportError::Unreachable { reason, retry: true });
+            }
+        }
+    }
+
+    /// Starts attempts whose time has come, and ends what is late.
+    pub(super) fn go_on(&mut self, token: Token, now: Instant) {
+        loop {
+            let Some(dialling) = self.dialling(token) else { return };
+            if dialling.deadline <= now {
+                return self.end_with(token, &TransportError::TimedOut {});
+            }
+            let Phase::Racing(race, _) = &mut dialling.phase else { return };
+            match race.turn(now) {
+                Turn::Start(address) => self.start_attempt(token, address, now),
+                Turn::Wait(Some(next)) => {
+                    self.timers.insert((next, token));
+                    return;
+                }
+                Turn::Wait(None) => return,
+                Turn::Lost => {
+                    let error = dialling.last.as_ref().map(failure::unreachable);
+                    let error = error.unwrap_or(TransportError::TimedOut {});
+                    return self.end_with(token, &error);
+                }
+            }
+        }
+    }
+
+    fn start_attempt(&mut self, token: Token, address: SocketAddr, now: Instant) {
+        let watched = self.next_token();
+        let started = sys::socket::tcp_connect_start(address)
+            .and_then(|socket| self.poller.add(&socket, watched, Interest::WRITE).map(|()| socket));
+        let Some(dialling) = self.dialling(token) else { return };
+        let Phase::Racing(race, attempts) = &mut dialling.phase else { return };
+        match started {
+            Ok(socket) => {
+                attempts.push(Attempt { token: watched, address, socket });
+                self.attempts.insert(watched, token);
+            }
+            Err(error) => {
+                race.failed(now);
+                dialling.last = Some(error);
+            }
+        }
+    }
+
+    /// An attempt is connected or has failed, or the far daemon can be talked to.
+    pub(super) fn serve_attempt(&mut self, token: Token, watched: Token, now: Instant) {
+        let Some(dialling) = self.dialling(token) else { return };
+        match &mut dialling.phase {
+            Phase::Racing(race, attempts) => {
+                let Some(index) = attempts.iter().position(|one| one.token == watched) else {
+                    return;
+                };
+                let attempt = attempts.swap_remove(index);
+                // Connected is who has a peer; until then there is nothing to say.
+                let error = match sys::socket::take_error(attempt.socket.as_fd()) {
+                    Ok(None) if sys::socket::peer_address(attempt.socket.as_fd()).is_ok() => None,
+                    Ok(None) => return attempts.push(attempt),
+                    Ok(Some(error)) | Err(error) => Some(error),
+                };
+                if let Some(error) = error {
+                    race.failed(now);
+                    dialling.last = Some(error);
+                    self.drop_attempt(&attempt);
+                    self.go_on(token, now);
+                } else {
+                    self.won(token, attempt);
+                }
+            }
+            Phase::Asking(_) => self.ask_on(token),
+            Phase::Resolving => {}
+        }
+    }
+
+    /// An attempt is connected: the others are given up.
+    fn won(&mut self, token: Token, attempt: Attempt) {
+        let Some(dialling) = self.dialling(token) else { return };
+        let hello = dialling.wanted.hello.clone();
+        let Phase::Racing(_, losers) = std::mem::replace(&mut dialling.phase, Phase::Resolving)
+        else {
+            return;
+        };
+        for loser in &losers {
+            self.drop_attempt(loser);
+        }
+        let Some(hello) = hello else { return self.hand_over(token, attempt) };
+        let asking = Box::new(Asking::new(attempt, &hello));
+        if let Some(dialling) = self.dialling(token) {
+            dialling.phase = Phase::Asking(asking);
+        }
+        self.ask_on(token);
+    }
+
+    fn ask_on(&mut self, token: Token) {
+        let Some(dialling) = self.dialling(token) else { return };
+        let Phase::Asking(asking) = &mut dialling.phase else { return };
+        let interest = match asking.advance() {
+            Ok(Progress::Sending) => Interest::WRITE,
+            Ok(Progress::Waiting) => Interest::READ,
+            Ok(Progress::Yes) => {
+                let phase = std::mem::replace(&mut dialling.phase, Phase::Resolving);
+                let Phase::Asking(asking) = phase else { return };
+                return self.hand_over(token, asking.attempt);
+            }
+            Err(error) => return self.end_with(token, &error),
+        };
+        let watched = asking.attempt.token;
+        let asked = self.callers.get(&token).and_then(|calling| calling.dialling.as_ref());
+        if let Some(Dialling { phase: Phase::Asking(asking), .. }) = asked {
+            // It is watched, so changing that cannot fail.
+            let _watched = self.poller.change(&asking.attempt.socket, watched, interest).is_ok();
+        }
+    }
+
+    /// The socket is the caller's now; our copy is closed with the answer.
+    fn hand_over(&mut self, token: Token, attempt: Attempt) {
+        self.drop_attempt(&attempt);
+        let Attempt { address, socket, .. } = attempt;
+        let options = self.dialling(token).map(|dialling| dialling.wanted.options.clone());
+        self.finish(token);
+        let prepared = sys::socket::set_blocking(socket.as_fd(), true).and_then(|()| {
+            let (idle, interval, count) = KEEPALIVE;
+            sys::socket::set_keepalive(socket.as_fd(), idle, interval, count)?;
+            if options.is_some_and(|options| options.contains_key("nodelay")) {
+                sys::socket::set_nodelay(socket.as_fd())?;
+            }
+            Ok(())
+        });
+        match prepared {
+            Ok(()) => {
+                let message = varlink::reply(&Dialed { address, id: None }, false);
+                self.answer(token, message, Some(socket));
+            }
+            Err(error) => self.fail(token, &failure::unreachable(&error)),
+        }
+    }
+
+    fn end_with(&mut self, token: Token, error: &TransportError) {
+        self.end_dialling(token);
+        self.fail(token, error);
+    }
+
+    /// Gives up what is being done for a caller.
+    pub(super) fn end_dialling(&mut self, token: Token) {
+        let Some(dialling) = self.dialling(token) else { return };
+        match std::mem::replace(&mut dialling.phase, Phase::Resolving) {
+            Phase::Resolving => {}
+            Phase::Racing(_, attempts) => {
+                for attempt in &attempts {
+                    self.drop_attempt(attempt);
+                }
+            }
+            Phase::Asking(asking) => self.drop_attempt(&asking.attempt),
+        }
+        self.finish(token);
+    }
+
+    fn finish(&mut self, token: Token) {
+        let Some(calling) = self.callers.get_mut(&token) else { return };
+        if let Some(dialling) = calling.dialling.take() {
+            self.timers.remove(&(dialling.deadline, token));
+        }
+    }
+
+    fn drop_attempt(&mut self, attempt: &Attempt) {
+        self.attempts.remove(&attempt.token);
+        self.unwatch(attempt.socket.as_fd());
+    }
+
+    fn dialling(&mut self, token: Token) -> Option<&mut Dialling> {
+        self.callers.get_mut(&token)?.dialling.as_mut()
+    }
+}
+
+/// Options that this daemon knows.
+const OPTIONS: [&str; 2] = ["keepalive", "nodelay"];
+
+fn check(wanted: &Dial) -> Result<(), TransportError> {
+    if wanted.keep == Some(true) {
+        return Err(failure::invalid("keep", "not in this version"));
+    }
+    if wanted.port == 0 {
+        return Err(failure::invalid("port", "there is no port 0"));
+    }
+    match wanted.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
+        Some(option) => {
+            Err(failure::invalid("options", &format!("{option} is not an option of tcp")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether an address is this host's own: then it is also where we would come from.
+fn is_own(address: SocketAddr) -> bool {
+    sys::socket::source_for(address).is_ok_and(|source| source.ip() == address.ip())
+}

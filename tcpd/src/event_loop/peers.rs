@@ -1,0 +1,167 @@
+//! Remote peers, until they are connected to a service or refused.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use libipc::interface::transport::{Agreed, Arrived, Empty, TransportError};
+use libipc::poller::{Interest, Token};
+use libipc::varlink;
+use relay::hello::Asked;
+
+use super::{ACCEPT_BATCH, EventLoop, FIRST_LISTENER};
+use crate::failure;
+use crate::peer::{DECISION_TIME, Heard, PEERS_MOST, PEERS_PER_ADDRESS_MOST, Peer, Phase};
+
+impl EventLoop {
+    pub(super) fn accept_peers(&mut self, token: Token, now: Instant) {
+        let index = usize::try_from(token.0 - FIRST_LISTENER).unwrap_or(usize::MAX);
+        for _ in 0..ACCEPT_BATCH {
+            let Some(listener) = self.listeners.0.get(index) else { return };
+            match sys::socket::accept(listener.socket.as_fd()) {
+                Ok(Some(socket)) => {
+                    let name = listener.name.clone();
+                    self.take_in(socket, name, now);
+                }
+                Ok(None) => return,
+                Err(error) if is_shortage(&error) => return self.rest(now),
+                // One connection that went wrong is nobody else's business.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn take_in(&mut self, socket: OwnedFd, listener: String, now: Instant) {
+        let Ok(Some(address)) = sys::socket::peer_address(socket.as_fd()) else { return };
+        let of_address = self.peers.values().filter(|peer| peer.address.ip() == address.ip());
+        if self.peers.len() >= PEERS_MOST || of_address.count() >= PEERS_PER_ADDRESS_MOST {
+            // Closed: whoever fills the table hears nothing, and others find room sooner.
+            return;
+        }
+        let token = self.next_token();
+        if self.poller.add(&socket, token, Interest::READ).is_ok() {
+            let peer = Peer::new(socket, address, listener, now);
+            self.timers.insert((peer.deadline, token));
+            self.peers.insert(token, peer);
+        }
+    }
+
+    pub(super) fn serve_peer(&mut self, token: Token, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&token) else { return };
+        match peer.listen() {
+            Heard::Nothing => {}
+            Heard::Asked(asked) => self.report(token, &asked, now),
+            Heard::Garbage => {
+                self.refuse_peer(token, false, now);
+            }
+            Heard::Gone => drop(self.forget_peer(token)),
+        }
+    }
+
+    /// Tells the broker. Until it has decided nothing more is read: what follows is the service's.
+    fn report(&mut self, token: Token, asked: &Asked, now: Instant) {
+        let Some(told) = self.told else {
+            self.refuse_peer(token, true, now);
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&token) else { return };
+        peer.phase = Phase::Reported;
+        let arrival = peer.arrival(token.0, asked);
+        // Not watched for nothing: a hang-up would be told again and again.
+        let _unwatched = self.poller.remove(&peer.socket).is_ok();
+        self.set_deadline(token, now + DECISION_TIME);
+        self.answer(told, varlink::reply(&Arrived { arrival }, true), None);
+    }
+
+    /// The broker said yes: the service is connected to, the peer is told, and bytes may move.
+    pub(super) fn attach(
+        &mut self,
+        caller: Token,
+        agreed: Agreed,
+        descriptor: Option<OwnedFd>,
+        now: Instant,
+    ) {
+        let token = Token(agreed.id);
+        let is_reported =
+            self.peers.get(&token).is_some_and(|peer| matches!(peer.phase, Phase::Reported));
+        if !is_reported {
+            return self.fail(caller, &TransportError::UnknownId { id: agreed.id });
+        }
+        let service = match descriptor.map(connect).transpose() {
+            Ok(service) => service,
+            Err(error) => {
+                self.refuse_peer(token, true, now);
+                return self.fail(caller, &failure::unreachable(&error));
+            }
+        };
+        let Some(peer) = self.forget_peer(token) else { return };
+        if !peer.say_yes() {
+            let reason = "the peer is gone".to_owned();
+            return self.fail(caller, &TransportError::Unreachable { reason, retry: false });
+        }
+        let Some(service) = service else {
+            let _blocking = sys::socket::set_blocking(peer.socket.as_fd(), true).is_ok();
+            return self.answer(caller, varlink::reply(&Empty {}, false), Some(peer.socket));
+        };
+        match self.pumps.add(peer.socket, service) {
+            Ok(()) => self.answer(caller, varlink::reply(&Empty {}, false), None),
+            Err(_) => self.fail(caller, &failure::busy("relays", relay::pump::RELAYS_MOST)),
+        }
+    }
+
+    /// Tells a peer no, and gives it time to hear that. False if there is no such peer.
+    pub(super) fn refuse_peer(&mut self, token: Token, retry: bool, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(&token) else { return false };
+        let before = peer.deadline;
+        if matches!(peer.phase, Phase::Reported) {
+            // Was watched before, so watching again cannot fail but for want of memory: then the
+            // deadline ends it.
+            let _watched = self.poller.add(&peer.socket, token, Interest::READ).is_ok();
+        }
+        peer.refuse(retry, now);
+        let after = peer.deadline;
+        self.timers.remove(&(before, token));
+        self.timers.insert((after, token));
+        true
+    }
+
+    pub(super) fn peer_is_late(&mut self, token: Token, now: Instant) {
+        let Some(peer) = self.peers.get(&token) else { return };
+        match peer.phase {
+            // The broker did not decide in time: trying again can help.
+            Phase::Reported => {
+                self.refuse_peer(token, true, now);
+            }
+            Phase::Silent(_) | Phase::Parting => drop(self.forget_peer(token)),
+        }
+    }
+
+    fn set_deadline(&mut self, token: Token, when: Instant) {
+        if let Some(peer) = self.peers.get_mut(&token) {
+            self.timers.remove(&(peer.deadline, token));
+            peer.deadline = when;
+            self.timers.insert((when, token));
+        }
+    }
+
+    pub(super) fn forget_peer(&mut self, token: Token) -> Option<Peer> {
+        let peer = self.peers.remove(&token)?;
+        self.timers.remove(&(peer.deadline, token));
+        self.unwatch(peer.socket.as_fd());
+        Some(peer)
+    }
+}
+
+/// The connection to a service: what was given, or one through the door that was given. It never
+/// waits: a service whose queue is full is busy.
+fn connect(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+    if !sys::door::is_path(descriptor.as_fd())? {
+        return Ok(descriptor);
+    }
+    sys::door::connect_now(descriptor.as_fd())
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
+}
