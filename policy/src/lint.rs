@@ -198,3 +198,129 @@ fn may_match(rule: &Rule, target: &RemoteTarget) -> bool {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::load;
+
+    fn warnings(text: &str) -> Vec<String> {
+        let loaded = load(text).unwrap();
+        loaded.warnings.iter().map(|warning| warning.problem.to_string()).collect()
+    }
+
+    fn of_rules(rules: &[&str]) -> Vec<String> {
+        warnings(&format!("rules = '''\n{}\n'''", rules.join("\n")))
+    }
+
+    #[test]
+    fn a_rule_behind_one_that_takes_all_its_requests_never_decides() {
+        for rules in [
+            ["deny in * *", "allow in authd tls:example.com"],
+            ["deny out * *", "allow out x tcp:127.0.0.1:80"],
+            ["allow out x *", "deny out x tcp:h:1"],
+            ["allow out x* tcp:*.example.com:*", "allow out xy tcp:a.example.com:80"],
+            ["allow out x tcp:10.0.0.0/8:1-9", "allow out x tcp:10.1.0.0/16:5"],
+            ["allow out x tcp:127.0.0.0/8:*", "allow out x tcp:127.0.0.1:80"],
+            ["deny local * for user:1", "allow local x for user:1"],
+            ["allow local x", "deny local x unix:y"],
+            ["deny in x tcp", "allow in x tcp:10.0.0.1"],
+            ["allow in x tcp:10.0.0.0/8", "deny in x tcp:10.0.0.1"],
+            ["allow out x,y *", "allow out y,x tcp"],
+        ] {
+            let found = of_rules(&rules);
+            assert_eq!(found.len(), 1, "{rules:?}: {found:?}");
+            assert!(found[0].starts_with("ipcd.toml:3:1: the rule never decides: `"), "{found:?}");
+            assert!(
+                found[0].ends_with("that is at ipcd.toml:2; the first rule that matches decides")
+            );
+        }
+    }
+
+    #[test]
+    fn a_rule_that_can_decide_is_left_alone() {
+        for rules in [
+            ["allow in authd tls:example.com", "deny in * *"],
+            ["allow out x *", "allow out x tcp:127.0.0.1:80"],
+            ["allow out x tcp:0.0.0.0/0:*", "allow out x tcp:169.254.0.0/16:80"],
+            ["allow out x tcp:h:1", "allow out x tcp:h:2"],
+            ["allow out x tcp:h", "allow out x tcp:h:80"],
+            ["allow out x tcp:*.h:1", "allow out x tcp:h:1"],
+            ["allow out x tcp:h:1 for user:1", "allow out x tcp:h:1"],
+            ["allow out x tcp:h:1 for user:1", "deny out x tcp:h:1 for user:1"],
+            ["allow out x *:10.0.0.0/8:1", "deny out x *:10.1.0.0/16:1"],
+            ["allow local x unix:y", "allow local x"],
+            ["allow local x", "allow local x*"],
+            ["allow in x *", "allow in x tcp:10.0.0.1"],
+            ["allow in x *", "allow in x * for anonymous"],
+            ["allow in x *", "deny in x tls:h"],
+            ["deny out * *", "deny in * *"],
+        ] {
+            assert!(of_rules(&rules).is_empty(), "{rules:?}: {:?}", of_rules(&rules));
+        }
+    }
+
+    #[test]
+    fn a_rule_that_no_peer_can_match_is_named() {
+        let help = "\n  help: write addresses, or `for anonymous` beside an address of *";
+        let message = "ipcd.toml:2:1: the rule never matches: of such a peer nothing is proven but \
+                       its address";
+        for rule in [
+            "allow in x tcp:*",
+            "allow in x tcp:example.com",
+            "allow in x tcp,udp:h",
+            "allow in x tls:h for anonymous",
+        ] {
+            assert_eq!(of_rules(&[rule]), [format!("{message}{help}")], "{rule}");
+        }
+        for rule in [
+            "allow in x *",
+            "allow in x tcp:* for anonymous",
+            "allow in x tcp:10.0.0.1",
+            "allow in x tcp:h,tls:h",
+            "deny in x tcp:h",
+        ] {
+            assert!(of_rules(&[rule]).is_empty(), "{rule}");
+        }
+    }
+
+    #[test]
+    fn letting_everything_pass_is_named() {
+        for (rule, direction) in [
+            ("permissive out * *", "out"),
+            ("permissive in * any", "in"),
+            ("permissive local any", "local"),
+        ] {
+            let expected =
+                format!("ipcd.toml:2:1: the rule lets everything pass in direction {direction}");
+            assert_eq!(of_rules(&[rule]), [expected]);
+        }
+        for rule in ["permissive out * tcp", "permissive local x", "permissive local * for user:1"]
+        {
+            assert!(of_rules(&[rule]).is_empty(), "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_that_leads_nowhere_or_is_never_used_is_named() {
+        assert_eq!(
+            warnings("redirects.db = 'tls://u:CANARYP@h/x'"),
+            ["ipcd.toml:1:11: db leads to tls:h:9001/x, which no rule allows\n  \
+              help: allow out db tls:h:9001"]
+        );
+        for rule in
+            ["allow out other tls:h", "permissive out * *", "allow out db *:10.0.0.0/8:9001"]
+        {
+            let text = format!("rules = '{rule}'\nredirects.db = 'tls://h/x'");
+            let found = warnings(&text);
+            assert!(!found.iter().any(|warning| warning.contains("leads to")), "{found:?}");
+        }
+        let twice = "redirect = [{ from = 'a', to = 'b' }, { from = 'a', to = 'c' }]";
+        assert_eq!(
+            warnings(twice),
+            ["ipcd.toml:1:39: the redirect is never used: ipcd.toml:1 stands before it"]
+        );
+        let canary =
+            "redirect = [{ from = 'a', to = 'b', for = 'user:1' }, { from = 'a', to = 'c' }]";
+        assert!(warnings(canary).is_empty());
+    }
+}

@@ -159,6 +159,8 @@ pub enum TargetError {
     LoginUnprotected,
     /// More than one `{name}` in what leads to a name.
     TwoNames,
+    /// An `@` behind the `?`.
+    AtInOptions,
     /// An option that cannot be used.
     Option(OptionError),
 }
@@ -202,6 +204,9 @@ impl fmt::Display for TargetError {
                 "a login goes only to a far end that has proven who it is: use tls or wss",
             ),
             Self::TwoNames => f.write_str("{name} stands at most once in what leads to a name"),
+            Self::AtInOptions => {
+                f.write_str("an @ in an option is written %40, and a ? in a login %3F")
+            }
             Self::Option(error) => error.fmt(f),
         }
     }

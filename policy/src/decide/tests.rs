@@ -1,1 +1,349 @@
+use super::*;
+use crate::fixture::{config, name, peer, user};
+use crate::route::{CANDIDATES_MOST, HOPS_MOST};
 
+/// The user that owns every service of the tests.
+const OWNER: u32 = 500;
+
+fn ask(
+    text: &str,
+    service: &str,
+    network: Option<&str>,
+    asker: Asker<'_>,
+) -> Result<Decision, RouteError> {
+    let service_owner = &|_: &ServiceName| Some(OWNER);
+    decide(&config(text), &Request { asked: &name(service), network, asker, service_owner })
+}
+
+/// Each way as `hops → target: direction service yes|no`.
+fn ways(decision: &Decision) -> Vec<String> {
+    let way = |candidate: &Candidate| {
+        let hops: Vec<_> = candidate.hops.iter().map(|hop| hop.name.as_str()).collect();
+        let answer = if candidate.verdict.is_allow() { "yes" } else { "no" };
+        let (direction, service) = (candidate.direction, &candidate.service);
+        format!("{} → {}: {direction} {service} {answer}", hops.join(" "), candidate.target)
+    };
+    decision.candidates.iter().map(way).collect()
+}
+
+fn local_ways(text: &str, asked: &str, network: Option<&str>) -> Vec<String> {
+    ways(&ask(text, asked, network, Asker::Local(&user(1))).unwrap())
+}
+
+#[test]
+fn a_name_leads_to_the_service_that_has_it() {
+    assert_eq!(local_ways("", "authd", None), [" → unix:authd: local authd no"]);
+    let rules = "rules = 'allow local authd'";
+    assert_eq!(local_ways(rules, "authd", None), [" → unix:authd: local authd yes"]);
+    let owner = ask("", "authd", None, Asker::Local(&user(OWNER))).unwrap();
+    assert!(owner.candidates[0].verdict.is_allow());
+}
+
+#[test]
+fn policy_is_asked_about_the_last_name_that_the_client_chose() {
+    let rules = "
+        rules = '''
+        allow out pong tls:h:9000
+        allow local authd
+        '''
+        [redirects]
+        authd = 'nextversion-authd'
+        pong = 'tls://h:9000/payroll'
+    ";
+    for (asked, network, expected) in [
+        // A redirect passes the right on and needs no rule for the names behind it.
+        ("authd", None, "authd → unix:nextversion-authd: local authd yes"),
+        ("nextversion-authd", None, " → unix:nextversion-authd: local nextversion-authd no"),
+        ("pong", None, "pong → tls:h:9000/payroll: out pong yes"),
+        // The client chooses payroll by itself: that is what is asked.
+        ("pong", Some("pong tls://h:9000/payroll"), "pong → tls:h:9000/payroll: out payroll no"),
+        ("x", Some("x tls://h:9000/pong"), "x → tls:h:9000/pong: out pong yes"),
+        ("pong", Some("pong tls://h:9000"), "pong → tls:h:9000: out pong yes"),
+        ("x", Some("x tls://h:9000"), "x → tls:h:9000: out x no"),
+        // The name that the client chose is led on as if it had asked for it.
+        ("x", Some("x authd"), "x authd → unix:nextversion-authd: local authd yes"),
+        ("x", Some("x unix:///other"), "x → unix:other: local other no"),
+        // IPC_NETWORK is consulted once, for the asked name alone.
+        (
+            "x",
+            Some("x pong; pong tls://evil:9000/pong"),
+            "x pong → tls:h:9000/payroll: out pong yes",
+        ),
+        ("authd", Some("other tls://h:9000"), "authd → unix:nextversion-authd: local authd yes"),
+        ("authd", Some(""), "authd → unix:nextversion-authd: local authd yes"),
+    ] {
+        assert_eq!(local_ways(rules, asked, network), [expected], "{asked} {network:?}");
+    }
+}
+
+#[test]
+fn every_hop_says_where_it_is_written() {
+    let text = "\n[redirects]\na = 'b'\nb = 'tls://u:CANARYP@h/x'\n";
+    let decision = ask(text, "z", Some("z a"), Asker::Local(&user(1))).unwrap();
+    let hops: Vec<_> = decision.candidates[0]
+        .hops
+        .iter()
+        .map(|hop| format!("{} {} {}", hop.name, hop.target, hop.source))
+        .collect();
+    assert_eq!(
+        hops,
+        ["z unix:a IPC_NETWORK", "a unix:b ipcd.toml:3", "b tls:h:9001/x ipcd.toml:4"]
+    );
+    assert!(!format!("{decision:?}").contains("CANARY"));
+}
+
+#[test]
+fn candidates_keep_their_order_and_each_has_its_verdict() {
+    let text = "
+        rules = 'allow out db tcp:two:1,tcp:four:1'
+        [[redirect]]
+        from = 'db'
+        to = ['tcp://one:1', 'more', 'tcp://four:1']
+        [[redirect]]
+        from = 'more'
+        to = ['tcp://two:1', 'tcp://three:1']
+    ";
+    assert_eq!(
+        local_ways(text, "db", None),
+        [
+            "db → tcp:one:1: out db no",
+            "db more → tcp:two:1: out db yes",
+            "db more → tcp:three:1: out db no",
+            "db → tcp:four:1: out db yes",
+        ]
+    );
+    let wishes = "db tcp://two:1; db tcp://five:1; other tcp://six:1";
+    assert_eq!(
+        local_ways(text, "db", Some(wishes)),
+        ["db → tcp:two:1: out db yes", "db → tcp:five:1: out db no",]
+    );
+}
+
+#[test]
+fn there_are_as_many_candidates_as_the_limit_and_no_more() {
+    let wish =
+        |count: usize| (0..count).map(|n| format!("a tcp://h{n}:1")).collect::<Vec<_>>().join(";");
+    assert_eq!(local_ways("", "a", Some(&wish(CANDIDATES_MOST))).len(), CANDIDATES_MOST);
+    let error = ask("", "a", Some(&wish(CANDIDATES_MOST + 1)), Asker::Local(&user(1))).unwrap_err();
+    assert_eq!(error.to_string(), "the name leads more than 32 ways, which is the most");
+}
+
+#[test]
+fn a_wish_that_cannot_be_read_is_refused_without_its_secret() {
+    for (network, expected) in [
+        (
+            "a tcp://CANARYU:CANARYP@h/x",
+            "IPC_NETWORK, a: a login goes only to a far end that has proven who it is: use tls or wss",
+        ),
+        ("a tls://h?trust=CANARYP", "IPC_NETWORK, a: a target without /SERVICE names its port"),
+        (
+            "a tls://h:1?trust=CANARYP",
+            "IPC_NETWORK, a: the option trust is the administrator's: it stands in redirects alone",
+        ),
+        (
+            "a quic://h:1",
+            "IPC_NETWORK, a: unknown scheme quic; there are tcp, tls, udp, ws, wss and unix",
+        ),
+        ("b tcp://h:1; a", "IPC_NETWORK, entry 2: no target after a"),
+    ] {
+        let error = ask("", "a", Some(network), Asker::Local(&user(1))).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+    // What is wrong with another name's entry is no concern of this one.
+    assert_eq!(local_ways("", "a", Some("b quic://h:1")).len(), 1);
+}
+
+#[test]
+fn a_redirect_that_makes_no_target_of_a_name_is_named() {
+    let text = "redirects = { 'a*' = 'b{name}' }";
+    let long = "a".repeat(64);
+    let error = ask(text, &long, None, Asker::Local(&user(1))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the redirect ipcd.toml:1 makes no target of {long}: a service name has at most 64 \
+             characters, not 65"
+        )
+    );
+}
+
+#[test]
+fn a_peer_asks_for_services_of_this_host_alone() {
+    let text = "
+        rules = '''
+        allow in * tcp:10.0.0.0/8
+        allow out open tcp:inner:1
+        '''
+        [redirects]
+        authd = 'nextversion-authd'
+        away = 'tcp://inner:1'
+        [[redirect]]
+        from = 'open'
+        to = 'tcp://inner:1'
+        gateway = true
+        [[redirect]]
+        from = 'half'
+        to = ['tcp://inner:1', 'here']
+        [[redirect]]
+        from = 'shut'
+        to = 'tcp://other:1'
+        gateway = true
+        [[redirect]]
+        from = 'mine'
+        to = 'canary'
+        for = 'user:alice'
+    ";
+    let near = peer("tcp", "10.0.0.1", &[]);
+    let from_near = |asked| ask(text, asked, None, Asker::Remote(&near, 1));
+    for (asked, expected) in [
+        ("plain", " → unix:plain: in plain yes"),
+        ("authd", "authd → unix:nextversion-authd: in authd yes"),
+        ("open", "open → tcp:inner:1: out open yes"),
+        ("shut", "shut → tcp:other:1: out shut no"),
+        ("half", "half → unix:here: in half yes"),
+        ("mine", " → unix:mine: in mine yes"),
+    ] {
+        assert_eq!(ways(&from_near(asked).unwrap()), [expected], "{asked}");
+    }
+    assert_eq!(from_near("away").unwrap_err().to_string(), "there is no service away");
+    let far = peer("tcp", "192.0.2.1", &[]);
+    let decision = ask(text, "open", None, Asker::Remote(&far, 1)).unwrap();
+    assert_eq!(ways(&decision), ["open → tcp:inner:1: in open no"], "not even asked about out");
+    // A peer has no IPC_NETWORK.
+    let asker = Asker::Remote(&near, 1);
+    let decision = ask(text, "plain", Some("plain tcp://x:1"), asker).unwrap();
+    assert_eq!(ways(&decision), [" → unix:plain: in plain yes"]);
+}
+
+#[test]
+fn a_request_passes_as_many_hosts_as_the_limit_and_no_more() {
+    let near = peer("tcp", "10.0.0.1", &[]);
+    let most = u8::try_from(HOPS_MOST).unwrap();
+    assert!(ask("", "x", None, Asker::Remote(&near, most)).is_ok());
+    let error = ask("", "x", None, Asker::Remote(&near, most + 1)).unwrap_err();
+    assert_eq!(error.to_string(), "the request has passed more than 8 hosts");
+}
+
+#[test]
+fn what_comes_encrypted_goes_on_in_the_clear_only_where_it_is_written() {
+    let text = |insecure: bool| {
+        format!(
+            "rules = ['allow in x *', 'allow out x tcp']
+             redirect = [{{ from = 'x', to = 'tcp://h:1', gateway = true, insecure = {insecure} }}]"
+        )
+    };
+    let encrypted = peer("tls", "10.0.0.1", &["dns:web1.example.com"]);
+    let asker = Asker::Remote(&encrypted, 1);
+    let decision = ask(&text(false), "x", None, asker).unwrap();
+    let Verdict::Deny { reason, .. } = &decision.candidates[0].verdict else { panic!() };
+    assert!(reason.ends_with("only with insecure = true"), "{reason}");
+    assert!(ask(&text(true), "x", None, asker).unwrap().candidates[0].verdict.is_allow());
+}
+
+#[test]
+fn the_address_that_came_back_is_looked_at_again() {
+    let config = config("rules = ['deny out x tcp:10.0.0.0/8:*', 'allow out x tcp']");
+    let (service, asker) = (&name("x"), &user(1));
+    let again = |target: &str, address: &str| {
+        let target = crate::fixture::remote(target);
+        recheck(&config, service, &target, Asker::Local(asker), address.parse().unwrap())
+    };
+    assert!(again("tcp://h:1", "192.0.2.1").is_allow());
+    assert!(again("tcp://h:1", "::ffff:192.0.2.1").is_allow());
+    assert!(!again("tcp://h:1", "10.0.0.1").is_allow());
+    assert!(!again("tcp://h:1", "::ffff:10.0.0.1").is_allow());
+    assert!(!again("tcp://h:1", "127.0.0.1").is_allow());
+    assert!(again("tcp://192.0.2.1:1", "192.0.2.1").is_allow());
+    let Verdict::Deny { reason, .. } = again("tcp://192.0.2.1:1", "192.0.2.2") else { panic!() };
+    assert_eq!(reason, "192.0.2.2 is not the address that was asked for");
+}
+
+#[test]
+fn an_explanation_is_the_decision_with_every_rule_before_it() {
+    let config = config(
+        "rules = '''
+        allow out other tcp:h:1
+        allow out x tcp:h:1 for user:alice
+        allow out x tcp:h:1 for group:ghosts
+        deny out x tcp:10.0.0.0/8:1
+        allow out x tls:h:1
+        allow out x tcp:g:1
+        allow out x tcp:h:2
+        permissive out x tcp:h:1
+        deny out * *
+        '''
+        redirects.x = 'tcp://h:1'",
+    );
+    let service_owner = &|_: &ServiceName| None;
+    let asker = Asker::Local(&user(7));
+    let request = Request { asked: &name("x"), network: None, asker, service_owner };
+    let explanation = explain(&config, &request).unwrap();
+    let decision = decide(&config, &request).unwrap();
+    assert_eq!(explanation.candidates[0].candidate, decision.candidates[0]);
+    let notes: Vec<_> = explanation.candidates[0]
+        .considered
+        .iter()
+        .map(|one| format!("{} {} {}", one.rule.source(), one.matched, one.note))
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "ipcd.toml:2 false it is not about the service x",
+            "ipcd.toml:3 false it is about user:alice, not user 7",
+            "ipcd.toml:4 false it is about group:ghosts, not user 7",
+            "ipcd.toml:5 false it keeps out those addresses of the host h that it names",
+            "ipcd.toml:6 false it is not about the scheme tcp",
+            "ipcd.toml:7 false it is not about the host h",
+            "ipcd.toml:8 false it is not about port 1",
+            "ipcd.toml:9 true it lets this pass and records it",
+        ]
+    );
+}
+
+#[test]
+fn every_note_is_a_sentence_about_the_request() {
+    let notes = |text: &str, asked: &str, asker: Asker<'_>| -> Vec<String> {
+        let service_owner = &|_: &ServiceName| None;
+        let request = Request { asked: &name(asked), network: None, asker, service_owner };
+        let explanation = explain(&config(text), &request).unwrap();
+        let considered = &explanation.candidates[0].considered;
+        considered.iter().map(|one| one.note.clone()).collect()
+    };
+    let nobody = LocalIdentity::default();
+    assert_eq!(
+        notes(
+            "rules = ['allow local x for user:1', 'allow local x unix:y', 'deny local * reason \"no\"']",
+            "x",
+            Asker::Local(&nobody)
+        ),
+        [
+            "it is about user:1, and whether that asks is not known",
+            "it is not about unix:x",
+            "it denies this: no"
+        ]
+    );
+    assert_eq!(
+        notes(
+            "rules = ['allow out x tcp', 'deny out x *']\nredirects.x = 'tcp://127.0.0.1:1'",
+            "x",
+            Asker::Local(&nobody)
+        ),
+        ["the host 127.0.0.1 is reached only by a rule that names it", "it denies this"]
+    );
+    let near = peer("tcp", "10.0.0.1", &[]);
+    assert_eq!(
+        notes(
+            "rules = ['allow in x tcp', 'allow in x tls:h', 'allow in x tcp:10.9.0.0/16', \
+             'allow in x * for net:10.9.0.0/16,anonymous', 'allow in x tcp:10.0.0.1']",
+            "x",
+            Asker::Remote(&near, 0)
+        ),
+        [
+            "nothing is proven about the peer but its address, and the rule wants more",
+            "it is not about the scheme tcp",
+            "it is not about the peer 10.0.0.1",
+            "it is about net:10.9.0.0/16,anonymous, not the peer 10.0.0.1",
+            "it allows this",
+        ]
+    );
+}

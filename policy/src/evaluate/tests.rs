@@ -555,9 +555,7 @@ mod oracle {
     }
 
     fn place_out(place: &str, target: &RemoteTarget, address: IpAddr, deny: bool) -> bool {
-        let mut parts = place.splitn(2, ':');
-        let scheme = parts.next().unwrap();
-        let rest = parts.next().unwrap_or("*");
+        let (scheme, rest) = place.split_once(':').unwrap_or((place, "*"));
         let (hosts, ports) = match rest.strip_prefix('[') {
             Some(inside) => {
                 let (hosts, rest) = inside.split_once(']').unwrap();

@@ -323,9 +323,9 @@ proptest! {
     fn what_is_read_is_read_again_from_its_canonical_text(
         words in proptest::collection::vec((piece(), prop::bool::weighted(0.8)), 0..14)
     ) {
-        let text: String =
-            words.iter().map(|(word, blank)| format!("{word}{}", if *blank { " " } else { "" })).collect();
-        if let Ok(rules) = read_rules(&text, &Schemes::default()) {
+        let text: Vec<_> =
+            words.iter().flat_map(|(word, blank)| [*word, if *blank { " " } else { "" }]).collect();
+        if let Ok(rules) = read_rules(&text.concat(), &Schemes::default()) {
             for rule in rules {
                 let again = read_rules(&rule.to_string(), &Schemes::default()).unwrap();
                 prop_assert_eq!(again.len(), 1);

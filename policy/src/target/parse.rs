@@ -27,6 +27,9 @@ pub(super) fn target(text: &str, author: Author, schemes: &Schemes) -> Result<Ta
         return Err(unknown_scheme(&scheme, schemes));
     }
     let (place, options) = rest.split_once('?').map_or((rest, None), |(a, b)| (a, Some(b)));
+    if options.is_some_and(|options| options.contains('@')) {
+        return Err(TargetError::AtInOptions); // a ? in a login: what follows may be a secret
+    }
     let (authority, path) = place.split_once('/').map_or((place, None), |(a, b)| (a, Some(b)));
     let service = path.map(ServiceName::new).transpose()?;
     let authority = Authority::split(authority)?;
