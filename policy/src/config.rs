@@ -123,4 +123,6 @@ impl Config {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;

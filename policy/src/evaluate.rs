@@ -52,7 +52,11 @@ pub type Record<'r> = dyn FnMut(&Rule, Outcome) + 'r;
 /// network, or denied if no address can pass.
 #[must_use]
 pub fn evaluate(rules: &Rules, query: &Query<'_>) -> Verdict {
-    let about = rules.about(query.direction(), query.service().as_str());
+    let host = match query {
+        Query::Out { target, .. } => target.host.name(),
+        Query::In { .. } | Query::Local { .. } => None,
+    };
+    let about = rules.about(query.direction(), query.service().as_str(), host);
     decide(rules, about, query, &mut |_, _| {})
 }
 
@@ -227,5 +231,9 @@ static OWNER: LazyLock<Arc<RuleText>> = LazyLock::new(|| {
     Arc::new(RuleText::new(text, Source::BuiltIn))
 });
 
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -40,7 +40,11 @@ const EARLIER_MOST: usize = 1_000;
 /// A rule before which another one stands that takes all its requests.
 fn never_decides(config: &Config, rule: &Rule) -> Option<Problem> {
     let service = rule.services.first()?.as_str();
-    let candidates = config.rules.about(rule.direction, service);
+    let host = rule.places.first().and_then(|place| match place {
+        Place::Remote(Address { hosts: Hosts::Name(name), .. }) => Some(name.as_str()),
+        Place::Remote(_) | Place::Local(_) => None,
+    });
+    let candidates = config.rules.about(rule.direction, service, host);
     let mut earlier = candidates.take_while(|other| !std::ptr::eq(*other, rule)).take(EARLIER_MOST);
     let other = earlier.find(|other| covers(other, rule))?;
     let message = format!("the rule never decides: `{other}` stands before it");

@@ -1,28 +1,22 @@
-//! Two ascending lists of indices as one.
+//! Several ascending lists of indices as one.
 
-/// The indices of what is exactly about a name and of what has wildcards, in ascending order.
-pub(crate) struct Merge<'m> {
-    exact: &'m [usize],
-    wild: &'m [usize],
-}
+/// The indices of several lists, in ascending order. No index may be in two of them.
+pub(crate) struct Merge<'m, const N: usize>([&'m [usize]; N]);
 
-impl<'m> Merge<'m> {
-    pub(crate) fn new(exact: &'m [usize], wild: &'m [usize]) -> Self {
-        Self { exact, wild }
+impl<'m, const N: usize> Merge<'m, N> {
+    pub(crate) fn new(lists: [&'m [usize]; N]) -> Self {
+        Self(lists)
     }
 }
 
-impl Iterator for Merge<'_> {
+impl<const N: usize> Iterator for Merge<'_, N> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        let from = match (self.exact.first(), self.wild.first()) {
-            (Some(exact), Some(wild)) if wild < exact => &mut self.wild,
-            (Some(_), _) => &mut self.exact,
-            (None, _) => &mut self.wild,
-        };
-        let (first, rest) = from.split_first()?;
-        *from = rest;
+        let waiting = self.0.iter_mut().filter(|list| !list.is_empty());
+        let list = waiting.min_by_key(|list| list.first().copied())?;
+        let (first, rest) = list.split_first()?;
+        *list = rest;
         Some(*first)
     }
 }
@@ -33,13 +27,13 @@ mod tests {
 
     #[test]
     fn the_merged_list_ascends() {
-        for (exact, wild, expected) in [
-            (&[0, 3][..], &[1, 2, 4][..], vec![0, 1, 2, 3, 4]),
-            (&[], &[1], vec![1]),
-            (&[5], &[], vec![5]),
-            (&[], &[], vec![]),
+        for (lists, expected) in [
+            ([&[0, 3][..], &[1, 2, 6][..], &[4, 5][..]], vec![0, 1, 2, 3, 4, 5, 6]),
+            ([&[], &[1], &[]], vec![1]),
+            ([&[5], &[], &[0]], vec![0, 5]),
+            ([&[], &[], &[]], vec![]),
         ] {
-            assert_eq!(Merge::new(exact, wild).collect::<Vec<_>>(), expected);
+            assert_eq!(Merge::new(lists).collect::<Vec<_>>(), expected);
         }
     }
 }

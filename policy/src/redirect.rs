@@ -155,7 +155,7 @@ impl Redirects {
     /// The redirects that may lead `name` elsewhere, in their order.
     pub fn of<'r, 'n>(&'r self, name: &'n str) -> impl Iterator<Item = &'r Redirect> + use<'r, 'n> {
         let exact = self.exact.get(name).map(Vec::as_slice).unwrap_or_default();
-        let indices = Merge::new(exact, &self.wild);
+        let indices = Merge::new([exact, &self.wild]);
         let redirects = indices.filter_map(|index| self.all.get(index));
         redirects.filter(move |redirect| redirect.from.matches(name))
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::accounts::Accounts;
+use crate::address::{Address, Hosts, Place};
 use crate::merge::Merge;
 use crate::pattern::Pattern;
 use crate::rule::{Direction, Rule};
@@ -19,10 +20,12 @@ pub struct Rules {
 #[derive(Clone, Debug, Default)]
 struct List {
     rules: Vec<Rule>,
-    /// Indices of the rules about one service and no other, by that service.
-    exact: HashMap<Box<str>, Vec<usize>>,
-    /// Indices of the rules with wildcards.
-    wild: Vec<usize>,
+    /// Indices of the rules about services without wildcards, by service.
+    by_service: HashMap<Box<str>, Vec<usize>>,
+    /// Indices of the other rules about hosts with a name, by that name.
+    by_host: HashMap<Box<str>, Vec<usize>>,
+    /// Indices of all other rules.
+    others: Vec<usize>,
 }
 
 impl Rules {
@@ -66,16 +69,20 @@ impl Rules {
         self.len() == 0
     }
 
-    /// The rules of `direction` that may be about `service`, in their order: all that are, and
-    /// some with wildcards that are not.
+    /// The rules of `direction` that may be about `service`, at a place that has the name `host` or
+    /// none, in their order: all that are, and some that are not.
     pub fn about<'r>(
         &'r self,
         direction: Direction,
         service: &str,
+        host: Option<&str>,
     ) -> impl Iterator<Item = &'r Rule> + use<'r> {
         let list = self.list(direction);
-        let exact = list.exact.get(service).map(Vec::as_slice).unwrap_or_default();
-        Merge::new(exact, &list.wild).filter_map(|index| list.rules.get(index))
+        let of_service = list.by_service.get(service).map(Vec::as_slice).unwrap_or_default();
+        let of_host = host.and_then(|host| list.by_host.get(host));
+        let of_host = of_host.map(Vec::as_slice).unwrap_or_default();
+        let indices = Merge::new([of_service, of_host, &list.others]);
+        indices.filter_map(|index| list.rules.get(index))
     }
 
     /// Looks up the accounts again that did not exist. Returns how many exist now.
@@ -103,16 +110,36 @@ impl Rules {
 impl List {
     fn add(&mut self, rule: Rule) {
         let index = self.rules.len();
+        let mut enter = |map: &mut HashMap<Box<str>, Vec<usize>>, key: &str| {
+            let of_key = map.entry(key.into()).or_default();
+            if of_key.last() != Some(&index) {
+                of_key.push(index);
+            }
+        };
         if rule.services.iter().all(Pattern::is_exact) {
             for service in &rule.services {
-                let of_service = self.exact.entry(service.as_str().into()).or_default();
-                if of_service.last() != Some(&index) {
-                    of_service.push(index);
-                }
+                enter(&mut self.by_service, service.as_str());
+            }
+        } else if let Some(names) = host_names(&rule) {
+            for name in names {
+                enter(&mut self.by_host, name);
             }
         } else {
-            self.wild.push(index);
+            self.others.push(index);
         }
         self.rules.push(rule);
+    }
+}
+
+/// The names of all places of a rule of direction `out`, if each of them is a name.
+fn host_names(rule: &Rule) -> Option<Vec<&str>> {
+    let all: Option<Vec<&str>> = rule.places.iter().map(host_name).collect();
+    all.filter(|_| rule.direction == Direction::Out)
+}
+
+fn host_name(place: &Place) -> Option<&str> {
+    match place {
+        Place::Remote(Address { hosts: Hosts::Name(name), .. }) => Some(name.as_str()),
+        Place::Remote(_) | Place::Local(_) => None,
     }
 }

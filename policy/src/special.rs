@@ -22,13 +22,20 @@ pub struct Range {
 #[must_use]
 pub fn range_of(address: IpAddr) -> Option<Range> {
     let address = address.to_canonical();
-    RANGES.iter().find(|range| range.network.contains(&address)).copied()
+    ranges_of_family(address.is_ipv4()).find(|range| range.network.contains(&address)).copied()
 }
 
 /// Whether all of `network` lies in one special range: then a rule with it names what it reaches.
 #[must_use]
 pub fn covers(network: &IpNet) -> bool {
-    RANGES.iter().any(|range| range.network.contains(network))
+    let is_ipv4 = matches!(network, IpNet::V4(_));
+    ranges_of_family(is_ipv4).any(|range| range.network.contains(network))
+}
+
+/// The IPv4 ranges stand first, and are few.
+fn ranges_of_family(is_ipv4: bool) -> impl Iterator<Item = &'static Range> {
+    let (skip, take) = if is_ipv4 { (0, V4.len()) } else { (V4.len(), usize::MAX) };
+    RANGES.iter().skip(skip).take(take)
 }
 
 /// All special ranges.

@@ -84,6 +84,12 @@ impl Default for Limits {
     }
 }
 
+/// The keys of all limits.
+#[cfg(test)]
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|(key, _, _)| *key)
+}
+
 /// The limits of one file, as they are written there.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Written(BTreeMap<&'static str, u64>);

@@ -1,5 +1,6 @@
 //! Direction `out`: names that stand for addresses nobody knows yet.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
@@ -172,6 +173,8 @@ fn decide_name<'r>(
 struct List<'r> {
     special: Vec<AddressRule>,
     ordinary: Vec<AddressRule>,
+    /// The networks in both of these: only the first entry of each counts.
+    networks: HashSet<IpNet>,
     /// The first rule that lets something pass, of ordinary addresses if there is one.
     allowing: Option<&'r Rule>,
     allowing_special: Option<&'r Rule>,
@@ -179,6 +182,8 @@ struct List<'r> {
     ordinary_decided: Option<&'r Rule>,
     /// A deny rule decides about every special address that is left.
     special_decided: bool,
+    /// Room for the networks of one rule; empty between rules.
+    scratch: Vec<IpNet>,
 }
 
 impl<'r> List<'r> {
@@ -189,7 +194,7 @@ impl<'r> List<'r> {
     /// Adds what `rule` says, narrower networks first.
     fn add(&mut self, goal: &Goal<'_>, rule: &'r Rule) -> Result<Outcome, Outcome> {
         let mut nearest = Outcome::OtherScheme;
-        let mut networks = Vec::new();
+        let mut networks = std::mem::take(&mut self.scratch);
         let mut all = false;
         let mut reached = false;
         for place in addresses(rule) {
@@ -204,12 +209,13 @@ impl<'r> List<'r> {
                 }
             }
         }
+        networks.sort_by_key(|network| std::cmp::Reverse(network.prefix_len()));
+        for network in networks.drain(..) {
+            self.add_network(rule, network);
+        }
+        self.scratch = networks;
         if !reached {
             return Err(nearest);
-        }
-        networks.sort_by_key(|network| std::cmp::Reverse(network.prefix_len()));
-        for network in networks {
-            self.add_network(rule, network);
         }
         if !all {
             return Ok(Outcome::SomeAddresses);
@@ -229,7 +235,7 @@ impl<'r> List<'r> {
                 self.add_special(rule, range);
             }
         }
-        if self.ordinary_decided.is_none() {
+        if self.ordinary_decided.is_none() && self.networks.insert(network) {
             if rule.action.lets_pass() {
                 self.allowing.get_or_insert(rule);
             }
@@ -238,7 +244,7 @@ impl<'r> List<'r> {
     }
 
     fn add_special(&mut self, rule: &'r Rule, network: IpNet) {
-        if self.special_decided {
+        if self.special_decided || !self.networks.insert(network) {
             return;
         }
         if rule.action.lets_pass() {

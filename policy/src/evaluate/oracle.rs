@@ -1,0 +1,165 @@
+//! The rules as design section 5 states them, one at a time and from their text: slow, and without
+//! any of the evaluator's own code.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use libipc::identity::{LocalIdentity, RemoteIdentity};
+
+use super::properties::Asked;
+use crate::fixture::remote;
+use crate::target::RemoteTarget;
+
+fn yes(fact: Option<bool>, deny: bool) -> bool {
+    fact.unwrap_or(deny)
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => text
+            .strip_prefix(before)
+            .is_some_and(|rest| (0..=rest.len()).any(|taken| glob(after, &rest[taken..]))),
+    }
+}
+
+fn special(address: IpAddr) -> bool {
+    let text = address.to_string();
+    address.is_loopback() || text.starts_with("169.254.")
+}
+
+fn net(text: &str) -> Option<IpNet> {
+    let bare = text.trim_matches(['[', ']']);
+    bare.parse().ok().or_else(|| bare.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn inside_special(net: &IpNet) -> bool {
+    ["127.0.0.0/8", "::1/128", "169.254.0.0/16"]
+        .iter()
+        .any(|range| range.parse::<IpNet>().unwrap().contains(net))
+}
+
+fn named(hosts: &str, host: &str) -> bool {
+    match hosts.strip_prefix("*.") {
+        Some(below) => host.ends_with(&format!(".{below}")),
+        None => hosts == host,
+    }
+}
+
+fn place_out(place: &str, target: &RemoteTarget, address: IpAddr, deny: bool) -> bool {
+    let (scheme, rest) = place.split_once(':').unwrap_or((place, "*"));
+    let (hosts, ports) = match rest.strip_prefix('[') {
+        Some(inside) => {
+            let (hosts, rest) = inside.split_once(']').unwrap();
+            (hosts.to_owned(), rest.strip_prefix(':'))
+        }
+        None => match rest.split_once(':') {
+            Some((hosts, ports)) => (hosts.to_owned(), Some(ports)),
+            None => (rest.to_owned(), None),
+        },
+    };
+    let default = if target.scheme == "tls" { 9001 } else { 9000 };
+    let port_fits = match ports {
+        None if hosts == "*" => true,
+        None => target.port == default,
+        Some("*") => true,
+        Some(ports) => {
+            let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
+            (low.parse::<u16>().unwrap()..=high.parse().unwrap()).contains(&target.port)
+        }
+    };
+    let host_fits = match net(&hosts) {
+        Some(net) => net.contains(&address) && (deny || !special(address) || inside_special(&net)),
+        None if hosts == "*" => deny || !special(address),
+        None if hosts == "localhost" => {
+            address.is_loopback() || deny && target.host.name() == Some("localhost")
+        }
+        None => {
+            let fits = target.host.name().is_some_and(|host| named(&hosts, host));
+            fits && (deny || !special(address))
+        }
+    };
+    (scheme == "*" || scheme == target.scheme) && port_fits && host_fits
+}
+
+fn place_in(place: &str, peer: &RemoteIdentity, anonymous: bool, deny: bool) -> bool {
+    let (scheme, hosts) = place.split_once(':').unwrap_or((place, "*"));
+    let dns: Vec<_> = peer.names.iter().filter_map(|name| name.strip_prefix("dns:")).collect();
+    let fact = match net(hosts) {
+        Some(net) => Some(net.contains(&peer.address)),
+        None if hosts == "localhost" => Some(peer.address.is_loopback()),
+        None if hosts == "*" => (anonymous || !peer.names.is_empty()).then_some(true),
+        None if dns.is_empty() => None,
+        None => Some(dns.iter().any(|name| named(hosts, name))),
+    };
+    (scheme == "*" || scheme == peer.scheme) && yes(fact, deny)
+}
+
+fn is_user(list: &[&str], asker: &LocalIdentity, deny: bool) -> bool {
+    let of = |kind: &str| -> Vec<u32> {
+        list.iter().filter_map(|one| one.strip_prefix(kind)?.parse().ok()).collect()
+    };
+    let (users, groups) = (of("user:"), of("group:"));
+    let user = users.is_empty() || yes(asker.uid.map(|uid| users.contains(&uid)), deny);
+    let primary = asker.gid.map(|gid| groups.contains(&gid));
+    let others = asker.groups.as_ref().map(|own| own.iter().any(|group| groups.contains(group)));
+    let group = match (primary, others) {
+        (Some(true), _) | (_, Some(true)) => true,
+        (Some(false), Some(false)) => false,
+        _ => deny,
+    };
+    user && (groups.is_empty() || group)
+}
+
+/// Whether the first line of `lines` that matches lets the request pass.
+pub(super) fn allows(lines: &[String], service: &str, asked: &Asked) -> bool {
+    let direction = match asked {
+        Asked::Out { .. } => "out",
+        Asked::In { .. } => "in",
+        Asked::Local { .. } => "local",
+    };
+    for line in lines {
+        let (line, subjects) = line.split_once(" for ").unwrap_or((line, ""));
+        let words: Vec<_> = line.split_whitespace().collect();
+        let deny = words[0] == "deny";
+        let list: Vec<_> = subjects.split(',').filter(|one| !one.is_empty()).collect();
+        let about =
+            words[1] == direction && words[2].split(',').any(|pattern| glob(pattern, service));
+        let places: Vec<_> = words.get(3).unwrap_or(&"*").split(',').collect();
+        let fits = about
+            && match asked {
+                Asked::Out { target, address, asker } => {
+                    let target = remote(target);
+                    let address = target.host.address().unwrap_or(*address);
+                    is_user(&list, asker, deny)
+                        && places.iter().any(|place| place_out(place, &target, address, deny))
+                }
+                Asked::In { peer } => {
+                    let anonymous = list.contains(&"anonymous");
+                    let nets: Vec<IpNet> = list
+                        .iter()
+                        .filter_map(|one| one.strip_prefix("net:")?.parse().ok())
+                        .collect();
+                    let near =
+                        nets.is_empty() || nets.iter().any(|net| net.contains(&peer.address));
+                    near && (!anonymous || peer.names.is_empty())
+                        && places.iter().any(|place| place_in(place, peer, anonymous, deny))
+                }
+                Asked::Local { target, asker, .. } => {
+                    let leads = |place: &&str| {
+                        *place == "*" || glob(place.strip_prefix("unix:").unwrap(), target)
+                    };
+                    is_user(&list, asker, deny) && places.iter().any(leads)
+                }
+            };
+        if fits {
+            return !deny;
+        }
+    }
+    match asked {
+        Asked::Local { asker, owner, .. } => {
+            asker.uid == Some(0) || asker.uid.is_some() && asker.uid == *owner
+        }
+        Asked::Out { .. } | Asked::In { .. } => false,
+    }
+}
