@@ -110,7 +110,7 @@ impl Rules {
 impl List {
     fn add(&mut self, rule: Rule) {
         let index = self.rules.len();
-        let mut enter = |map: &mut HashMap<Box<str>, Vec<usize>>, key: &str| {
+        let enter = |map: &mut HashMap<Box<str>, Vec<usize>>, key: &str| {
             let of_key = map.entry(key.into()).or_default();
             if of_key.last() != Some(&index) {
                 of_key.push(index);
