@@ -76,8 +76,7 @@ impl Hosts {
             Self::Any => true,
             Self::Name(own) => own.as_str() == name,
             Self::Below(own) => {
-                let before = name.strip_suffix(own.as_str()).unwrap_or_default();
-                before.len() > 1 && before.ends_with('.')
+                name.strip_suffix(own.as_str()).is_some_and(|before| before.ends_with('.'))
             }
             Self::Localhost => name == LOCALHOST,
             Self::Network(_) => false,

@@ -200,7 +200,7 @@ impl fmt::Display for RouteError {
                 write!(f, "the redirect {at} makes no target of {name}: {error}")
             }
             Self::TooManyHops { name } => {
-                write!(f, "{name} would be the redirect after {HOPS_MOST}, which is the most")
+                write!(f, "{name} would be led on after {HOPS_MOST} redirects, which is the most")
             }
             Self::TooManyHosts => {
                 write!(f, "the request has passed more than {HOPS_MOST} hosts")

@@ -128,6 +128,25 @@ fn there_are_as_many_candidates_as_the_limit_and_no_more() {
     assert_eq!(error.to_string(), "the name leads more than 32 ways, which is the most");
 }
 
+/// Loading refuses this; a decision would not go on for ever either.
+#[test]
+fn a_route_passes_as_many_redirects_as_the_limit_and_no_more() {
+    let chain = |from: usize, to: usize| {
+        let lines: Vec<_> = (from..to).map(|n| format!("n{n} = 'n{}'", n + 1)).collect();
+        config(&format!("[redirects]\n{}", lines.join("\n"))).redirects.all().to_vec()
+    };
+    let ways = |length: usize| {
+        let redirects = [chain(0, 5), chain(5, length)].concat();
+        let redirects = crate::redirect::Redirects::new(redirects);
+        let config = Config { redirects, ..Config::default() };
+        let (asked, asker) = (&name("n0"), Asker::Local(&user(1)));
+        decide(&config, &Request { asked, network: None, asker, service_owner: &|_| None })
+    };
+    assert_eq!(ways(HOPS_MOST).unwrap().candidates[0].hops.len(), HOPS_MOST);
+    let error = ways(HOPS_MOST + 1).unwrap_err();
+    assert_eq!(error.to_string(), "n8 would be led on after 8 redirects, which is the most");
+}
+
 #[test]
 fn a_wish_that_cannot_be_read_is_refused_without_its_secret() {
     for (network, expected) in [

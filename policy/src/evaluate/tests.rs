@@ -214,6 +214,19 @@ fn the_special_ranges_are_refused_before_what_speaks_of_all_addresses() {
 }
 
 #[test]
+fn a_broad_deny_closes_the_special_ranges_for_what_stands_behind_it() {
+    let text = "allow out x tcp:h:80\ndeny out x tcp:0.0.0.0/0:80\n\
+                allow out x tcp:127.0.0.1:80,tcp:[::1]:80";
+    let verdict = out(text, "x", &remote("tcp://h:80"), &user(998));
+    let Verdict::Allow { addresses, .. } = verdict else { panic!("{verdict:?}") };
+    for (address, allowed) in [("127.0.0.1", false), ("::1", true), ("10.0.0.1", true)] {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        let entry = addresses.iter().find(|entry| entry.network.contains(&address)).unwrap();
+        assert_eq!(entry.allow, allowed, "{address}");
+    }
+}
+
+#[test]
 fn an_address_carries_the_network_that_let_it_pass() {
     let network = |text: &str| list(text, "tcp://192.0.2.5:80");
     assert_eq!(network("allow out x tcp"), ["+0.0.0.0/0"]);
