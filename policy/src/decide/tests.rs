@@ -139,8 +139,8 @@ fn a_route_passes_as_many_redirects_as_the_limit_and_no_more() {
         let redirects = [chain(0, 5), chain(5, length)].concat();
         let redirects = crate::redirect::Redirects::new(redirects);
         let config = Config { redirects, ..Config::default() };
-        let (asked, asker) = (&name("n0"), Asker::Local(&user(1)));
-        decide(&config, &Request { asked, network: None, asker, service_owner: &|_| None })
+        let (first, asker) = (&name("n0"), Asker::Local(&user(1)));
+        decide(&config, &Request { asked: first, network: None, asker, service_owner: &|_| None })
     };
     assert_eq!(ways(HOPS_MOST).unwrap().candidates[0].hops.len(), HOPS_MOST);
     let error = ways(HOPS_MOST + 1).unwrap_err();
