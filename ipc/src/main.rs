@@ -1,2 +1,38 @@
-//! (in the making)
-fn main() {}
+//! The command line of ipcd: reach services, offer them, ask why, look at the broker.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use crate::args::{Args, Command};
+use crate::report::Report;
+
+mod args;
+mod check;
+mod connect;
+mod control;
+mod report;
+mod serve;
+mod why;
+
+fn main() -> ExitCode {
+    let args = match <Args as clap::Parser>::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Where even that cannot be written, nobody reads it.
+            let _unwritten = error.print().is_err();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    let as_json = args.json;
+    let result = match args.command {
+        Command::Connect(connect) => connect::run(&connect),
+        Command::Serve(serve) => serve::run(&serve),
+        Command::Why(why) => why::run(&why, as_json),
+        Command::Check(check) => check::run(&check, as_json),
+        Command::Status(place) => control::status(&place, as_json),
+        Command::Reload(place) => control::reload(&place),
+        Command::Version => report::print(&format!("ipc {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Completions { shell } => args::completions(shell),
+    };
+    result.unwrap_or_else(|report: Report| report.finish(as_json))
+}
