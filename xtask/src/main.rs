@@ -1,2 +1,59 @@
-//! (in the making)
-fn main() {}
+//! The project's own tasks: `cargo xtask demo | ci | arch | size`.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "what these tasks print is what they are for")]
+
+use std::fmt;
+use std::process::{Command, ExitCode};
+
+mod arch;
+mod ci;
+mod demo;
+mod size;
+
+/// Why a task failed, for the person who called it.
+#[derive(Debug)]
+pub(crate) struct Failed(pub(crate) String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["demo"] => demo::run(None),
+        ["demo", "--without", part] => demo::run(Some(part)),
+        ["arch"] => arch::run(),
+        ["size"] => size::run(),
+        ["ci"] => ci::run_all(),
+        _ => {
+            eprintln!("usage: cargo xtask demo [--without PART] | ci | arch | size");
+            return ExitCode::from(64);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(why)) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command, and fails with its words if it does.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), Failed> {
+    let status = Command::new(program).args(arguments).status()?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failed(format!("{program} {} failed: {status}", arguments.join(" "))))
+}

@@ -1,0 +1,97 @@
+//! `cargo xtask arch`: the arrows between crates, and what the sources must not contain.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::Failed;
+
+/// Who may use whom: all arrows between our crates.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("ipcd-sys", &[]),
+    ("libipc", &["ipcd-sys"]),
+    ("ipcd-settings", &[]),
+    ("ipcd-policy", &["libipc", "ipcd-settings"]),
+    ("ipcd-daemon", &[]),
+    ("ipcd-relay", &["libipc", "ipcd-sys"]),
+    ("ipcd", &["ipcd-daemon", "libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
+    ("ipcd-tcpd", &["ipcd-daemon", "libipc", "ipcd-relay", "ipcd-sys"]),
+    ("pongd", &["libipc"]),
+    ("ipc", &["libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
+];
+
+/// Crates that no program ships.
+const TOOLS: [&str; 3] = ["ipcd-tests", "ipcd-bench", "xtask"];
+
+/// Patterns that no source may match, as `git grep -E` reads them, with what they stand for.
+const BANNED: &[(&str, &str)] = &[
+    (r"//.*\b(now uses|previously|refactored|as requested)\b", "history belongs in git"),
+    (r"\b(TO[D]O|FIX[M]E|XX[X])\b", "open ends belong in an issue"),
+    (r"\b(struct|enum|trait|mod) \w*(_v[0-9]|_old|_new|Manager|Handler|Processor|Util)\b", "names"),
+    (r"thread::sleep", "wait for the event"),
+];
+
+pub(crate) fn run() -> Result<(), Failed> {
+    let mut problems = arrows()?;
+    for (pattern, why) in BANNED {
+        problems.extend(grep(&["-E", pattern, "--", "*.rs", ":!xtask/src/arch.rs"], why)?);
+    }
+    let text_errors = [
+        "-E",
+        r"Result<[^>]*, *String>|Box<dyn (std::error::)?Error",
+        "--",
+        "libipc",
+        "relay",
+        "sys",
+    ];
+    problems.extend(grep(&text_errors, "errors are types")?);
+    let unsafe_code =
+        ["-lE", r"\bunsafe\b *(\{|fn|impl|extern)", "--", "*.rs", ":!sys", ":!xtask/src/arch.rs"];
+    problems.extend(grep(&unsafe_code, "unsafe outside sys")?);
+    if problems.is_empty() {
+        println!("arch: as drawn");
+        return Ok(());
+    }
+    Err(Failed(format!("arch:\n{}", problems.join("\n"))))
+}
+
+/// Arrows that are not drawn, and drawn ones that are not there.
+fn arrows() -> Result<Vec<String>, Failed> {
+    let output =
+        Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps"]).output()?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| Failed(error.to_string()))?;
+    let packages = metadata.get("packages").and_then(|all| all.as_array()).cloned();
+    let packages = packages.unwrap_or_default();
+    let text = |value: &serde_json::Value, key: &str| {
+        value.get(key).and_then(|text| text.as_str()).unwrap_or_default().to_owned()
+    };
+    let ours: BTreeSet<String> = packages.iter().map(|package| text(package, "name")).collect();
+    let mut problems = Vec::new();
+    for package in &packages {
+        let name = text(package, "name");
+        if TOOLS.contains(&name.as_str()) {
+            continue;
+        }
+        let dependencies = package.get("dependencies").and_then(|all| all.as_array()).cloned();
+        let used: BTreeSet<String> = dependencies
+            .unwrap_or_default()
+            .iter()
+            .filter(|one| one.get("kind").is_none_or(serde_json::Value::is_null))
+            .map(|one| text(one, "name"))
+            .filter(|one| ours.contains(one))
+            .collect();
+        let drawn = ARROWS.iter().find(|(known, _)| *known == name).map(|(_, to)| *to);
+        let drawn: BTreeSet<String> =
+            drawn.unwrap_or_default().iter().map(|one| (*one).to_owned()).collect();
+        if used != drawn {
+            problems.push(format!("{name} uses {used:?}, drawn is {drawn:?}"));
+        }
+    }
+    Ok(problems)
+}
+
+fn grep(arguments: &[&str], why: &str) -> Result<Vec<String>, Failed> {
+    let output = Command::new("git").arg("grep").arg("-n").args(arguments).output()?;
+    let found = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(found.lines().map(|line| format!("{line}   ({why})")).collect())
+}

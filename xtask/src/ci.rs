@@ -1,0 +1,33 @@
+//! `cargo xtask ci`: every check, the quick ones first.
+
+use crate::{Failed, arch, demo, run, size};
+
+pub(crate) fn run_all() -> Result<(), Failed> {
+    step("fmt", || run("cargo", &["fmt", "--all", "--check"]))?;
+    step("arch", arch::run)?;
+    step("size", size::run)?;
+    step("clippy", || {
+        run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    })?;
+    step("doc", || {
+        run("env", &["RUSTDOCFLAGS=-D warnings", "cargo", "doc", "--workspace", "--no-deps"])
+    })?;
+    step("test", || run("cargo", &["test", "--workspace"]))?;
+    step("config", check_configs)?;
+    step("demo", || demo::run(None))
+}
+
+/// Every file that we ship is one that our own check accepts.
+fn check_configs() -> Result<(), Failed> {
+    run("cargo", &["build", "--quiet", "-p", "ipc"])?;
+    let mut files = vec!["config/ipcd.toml".to_owned()];
+    for entry in std::fs::read_dir("config/examples")? {
+        files.push(entry?.path().display().to_string());
+    }
+    files.iter().try_for_each(|file| run("target/debug/ipc", &["check", file]))
+}
+
+fn step(name: &str, check: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+    println!("== {name}");
+    check().map_err(|Failed(why)| Failed(format!("{name}: {why}")))
+}

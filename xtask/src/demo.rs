@@ -1,0 +1,249 @@
+//! `cargo xtask demo`: two "hosts" on this machine, and a client that reaches a service of the
+//! other one by name.
+//!
+//! The hosts are different processes with different run directories; all that they share is one
+//! TCP port on loopback. No root is needed, and everything is stopped at the end.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Failed;
+
+/// How long a step may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs the demo; `without` leaves a part out, to show that its step then fails.
+pub(crate) fn run(without: Option<&str>) -> Result<(), Failed> {
+    if let Some(part) = without
+        && !PARTS.contains(&part)
+    {
+        return Err(Failed(format!("there is no part {part}; there are {}", PARTS.join(", "))));
+    }
+    println!("Building ipcd, tcpd, pongd and ipc ...");
+    crate::run(
+        "cargo",
+        &["build", "--quiet", "-p", "ipcd", "-p", "ipcd-tcpd", "-p", "pongd", "-p", "ipc"],
+    )?;
+    let demo = Demo::new(without)?;
+    let _running = demo.start()?;
+    demo.show()?;
+    println!(
+        "\nEverything is stopped again. The rules are in docs/policy.md, the map of the code in ARCHITECTURE.md."
+    );
+    Ok(())
+}
+
+/// Parts that can be left out.
+const PARTS: [&str; 7] = ["ipcd-a", "ipcd-b", "tcpd-a", "tcpd-b", "pongd", "rule-out", "rule-in"];
+
+struct Demo<'w> {
+    binaries: PathBuf,
+    place: tempfile::TempDir,
+    port: u16,
+    without: Option<&'w str>,
+}
+
+/// The daemons; dropping this ends them.
+struct Running(Vec<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // One that has ended by itself needs no ending.
+            let _ended = child.kill().is_err();
+            let _status = child.wait().is_ok();
+        }
+    }
+}
+
+impl<'w> Demo<'w> {
+    fn new(without: Option<&'w str>) -> Result<Self, Failed> {
+        let own = std::env::current_exe()?;
+        let binaries = own.parent().unwrap_or(Path::new(".")).to_owned();
+        // A port that is free now; nobody else is told of it.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        Ok(Self { binaries, place: tempfile::tempdir()?, port, without })
+    }
+
+    fn host(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn has(&self, part: &str) -> bool {
+        self.without != Some(part)
+    }
+
+    fn start(&self) -> Result<Running, Failed> {
+        let mut running = Running(Vec::new());
+        let (port, a, b) = (self.port, self.host("host-a"), self.host("host-b"));
+        println!("\nHost B offers pongd to its neighbours, on TCP port {port}:");
+        let rule = ["--allow", "in", "pongd", "tcp:127.0.0.1"];
+        self.daemon(&mut running, "ipcd-b", &b, if self.has("rule-in") { &rule } else { &[] })?;
+        self.daemon(&mut running, "tcpd-b", &b, &["--listen", &format!("127.0.0.1:{port}")])?;
+        self.daemon(&mut running, "pongd", &b, &[])?;
+        println!("\nHost A may reach pongd there, and nothing else:");
+        let target = format!("tcp:127.0.0.1:{port}");
+        let rule = ["--allow", "out", "pongd", target.as_str()];
+        self.daemon(&mut running, "ipcd-a", &a, if self.has("rule-out") { &rule } else { &[] })?;
+        self.daemon(&mut running, "tcpd-a", &a, &[])?;
+        for (part, socket) in [
+            ("ipcd-b", b.join("ipc")),
+            ("tcpd-b", b.join("transport/tcp")),
+            ("pongd", b.join("services/pongd")),
+            ("ipcd-a", a.join("ipc")),
+            ("tcpd-a", a.join("transport/tcp")),
+        ] {
+            wait_for(part, || socket.exists())?;
+        }
+        wait_for("tcpd-b", || self.carries_tcp(&b))?;
+        Ok(running)
+    }
+
+    fn daemon(
+        &self,
+        running: &mut Running,
+        part: &str,
+        rundir: &Path,
+        arguments: &[&str],
+    ) -> Result<(), Failed> {
+        if !self.has(part) {
+            println!("  ({part} is left out)");
+            return Ok(());
+        }
+        let program = part.split('-').next().unwrap_or(part);
+        println!("  {}", [&[program], arguments].concat().join(" "));
+        let mut command = Command::new(self.binaries.join(program));
+        command.args(arguments).env("IPC_RUNDIR", rundir).stdin(Stdio::null());
+        if program != "pongd" {
+            command.args(["--log-level", "warn"]);
+        }
+        running.0.push(command.spawn()?);
+        Ok(())
+    }
+
+    /// Whether the broker of that host is told of peers by its tcpd.
+    fn carries_tcp(&self, rundir: &Path) -> bool {
+        let status = self.ipc(rundir, &["--json", "status"]).output();
+        status.is_ok_and(|status| {
+            let status: serde_json::Value =
+                serde_json::from_slice(&status.stdout).unwrap_or_default();
+            let transports = status.get("transports").and_then(|all| all.as_array()).cloned();
+            transports.unwrap_or_default().iter().any(|one| {
+                one.get("name").is_some_and(|name| name == "tcp")
+                    && one.get("available").is_some_and(|is| is == true)
+            })
+        })
+    }
+
+    fn ipc(&self, rundir: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.binaries.join("ipc"));
+        command.args(arguments).env("IPC_RUNDIR", rundir);
+        command.env("IPC_NETWORK", self.network("pongd"));
+        command
+    }
+
+    fn network(&self, service: &str) -> String {
+        format!("pongd tcp://127.0.0.1:{}/{service}", self.port)
+    }
+
+    fn show(&self) -> Result<(), Failed> {
+        let a = self.host("host-a");
+        println!("\nA client on host A, with IPC_NETWORK=\"{}\":", self.network("pongd"));
+        println!("\n$ ipc why pongd");
+        let why = self.ipc(&a, &["why", "pongd"]).output()?;
+        print_indented(&why.stdout);
+        expect(&why, "why", 0)?;
+
+        println!("\n$ echo ping | ipc connect pongd");
+        let echo = talk(self.ipc(&a, &["connect", "pongd"]), b"ping\n")?;
+        print_indented(&echo.stdout);
+        expect(&echo, "connect", 0)?;
+        if echo.stdout != b"ping\n" {
+            return Err(Failed("connect: the echo of ping did not come back".to_owned()));
+        }
+
+        println!("\n$ ipc connect pongd -- PROGRAM   # which looks at its standard input");
+        self.show_socket(&a)?;
+
+        println!("\nThe same client asks for something that no rule allows, payroll:");
+        println!("$ IPC_NETWORK=\"{}\" ipc connect pongd", self.network("payroll"));
+        let mut command = self.ipc(&a, &["connect", "pongd"]);
+        command.env("IPC_NETWORK", self.network("payroll"));
+        let denied = talk(command, b"")?;
+        print_indented(&denied.stderr);
+        expect(&denied, "denied", 50)?;
+        println!(
+            "\nWhat was seen: a name became a connection to a service on another host. The rules of\n\
+             host A decided that it may be reached, those of host B that it may be entered; the\n\
+             client got the TCP socket itself, so no byte of its passes through a daemon of host A.\n\
+             What no rule allows was refused, with the rule that would allow it."
+        );
+        Ok(())
+    }
+
+    /// A program that gets the connection as its standard input finds a TCP socket whose other
+    /// end is the port of host B.
+    fn show_socket(&self, a: &Path) -> Result<(), Failed> {
+        let script = "inode=$(readlink /proc/self/fd/0 | tr -dc 0-9); \
+                      awk -v i=\"$inode\" '$10 == i { print $3 }' /proc/net/tcp >&2";
+        let mut command = self.ipc(a, &["connect", "pongd", "--", "sh", "-c", script]);
+        let output = command.stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let wanted = format!("0100007F:{:04X}", self.port);
+        if !said.contains(&wanted) {
+            return Err(Failed(format!(
+                "connect: the client does not hold the TCP socket: {said}"
+            )));
+        }
+        println!("  a TCP socket; its other end is 127.0.0.1:{}, the tcpd of host B", self.port);
+        Ok(())
+    }
+}
+
+/// Runs a command with that input, and waits for its end.
+fn talk(mut command: Command, input: &[u8]) -> Result<Output, Failed> {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that failed does not read; its own words say why.
+        let _unread = stdin.write_all(input).is_err();
+    }
+    let mut stdout = Vec::new();
+    if let Some(mut out) = child.stdout.take() {
+        out.read_to_end(&mut stdout)?;
+    }
+    let mut output = child.wait_with_output()?;
+    output.stdout = stdout;
+    Ok(output)
+}
+
+fn expect(output: &Output, step: &str, code: i32) -> Result<(), Failed> {
+    if output.status.code() == Some(code) {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Failed(format!("{step}: ended with {}, not {code}\n{said}", output.status)))
+}
+
+fn print_indented(text: &[u8]) {
+    for line in String::from_utf8_lossy(text).lines() {
+        println!("  {line}");
+    }
+}
+
+/// Waits until something is so; nothing tells when a socket appears.
+fn wait_for(part: &str, is_so: impl Fn() -> bool) -> Result<(), Failed> {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        if Instant::now() > end {
+            return Err(Failed(format!(
+                "{part} does not run: it was not ready within {PATIENCE:?}"
+            )));
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    Ok(())
+}
