@@ -1,13 +1,12 @@
 //! Decisions and failures in the words of the broker's interface.
 
-use std::borrow::Cow;
-
 use libipc::identity::LocalIdentity;
-use libipc::interface::broker::{self, BrokerError, Handoff, Resolved};
+use libipc::interface::broker::{BrokerError, Handoff};
 use libipc::interface::transport::{self, TransportError};
 use libipc::name::ServiceName;
-use policy::decide::{Candidate, Explained, Explanation};
+use policy::decide::Candidate;
 use policy::query::{AddressRule, Verdict};
+use policy::resolved::program_of;
 use policy::route::RouteError;
 use policy::rule::RuleText;
 use policy::target::Target;
@@ -188,76 +187,4 @@ fn with_source(rule: &RuleText) -> String {
 pub(crate) fn who(identity: &LocalIdentity) -> String {
     let number = |id: Option<u32>| id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     format!("uid {}, pid {}", number(identity.uid), number(identity.pid))
-}
-
-/// The answer to `Resolve`.
-pub(crate) fn of_explanation(
-    asked: &ServiceName,
-    who: String,
-    revision: u64,
-    explanation: &Explanation,
-) -> Resolved {
-    Resolved {
-        service: asked.to_string(),
-        asker: who,
-        revision,
-        candidates: explanation.candidates.iter().map(of_explained).collect(),
-    }
-}
-
-fn of_explained(explained: &Explained) -> broker::Candidate {
-    let candidate = &explained.candidate;
-    let hop = |hop: &policy::route::Hop| broker::Hop {
-        name: hop.name.to_string(),
-        target: hop.target.clone(),
-        source: hop.source.to_string(),
-    };
-    let considered = |one: &policy::explain::Considered| broker::Considered {
-        rule: one.rule.as_str().to_owned(),
-        source: one.rule.source().to_string(),
-        matched: one.matched,
-        note: one.note.clone(),
-    };
-    let (permissive, reason, cure) = match &candidate.verdict {
-        Verdict::Allow { permissive, .. } => (*permissive, "a rule allows it".to_owned(), None),
-        Verdict::Deny { reason, cure, .. } => (false, reason.clone(), Some(cure.clone())),
-    };
-    broker::Candidate {
-        hops: candidate.hops.iter().map(hop).collect(),
-        target: candidate.target.to_string(),
-        carrier: carrier(&candidate.target),
-        verdict: broker::Verdict {
-            allowed: candidate.verdict.is_allow(),
-            permissive,
-            direction: candidate.direction.to_string(),
-            service: candidate.service.to_string(),
-            rule: candidate.verdict.rule().map(|rule| rule.as_str().to_owned()),
-            source: candidate.verdict.rule().map(|rule| rule.source().to_string()),
-            reason,
-            cure,
-            considered: explained.considered.iter().map(considered).collect(),
-        },
-    }
-}
-
-/// Who will carry the bytes, for people.
-fn carrier(target: &Target) -> String {
-    match target {
-        Target::Local(service) => format!("direct: the client connects to {service} itself"),
-        Target::Remote(remote) if remote.scheme == "tcp" => {
-            "direct: the client gets the TCP socket".to_owned()
-        }
-        Target::Remote(remote) => format!("through ipcd-{}", program_of(&remote.scheme)),
-    }
-}
-
-/// The program that a daemon's short name stands for.
-fn program_of(daemon: &str) -> Cow<'_, str> {
-    match daemon {
-        "tcp" => "tcpd".into(),
-        "udp" => "udpd".into(),
-        "tls" => "tlsd".into(),
-        "ws" => "websocketd".into(),
-        other => other.into(),
-    }
 }

@@ -25,6 +25,7 @@ pub mod lint;
 pub mod pattern;
 pub mod query;
 pub mod redirect;
+pub mod resolved;
 pub mod route;
 pub mod rule;
 pub mod rules;

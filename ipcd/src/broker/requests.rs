@@ -11,6 +11,7 @@ use libipc::secret::Secret;
 use libipc::varlink;
 use policy::decide::{Candidate, Decision, decide};
 use policy::query::Verdict;
+use policy::resolved::resolved;
 use policy::route::{Asker, RouteError};
 use policy::target::Target;
 use sys::door::{Door, DoorError};
@@ -179,8 +180,8 @@ impl Broker {
         match policy::decide::explain(&self.live.config, &request) {
             Ok(explanation) => {
                 let who = answer::who(&identity);
-                let resolved = answer::of_explanation(&asked, who, self.revision, &explanation);
-                self.reply(client, varlink::reply(&resolved, false), None);
+                let reply = resolved(&asked, who, self.revision, &explanation);
+                self.reply(client, varlink::reply(&reply, false), None);
             }
             Err(error) => self.fail(client, &answer::of_route(&asked, &error)),
         }
