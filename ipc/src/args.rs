@@ -1,44 +1,82 @@
 //! The commands and their options.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use libipc::ServiceName;
 use libipc::environment::Environment;
 use libipc::secret::Secret;
 
+use crate::format::Format;
 use crate::report::{self, Report};
 
 /// Reach services by name, offer them, and ask why.
 #[derive(Debug, Parser)]
 #[command(name = "ipc", version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
+    /// How data is printed: a table on a terminal, json otherwise
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    format: Option<Format>,
     /// Print data and errors as JSON
     #[arg(long, global = true)]
-    pub(crate) json: bool,
+    json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+impl Args {
+    /// How data is printed.
+    pub(crate) fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format.unwrap_or_else(Format::default_here) }
+    }
+
+    /// Whether errors are JSON too: only where somebody has said so.
+    pub(crate) fn has_json_errors(&self) -> bool {
+        self.json || matches!(self.format, Some(Format::Json | Format::Pretty))
+    }
+}
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused by the far side, 3 no way there, 50 denied, 64 usage,
-69 unknown service or no broker, 78 configuration, 124 timed out; with -- PROG, PROG's own";
+69 unknown service or no broker, 71 the system, 78 configuration, 124 timed out,
+125 our mistake; with -- PROG, PROG's own, 126 if it does not start, 127 if there is none";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Connect to a service: standard input and output, or a program's
-    #[command(
-        after_help = "Examples:\n  echo ping | ipc connect pongd\n  ipc connect db -- pg_isready\n  ssh -o ProxyCommand='ipc connect --fdpass %h' -o ProxyUseFdpass=yes host"
-    )]
+    #[command(after_help = "\
+Examples:
+  echo ping | ipc connect pongd
+  ipc connect db -- pg_isready
+  ssh -o ProxyCommand='ipc connect --fdpass %h' -o ProxyUseFdpass=yes host")]
     Connect(Connect),
     /// Offer a service: one process per connection
-    #[command(after_help = "Examples:\n  ipc serve echo -- cat\n  ipc serve date -- date -u")]
+    #[command(after_help = "\
+Examples:
+  ipc serve echo -- cat
+  ipc serve --fd 6,7 mail -- a-program-for-tcpclient
+The program finds IPC_SERVICE, IPC_PEER (local, or how and whence it came), and of what is known
+of its client IPC_PEER_UID, IPC_PEER_PID, IPC_PEER_UNIT and IPC_PEER_NAME.
+TERM ends the command and, within 5 seconds, its programs.")]
     Serve(Serve),
     /// Tell where a name leads, and which rule decides
-    #[command(after_help = "Exit codes: 0 allowed, 50 denied")]
+    #[command(after_help = "\
+Examples:
+  ipc why authd
+  ipc why db --network 'db tcp://db1.example.com:5432'
+  ipc why db --config ipcd.toml
+Exit codes: 0 allowed, 50 denied")]
     Why(Why),
     /// Check configuration files, and tell everything that is wrong with them
+    #[command(after_help = "\
+Examples:
+  ipc check
+  ipc check --config ipcd.toml --strict
+  ipc check ipcd.d/*.toml
+Exit codes: 0 good, 78 not")]
     Check(Check),
     /// Tell how the broker does
     Status(Place),
@@ -47,6 +85,7 @@ pub(crate) enum Command {
     /// Print the version
     Version,
     /// Print completions for a shell
+    #[command(after_help = "Example:\n  ipc completions bash > /etc/bash_completion.d/ipc")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -61,7 +100,7 @@ pub(crate) struct Place {
     pub(crate) rundir: Option<PathBuf>,
     /// How long to wait, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    pub(crate) timeout: f64,
+    timeout: f64,
 }
 
 impl Place {
@@ -74,12 +113,15 @@ impl Place {
         environment
     }
 
-    /// How long to wait.
+    /// How long to wait, at most a day.
     pub(crate) fn timeout(&self) -> Result<Duration, Report> {
         Duration::try_from_secs_f64(self.timeout)
+            .map(|timeout| timeout.min(TIMEOUT_MOST))
             .map_err(|_| Report::usage("--timeout", "not a number of seconds"))
     }
 }
+
+const TIMEOUT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connect {
@@ -88,14 +130,14 @@ pub(crate) struct Connect {
     /// Hand the connection to the parent process, as `ProxyUseFdpass` of OpenSSH wants it
     #[arg(long, conflicts_with = "program")]
     pub(crate) fdpass: bool,
-    /// Entries that stand before those of `IPC_NETWORK`; no secrets here
+    /// Entries instead of those of `IPC_NETWORK`; no secrets here
     #[arg(long, value_name = "TEXT")]
     pub(crate) network: Option<String>,
     #[command(flatten)]
     pub(crate) place: Place,
     /// A program that gets the connection as standard input and output
-    #[arg(last = true)]
-    pub(crate) program: Vec<std::ffi::OsString>,
+    #[arg(last = true, value_name = "PROG")]
+    pub(crate) program: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -106,11 +148,16 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR")]
     pub(crate) rundir: Option<PathBuf>,
     /// Processes at once; further clients wait
-    #[arg(long, value_name = "COUNT", default_value_t = 64)]
-    pub(crate) most: usize,
-    /// The program, with the connection as standard input and output
-    #[arg(last = true, required = true)]
-    pub(crate) program: Vec<std::ffi::OsString>,
+    #[arg(long, value_name = "COUNT", default_value_t = 64,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) most: u16,
+    /// Descriptors of the program that are to be the connection
+    #[arg(long, value_name = "N,M", value_delimiter = ',', default_value = "0,1",
+          value_parser = clap::value_parser!(u8).range(..=99))]
+    pub(crate) fd: Vec<u8>,
+    /// The program
+    #[arg(last = true, required = true, value_name = "PROG")]
+    pub(crate) program: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,29 +167,43 @@ pub(crate) struct Why {
     /// Entries instead of those of `IPC_NETWORK`; no secrets here
     #[arg(long, value_name = "TEXT")]
     pub(crate) network: Option<String>,
+    /// Ask this file, and no broker
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
-    /// The main file; ipcd.d beside it is read too
-    #[arg(value_name = "FILE", default_value = "/etc/ipcd/ipcd.toml")]
-    pub(crate) file: PathBuf,
-    /// Warnings are errors
+    /// Files as they would lie in ipcd.d; none: those that the broker reads
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The main file alone, as `ipcd --config` reads it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Accounts that do not exist are errors too
     #[arg(long)]
     pub(crate) strict: bool,
 }
 
+/// A service name of the command line.
+pub(crate) fn service(text: &str) -> Result<ServiceName, Report> {
+    ServiceName::new(text).map_err(|error| {
+        let name = text.escape_debug().to_string();
+        Report::new(64, &name, "no service name", error).cure("to do", "write another name")
+    })
+}
+
 /// A text of the command line as `IPC_NETWORK`. Everybody on this host can read a command line.
 pub(crate) fn network(text: &str) -> Result<Secret, Report> {
-    if text.split("://").skip(1).any(|rest| {
-        rest.split(['/', ';', '\n']).next().is_some_and(|authority| authority.contains('@'))
-    }) {
-        return Err(Report::usage(
-            "--network",
-            "a login on the command line can be read by everybody: use IPC_NETWORK_FILE",
-        ));
+    let has_login = |rest: &str| {
+        rest.split(['/', '?', ';', '\n']).next().is_some_and(|authority| authority.contains('@'))
+    };
+    if text.split("://").skip(1).any(has_login) {
+        let why = "everybody on this host can read a login on a command line";
+        return Err(Report::usage("--network", why)
+            .cure("to do", "write it into a file, and name that in IPC_NETWORK_FILE"));
     }
     Ok(Secret::new(text.to_owned()))
 }
@@ -162,12 +223,36 @@ mod tests {
     fn logins_are_refused_on_the_command_line() {
         assert!(network("a tcp://h:1/x; b unix://c").is_ok());
         let said = network("a tls://u:secret@h/x").unwrap_err().to_string();
-        assert!(said.contains("can be read by everybody") && !said.contains("secret@"), "{said}");
+        assert!(said.contains("can read a login") && !said.contains("secret@"), "{said}");
         assert!(network("a tls://u@secret:h:1/x").is_err());
+        assert!(network("a tcp://h:1/x;b tls://u:s@h/x").is_err());
     }
 
     #[test]
     fn the_commands_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_usage_errors() {
+        for wrong in ["--most=0", "--fd=100", "--fd=x"] {
+            assert!(Args::try_parse_from(["ipc", "serve", "x", wrong, "--", "cat"]).is_err());
+        }
+        let args = Args::try_parse_from(["ipc", "status", "--timeout", "nan"]).unwrap();
+        let Command::Status(place) = args.command else { panic!("not status") };
+        assert!(place.timeout().is_err());
+    }
+
+    #[test]
+    fn no_help_has_an_implementers_word() {
+        let mut all = Args::command();
+        all.build();
+        let mut texts = vec![all.render_long_help().to_string()];
+        for command in all.get_subcommands_mut() {
+            texts.push(command.render_long_help().to_string());
+        }
+        for word in ["transport", " stack", " dial", "arrival", "attach", "handoff", "upgrade"] {
+            assert!(texts.iter().all(|text| !text.to_lowercase().contains(word)), "{word}");
+        }
     }
 }

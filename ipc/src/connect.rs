@@ -1,5 +1,6 @@
 //! `ipc connect`: a service on standard input and output, on a program's, or for the parent.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,12 +8,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
+use libipc::Stream;
 use libipc::broker::Connector;
-use libipc::{ServiceName, Stream};
 use sys::ancillary::{self, Wait};
 
 use crate::args::{self, Connect};
 use crate::report::Report;
+use crate::{asker, failure};
 
 pub(crate) fn run(connect: &Connect) -> Result<ExitCode, Report> {
     let stream = open(connect)?;
@@ -26,13 +28,12 @@ pub(crate) fn run(connect: &Connect) -> Result<ExitCode, Report> {
 }
 
 fn open(connect: &Connect) -> Result<Stream, Report> {
-    let name = ServiceName::new(&connect.name)
-        .map_err(|error| Report::usage(&connect.name, &error.to_string()))?;
+    let name = args::service(&connect.name)?;
     let mut environment = connect.place.environment();
     if let Some(text) = &connect.network {
         environment.network = Some(args::network(text)?);
     }
-    let report = |error| Report::of(&connect.name, &error);
+    let report = |error| failure::of(&connect.name, &asker::text(), &error);
     let connector = Connector::new(&environment, connect.place.timeout()?).map_err(report)?;
     connector.connect(&name).map_err(report)
 }
@@ -42,58 +43,74 @@ fn hand_to_parent(name: &str, stream: Stream) -> Result<ExitCode, Report> {
     let stream = OwnedFd::from(stream);
     ancillary::send(io::stdout().as_fd(), b"\0", &[stream.as_fd()], Wait::Block).map_err(
         |error| {
-            Report::usage(name, &format!("standard output takes no connection: {error}"))
-                .with("to do", "--fdpass is for ssh -o ProxyUseFdpass=yes")
+            Report::usage(name, format!("standard output takes no connection: {error}"))
+                .cure("to do", "use --fdpass where a program expects it: ssh -o ProxyUseFdpass=yes")
         },
     )?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Becomes the program, with the connection as its standard input and output.
-fn become_program(
-    program: &std::ffi::OsStr,
-    arguments: &[std::ffi::OsString],
-    stream: Stream,
-) -> Report {
+fn become_program(program: &OsStr, arguments: &[OsString], stream: Stream) -> Report {
     let name = program.to_string_lossy();
     let input = OwnedFd::from(stream);
     let output = match input.try_clone() {
         Ok(output) => output,
-        Err(error) => return Report::new(71, &name, error),
+        Err(error) => return Report::system(&name, error),
     };
     let error = Command::new(program)
         .args(arguments)
         .stdin(Stdio::from(input))
         .stdout(Stdio::from(output))
         .exec();
-    let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-    Report::new(code, &name, error)
+    not_started(&name, &error)
 }
 
-/// Both directions at once; the end of standard input ends one direction, the end of the service's
-/// words ends the command.
+/// A program that cannot be started, with the exit codes of shells.
+pub(crate) fn not_started(program: &str, error: &io::Error) -> Report {
+    let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+    Report::new(code, program, "cannot be started", error)
+        .cure("to do", "name a program that is there and may be executed")
+}
+
+/// Both directions at once. The end of standard input ends one of them, the end of what the
+/// service says ends the command.
 fn relay(name: &str, stream: &Stream) -> Result<ExitCode, Report> {
-    let failed = |error: io::Error| Report::new(3, name, format!("the connection broke: {error}"));
-    let outgoing = stream.try_clone().map_err(failed)?;
+    let outgoing = stream.try_clone().map_err(|error| Report::system(name, error))?;
     // Not joined: when the service has ended, nobody waits for what is still typed.
-    thread::spawn(move || {
+    let send = move || {
         let _broken = pour(&mut io::stdin().lock(), &mut &outgoing).is_err();
         let _gone = outgoing.shutdown(Shutdown::Write).is_err();
-    });
-    pour(&mut &*stream, &mut io::stdout().lock()).map_err(failed)?;
-    Ok(ExitCode::SUCCESS)
+    };
+    thread::Builder::new().spawn(send).map_err(|error| Report::system(name, error))?;
+    match pour(&mut &*stream, &mut io::stdout().lock()) {
+        // A reader that wants no more, as `head` does, is its own concern.
+        Ok(()) | Err(Poured::Unwritten(io::ErrorKind::BrokenPipe, _)) => Ok(ExitCode::SUCCESS),
+        Err(Poured::Unwritten(_, error)) => Err(Report::system("standard output", error)),
+        Err(Poured::Unread(error)) => Err(Report::new(3, name, "the connection broke", error)
+            .cure("to do", "try again; what has come so far may be cut short")
+            .retry(true)),
+    }
 }
 
-fn pour(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+/// Which end broke.
+enum Poured {
+    Unread(io::Error),
+    Unwritten(io::ErrorKind, io::Error),
+}
+
+fn pour(from: &mut dyn Read, to: &mut dyn Write) -> Result<(), Poured> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err(Poured::Unread(error)),
         };
-        to.write_all(buffer.get(..count).unwrap_or_default())?;
-        to.flush()?;
+        let piece = buffer.get(..count).unwrap_or_default();
+        to.write_all(piece)
+            .and_then(|()| to.flush())
+            .map_err(|error| Poured::Unwritten(error.kind(), error))?;
     }
 }

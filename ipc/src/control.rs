@@ -1,17 +1,19 @@
 //! `ipc status` and `ipc reload`, and how a broker is asked.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use libipc::interface::broker::BrokerError;
-use libipc::interface::control::{ControlError, RELOAD, Reloaded, STATUS, Status};
+use libipc::interface::control::{ControlError, Problem, RELOAD, Reloaded, STATUS, Status};
+use libipc::rundir::{RunDirectory, RunDirectoryError};
 use libipc::varlink;
 use libipc::{Broker, ConnectError};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::args::Place;
+use crate::format::{self, Format, Listing};
 use crate::report::{self, Report};
+use crate::{asker, failure};
 
 /// Asks the first broker that there is.
 pub(crate) fn ask<P: Serialize, R: DeserializeOwned>(
@@ -20,22 +22,9 @@ pub(crate) fn ask<P: Serialize, R: DeserializeOwned>(
     method: &str,
     parameters: &P,
 ) -> Result<R, Report> {
-    let directories = place.environment().run_directories();
-    let directory = directories.iter().find(|one| one.has_broker()).or(directories.last());
-    let Some(directory) = directory else {
-        return Err(Report::usage(name, "no run directory is known"));
-    };
     let deadline = Instant::now() + place.timeout()?;
-    let report = |error: ConnectError| Report::of(name, &error);
-    directory.check(nix::unistd::geteuid().as_raw()).map_err(|error| {
-        report(match error {
-            libipc::rundir::RunDirectoryError::System { .. } => {
-                ConnectError::NoBroker { path: directory.broker() }
-            }
-            error => ConnectError::RunDirectory(error),
-        })
-    })?;
-    let mut broker = Broker::open(directory, deadline).map_err(report)?;
+    let report = |error: ConnectError| failure::of(name, &asker::text(), &error);
+    let mut broker = Broker::open(&directory(place).map_err(report)?, deadline).map_err(report)?;
     let message = broker.call(method, parameters, deadline).map_err(report)?;
     if let Ok(error) = serde_json::from_slice::<BrokerError>(&message) {
         return Err(report(ConnectError::Broker(Box::new(error))));
@@ -46,64 +35,123 @@ pub(crate) fn ask<P: Serialize, R: DeserializeOwned>(
     let malformed = |error| report(ConnectError::Malformed(error));
     let reply = varlink::read_reply(&message).map_err(malformed)?;
     if let Some(error) = reply.error {
-        return Err(Report::new(3, name, format!("the broker answered {error}")));
+        return Err(Report::new(3, name, "the broker cannot do that", error)
+            .cure("to do", "compare ipc version with what ipc status says of the broker"));
     }
     varlink::read_parameters(reply.parameters).map_err(malformed)
 }
 
+/// The first run directory with a broker; the last one if none has.
+fn directory(place: &Place) -> Result<RunDirectory, ConnectError> {
+    let mut directories = place.environment().run_directories();
+    let first = directories.iter().position(RunDirectory::has_broker);
+    let last = directories.len().saturating_sub(1);
+    let directory = directories.swap_remove(first.unwrap_or(last));
+    match directory.check(nix::unistd::geteuid().as_raw()) {
+        Ok(()) => Ok(directory),
+        Err(RunDirectoryError::System { .. }) => {
+            Err(ConnectError::NoBroker { path: directory.broker() })
+        }
+        Err(error) => Err(ConnectError::RunDirectory(error)),
+    }
+}
+
 fn of_control(name: &str, error: &ControlError) -> Report {
     match error {
-        ControlError::NotPermitted { reason } => Report::new(50, name, format!("denied: {reason}")),
+        ControlError::NotPermitted { reason } => Report::new(50, name, "denied", reason)
+            .fact("asked by", asker::text())
+            .cure("to do", "ask as root, or as a member of admin-groups"),
         ControlError::ConfigurationInvalid { problems } => {
-            let mut text = "the new configuration has problems, the old one stays".to_owned();
-            for problem in problems {
-                let place = format!("{}:{}:{}", problem.file, problem.line, problem.column);
-                // Writing to a String cannot fail.
-                let _written = write!(text, "\n{place}: {}", problem.message).is_ok();
-                if let Some(help) = &problem.help {
-                    let _written = write!(text, "\n  help: {help}").is_ok();
+            let why = "the new configuration has problems, the old one stays";
+            let report = Report::new(78, name, "configuration", why);
+            let report = problems.iter().fold(report, |report, problem| {
+                let report = report.fact("problem", place_of(problem));
+                match &problem.help {
+                    Some(help) => report.fact("help", help),
+                    None => report,
                 }
-            }
-            Report::new(78, name, text)
+            });
+            report.cure("to do", "mend it, then: ipc reload")
         }
     }
 }
 
-pub(crate) fn status(place: &Place, as_json: bool) -> Result<ExitCode, Report> {
-    let status: Status = ask(place, "status", STATUS, &serde_json::json!({}))?;
-    if as_json {
-        return report::print(&format!("{}\n", serde_json::json!(status)));
-    }
-    let mut text = format!(
-        "ipcd {} (pid {}), {} instance at {}\n",
-        status.version, status.pid, status.instance, status.rundir
-    );
-    let mut line = |name: &str, value: String| {
-        let _written = writeln!(text, "  {name:14} {value}").is_ok();
-    };
-    line("running for", format!("{} s", status.uptime_ms / 1000));
-    line("configuration", format!("revision {}, {} rules", status.revision, status.rules));
-    line("from", status.origins.join(", "));
-    line("clients", status.clients.to_string());
-    for rule in &status.dormant {
-        line("matches nobody", rule.clone());
-    }
-    for transport in status.transports.iter().filter(|one| one.available) {
-        line("carries", transport.name.clone());
-    }
-    for counter in &status.counters {
-        line(&counter.name, counter.value.to_string());
-    }
-    for problem in &status.refused {
-        line(
-            "refused",
-            format!("{}:{}:{}: {}", problem.file, problem.line, problem.column, problem.message),
-        );
-    }
-    report::print(&text)
+fn place_of(problem: &Problem) -> String {
+    let Problem { file, line, column, message, .. } = problem;
+    format!("{file}:{line}:{column}: {message}")
 }
 
-pub(crate) fn reload(place: &Place) -> Result<ExitCode, Report> {
+pub(crate) fn status(place: &Place, format: Format) -> Result<ExitCode, Report> {
+    let status: Status = ask(place, "status", STATUS, &serde_json::json!({}))?;
+    format::print(format, &status, &describe(&status))
+}
+
+fn describe(status: &Status) -> Listing {
+    let Status { version, pid, instance, rundir, .. } = status;
+    let mut listing =
+        Listing::new(format!("ipcd {version} (pid {pid}), {instance} instance at {rundir}"));
+    listing.add("running for", format!("{} s", status.uptime_ms / 1000));
+    listing.add("configuration", format!("revision {}, {} rules", status.revision, status.rules));
+    listing.add("loaded", format!("{} s ago", status.loaded_ms / 1000));
+    listing.add("from", status.origins.join(", "));
+    for problem in &status.refused {
+        listing.add("refused", place_of(problem));
+    }
+    for rule in &status.dormant {
+        listing.add("matches nobody", rule);
+    }
+    listing.add("clients", status.clients.to_string());
+    for carrier in &status.transports {
+        let does = if carrier.available { "carries" } else { "does not run" };
+        listing.add(does, format!("{} ({} relayed now)", carrier.name, carrier.relays));
+    }
+    for counter in &status.counters {
+        listing.add(&counter.name, counter.value.to_string());
+    }
+    listing
+}
+
+pub(crate) fn reload(place: &Place, as_json: bool) -> Result<ExitCode, Report> {
     let done: Reloaded = ask(place, "reload", RELOAD, &serde_json::json!({}))?;
-    report::print(&format!("revision {} is live\n", done.revision))
+    if as_json {
+        return report::print(&format!("{}\n", serde_json::json!(done)));
+    }
+    let stale = match done.would_be_denied {
+        0 => String::new(),
+        count => format!("{count} connections would be denied now\n"),
+    };
+    report::print(&format!("revision {} is live\n{stale}", done.revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_was_not_taken_says_every_problem_with_its_help() {
+        let problem = |line, help: Option<&str>| Problem {
+            file: "ipcd.toml".into(),
+            line,
+            column: 2,
+            message: "unknown key".into(),
+            help: help.map(Into::into),
+        };
+        let problems = vec![problem(1, Some("did you mean rules?")), problem(9, None)];
+        let report = of_control("reload", &ControlError::ConfigurationInvalid { problems });
+        assert_eq!(
+            report.to_string(),
+            "ipc: reload: configuration: the new configuration has problems, the old one stays\n  \
+             problem  ipcd.toml:1:2: unknown key\n  help     did you mean rules?\n  \
+             problem  ipcd.toml:9:2: unknown key\n  to do    mend it, then: ipc reload"
+        );
+        assert_eq!(report.code(), 78);
+    }
+
+    #[test]
+    fn who_may_not_administer_is_told_who_may() {
+        let error = ControlError::NotPermitted { reason: "not for you".into() };
+        let report = of_control("status", &error);
+        assert!(report.to_string().ends_with("ask as root, or as a member of admin-groups"));
+        assert_eq!(report.code(), 50);
+    }
 }

@@ -7,11 +7,15 @@ use crate::args::{Args, Command};
 use crate::report::Report;
 
 mod args;
+mod asker;
 mod check;
 mod connect;
 mod control;
+mod failure;
+mod format;
 mod report;
 mod serve;
+mod sources;
 mod why;
 
 fn main() -> ExitCode {
@@ -23,16 +27,16 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
-    let as_json = args.json;
+    let (format, has_json_errors) = (args.format(), args.has_json_errors());
     let result = match args.command {
         Command::Connect(connect) => connect::run(&connect),
         Command::Serve(serve) => serve::run(&serve),
-        Command::Why(why) => why::run(&why, as_json),
-        Command::Check(check) => check::run(&check, as_json),
-        Command::Status(place) => control::status(&place, as_json),
-        Command::Reload(place) => control::reload(&place),
+        Command::Why(why) => why::run(&why, format),
+        Command::Check(check) => check::run(&check, format),
+        Command::Status(place) => control::status(&place, format),
+        Command::Reload(place) => control::reload(&place, has_json_errors),
         Command::Version => report::print(&format!("ipc {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => args::completions(shell),
     };
-    result.unwrap_or_else(|report: Report| report.finish(as_json))
+    result.unwrap_or_else(|report: Report| report.finish(has_json_errors))
 }

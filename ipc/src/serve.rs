@@ -1,66 +1,143 @@
 //! `ipc serve`: one process per connection.
 
-use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use libipc::environment::Environment;
-use libipc::identity::{Identity, LocalIdentity};
 use libipc::rundir::RunDirectory;
-use libipc::{Listener, ServiceName, Stream};
+use libipc::{Listener, ServiceName};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::args::Serve;
+use crate::args::{self, Serve};
+use crate::connect::not_started;
 use crate::report::Report;
 
+mod placing;
+mod processes;
+mod signals;
+
+use placing::Placing;
+use processes::Processes;
+use signals::{Signal, Signals};
+
+/// How long to rest when the system has no descriptor or process left.
+const REST: Duration = Duration::from_millis(100);
+
+/// How long programs have to end when the command does.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 pub(crate) fn run(serve: &Serve) -> Result<ExitCode, Report> {
-    let name = ServiceName::new(&serve.name)
-        .map_err(|error| Report::usage(&serve.name, &error.to_string()))?;
+    let name = args::service(&serve.name)?;
+    let system = |error: io::Error| Report::system(&serve.name, error);
+    let (program, arguments) =
+        serve.program.split_first().ok_or_else(|| Report::usage(&serve.name, "no program"))?;
+    find(program)?;
+    // Before anything else is opened: it could have taken the numbers.
+    let placing = Placing::reserve(&serve.fd).map_err(|error| Report::usage("--fd", error))?;
+    let mut signals = Signals::new().map_err(system)?;
+    let listener = listen(serve, &name)?;
+    let mut processes = Processes::new(program, arguments, &name, placing);
+    let most = usize::from(serve.most);
+    let mut rests = false;
+    loop {
+        let ready =
+            wait(&listener, &signals, processes.count() < most && !rests, rests).map_err(system)?;
+        rests = false;
+        while let Some(signal) = signals.read() {
+            if signal == Signal::Stop {
+                // New clients are to find nobody, not to wait for us.
+                drop(listener);
+                end(processes, &mut signals).map_err(system)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+        processes.reap();
+        if ready && let Err(error) = take(&listener, &mut processes) {
+            // No client is worth ending the service for.
+            eprintln!("{}", Report::system(&serve.name, error));
+            rests = true;
+        }
+    }
+}
+
+fn listen(serve: &Serve, name: &ServiceName) -> Result<Listener, Report> {
     let listener = match &serve.rundir {
         Some(path) => {
             let directory = RunDirectory::named(path, &Environment::of_process());
-            Listener::bind_in(&directory, &name)
+            Listener::bind_in(&directory, name)
         }
-        None => Listener::bind(&name),
+        None => Listener::bind(name),
     };
-    let listener = listener.map_err(|error| Report::new(71, &serve.name, error))?;
-    let mut children: VecDeque<Child> = VecDeque::new();
+    listener.map_err(|error| {
+        Report::new(71, &serve.name, "cannot be offered", error)
+            .cure("to do", "offer it under another name, or in another place: --rundir DIR")
+    })
+}
+
+/// A program that is not there is told at once, not to the first client.
+fn find(program: &OsStr) -> Result<(), Report> {
+    let is_path = Path::new(program).components().count() > 1;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = if is_path {
+        Path::new(program).exists()
+    } else {
+        std::env::split_paths(&path).any(|directory| directory.join(program).exists())
+    };
+    if is_there {
+        return Ok(());
+    }
+    Err(not_started(&program.to_string_lossy(), &io::ErrorKind::NotFound.into()))
+}
+
+/// Waits for a signal, or for a client if one can be taken; whether there is a client.
+fn wait(listener: &Listener, signals: &Signals, takes: bool, rests: bool) -> io::Result<bool> {
+    let wanted = if takes { PollFlags::POLLIN } else { PollFlags::empty() };
+    let mut sources =
+        [PollFd::new(listener.as_fd(), wanted), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let timeout = if rests { timeout(REST) } else { PollTimeout::NONE };
+    match poll(&mut sources, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [client, _] = sources;
+    Ok(takes && client.any().unwrap_or(false))
+}
+
+fn timeout(span: Duration) -> PollTimeout {
+    PollTimeout::try_from(span).unwrap_or(PollTimeout::ZERO)
+}
+
+fn take(listener: &Listener, processes: &mut Processes<'_>) -> io::Result<()> {
+    match listener.try_accept()? {
+        Some(stream) => processes.start(stream),
+        None => Ok(()),
+    }
+}
+
+/// Tells the programs to end, and ends those that do not, or at once at a second signal.
+fn end(mut processes: Processes<'_>, signals: &mut Signals) -> io::Result<()> {
+    processes.terminate();
+    let end = std::time::Instant::now() + FAREWELL;
     loop {
-        children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        if children.len() >= serve.most.max(1)
-            && let Some(mut oldest) = children.pop_front()
-        {
-            // Further clients wait in the listener's queue until the oldest has ended.
-            oldest.wait().map_err(|error| Report::new(71, &serve.name, error))?;
+        processes.reap();
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if processes.count() == 0 || left.is_zero() {
+            break;
         }
-        let stream = listener.accept().map_err(|error| Report::new(71, &serve.name, error))?;
-        children.push_back(start(serve, stream)?);
+        let mut source = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut source, timeout(left)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if std::iter::from_fn(|| signals.read()).any(|signal| signal == Signal::Stop) {
+            break;
+        }
     }
-}
-
-fn start(serve: &Serve, stream: Stream) -> Result<Child, Report> {
-    let failed = |error| Report::new(71, &serve.name, error);
-    let (program, arguments) = serve
-        .program
-        .split_first()
-        .ok_or_else(|| Report::usage(&serve.name, "no program is named"))?;
-    let mut command = Command::new(program);
-    command.args(arguments).env("IPC_SERVICE", &serve.name);
-    if let Some(Identity::Local(peer)) = stream.peer() {
-        describe(&mut command, peer);
-    }
-    let input = OwnedFd::from(stream);
-    let output = input.try_clone().map_err(failed)?;
-    command
-        .stdin(Stdio::from(input))
-        .stdout(Stdio::from(output))
-        .spawn()
-        .map_err(|error| Report::new(126, &program.to_string_lossy(), error))
-}
-
-fn describe(command: &mut Command, peer: &LocalIdentity) {
-    let number = |id: Option<u32>| id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-    command
-        .env("IPC_PEER", "local")
-        .env("IPC_PEER_UID", number(peer.uid))
-        .env("IPC_PEER_PID", number(peer.pid));
+    processes.kill();
+    Ok(())
 }

@@ -1,72 +1,156 @@
 //! `ipc why`: where a name leads, and which rule decides.
 
-use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use libipc::ServiceName;
 use libipc::interface::broker::{Candidate, RESOLVE, Resolve, Resolved};
 use libipc::network;
+use libipc::secret::Secret;
+use policy::config::Config;
+use policy::decide::{Request, explain};
+use policy::resolved::resolved;
+use policy::route::Asker;
 
 use crate::args::{self, Why};
-use crate::control;
-use crate::report::{self, Report};
+use crate::format::{self, Format, Listing};
+use crate::report::Report;
+use crate::sources::{self, HostAccounts};
+use crate::{asker, control};
 
-pub(crate) fn run(why: &Why, as_json: bool) -> Result<ExitCode, Report> {
-    let name = ServiceName::new(&why.name)
-        .map_err(|error| Report::usage(&why.name, &error.to_string()))?;
-    let text = match &why.network {
-        Some(text) => Some(args::network(text)?),
-        None => why
-            .place
-            .environment()
-            .network_text()
-            .map_err(|error| Report::usage(&why.name, &error.to_string()))?,
+pub(crate) fn run(why: &Why, format: Format) -> Result<ExitCode, Report> {
+    let name = args::service(&why.name)?;
+    let network = wishes(why, &name)?;
+    let answer: Resolved = if let Some(file) = &why.config {
+        ask_file(why, file, &name, network.as_ref())?
+    } else {
+        let question = Resolve { service: why.name.clone(), network, subject: None, from: None };
+        control::ask(&why.place, &why.name, RESOLVE, &question)?
     };
-    let text = text.as_ref().map_or("", |text| text.expose());
-    let network = network::entries_for(&name, text)
-        .map_err(|error| Report::usage(&why.name, &error.to_string()))?;
-    let question = Resolve { service: why.name.clone(), network, subject: None, from: None };
-    let answer: Resolved = control::ask(&why.place, &why.name, RESOLVE, &question)?;
-    let shown =
-        if as_json { format!("{}\n", serde_json::json!(answer)) } else { describe(&answer) };
-    report::print(&shown)?;
+    format::print(format, &answer, &describe(&answer))?;
     let is_allowed = answer.candidates.iter().any(|candidate| candidate.verdict.allowed);
     Ok(ExitCode::from(if is_allowed { 0 } else { 50 }))
 }
 
-fn describe(answer: &Resolved) -> String {
-    let mut text = format!("{} asked for by {}\n", answer.service, answer.asker);
-    for candidate in &answer.candidates {
-        describe_candidate(&mut text, candidate);
-    }
-    text
+/// The entries for `name`, of the command line or else of the environment.
+fn wishes(why: &Why, name: &ServiceName) -> Result<Option<Secret>, Report> {
+    let invalid = |error: &dyn std::fmt::Display| {
+        Report::new(64, &why.name, "invalid request", error)
+            .cure("to do", "write IPC_NETWORK as: NAME TARGET; NAME TARGET")
+    };
+    let text = match &why.network {
+        Some(text) => Some(args::network(text)?),
+        None => why.place.environment().network_text().map_err(|error| invalid(&error))?,
+    };
+    let text = text.as_ref().map_or("", Secret::expose);
+    network::entries_for(name, text).map_err(|error| invalid(&error))
 }
 
-fn describe_candidate(text: &mut String, candidate: &Candidate) {
-    let verdict = &candidate.verdict;
-    let mut line = |name: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _written = writeln!(text, "  {name:9} {value}").is_ok();
+/// Decides as a broker with that file would, about this process.
+fn ask_file(
+    why: &Why,
+    file: &Path,
+    name: &ServiceName,
+    network: Option<&Secret>,
+) -> Result<Resolved, Report> {
+    let loaded = Config::load(&sources::named(file)?, &HostAccounts).map_err(|problems| {
+        let report = Report::new(78, &why.name, "configuration", "it cannot be used");
+        let report = problems.iter().fold(report, |report, problem| {
+            report.fact("problem", problem.to_string().replace('\n', ""))
+        });
+        report.cure("to do", format!("mend it, then: ipc check --config {}", file.display()))
+    })?;
+    let directories = why.place.environment().run_directories();
+    let owner = |service: &ServiceName| {
+        let places = directories.iter().map(|directory| directory.service(service));
+        places.filter_map(|path| fs::symlink_metadata(path).ok()).map(|facts| facts.uid()).next()
     };
-    for hop in &candidate.hops {
-        line("route", &format!("{} -> {}   ({})", hop.name, hop.target, hop.source));
+    let asker = asker::identity();
+    let network = network.map(Secret::expose);
+    let request =
+        Request { asked: name, network, asker: Asker::Local(&asker), service_owner: &owner };
+    let explanation = explain(&loaded.config, &request).map_err(|error| {
+        Report::new(64, &why.name, "invalid request", error).cure("to do", "correct the target")
+    })?;
+    Ok(resolved(name, asker::text(), 0, &explanation))
+}
+
+fn describe(answer: &Resolved) -> Listing {
+    let mut listing = Listing::new(format!("{} asked for by {}", answer.service, answer.asker));
+    for candidate in &answer.candidates {
+        describe_candidate(&mut listing, candidate);
     }
-    line("leads to", &candidate.target);
-    line("asks", &format!("{} {} {}", verdict.direction, verdict.service, candidate.target));
+    listing
+}
+
+fn describe_candidate(listing: &mut Listing, candidate: &Candidate) {
+    let verdict = &candidate.verdict;
+    for hop in &candidate.hops {
+        listing.add("route", format!("{} -> {}   ({})", hop.name, hop.target, hop.source));
+    }
+    listing.add("leads to", &candidate.target);
+    listing.add("asks", format!("{} {} {}", verdict.direction, verdict.service, candidate.target));
     for rule in &verdict.considered {
         let mark = if rule.matched { "decides" } else { "passed" };
-        line(mark, &format!("{}   ({}): {}", rule.rule, rule.source, rule.note));
+        listing.add(mark, format!("{}   ({}): {}", rule.rule, rule.source, rule.note));
     }
     let word = match (verdict.allowed, verdict.permissive) {
         (true, false) => "allowed",
         (true, true) => "allowed, though it would be denied",
         (false, _) => "denied",
     };
-    line("verdict", &format!("{word}: {}", verdict.reason));
+    listing.add("verdict", format!("{word}: {}", verdict.reason));
     if verdict.allowed {
-        line("bytes", &candidate.carrier);
+        listing.add("bytes", &candidate.carrier);
     }
-    if let Some(cure) = &verdict.cure {
-        line("to allow", &format!("{cure}     then: ipc reload"));
+    if let Some(cure) = verdict.cure.as_ref().filter(|cure| !cure.is_empty()) {
+        listing.add("to allow", format!("{cure}     then: ipc reload"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libipc::interface::broker::{Considered, Hop, Verdict};
+
+    #[test]
+    fn every_hop_and_every_rule_up_to_the_deciding_one_is_told() {
+        let rule = |rule: &str, line: u32, matched, note: &str| Considered {
+            rule: rule.into(),
+            source: format!("ipcd.toml:{line}"),
+            matched,
+            note: note.into(),
+        };
+        let considered = vec![
+            rule("allow out db tls:h:1 for user:1", 2, false, "it is about user:1, not user 7"),
+            rule("deny out *", 3, true, "it denies this"),
+        ];
+        let verdict = Verdict {
+            allowed: false,
+            permissive: false,
+            direction: "out".into(),
+            service: "db".into(),
+            rule: Some("deny out *".into()),
+            source: Some("ipcd.toml:3".into()),
+            reason: "a rule denies it".into(),
+            cure: Some("allow out db tls:h:1 for user:7".into()),
+            considered,
+        };
+        let hops =
+            vec![Hop { name: "db".into(), target: "tls:h:1".into(), source: "ipcd.toml:6".into() }];
+        let carrier = "through ipcd-tlsd".into();
+        let candidate = Candidate { hops, target: "tls:h:1".into(), verdict, carrier };
+        let mut listing = Listing::new(String::new());
+        describe_candidate(&mut listing, &candidate);
+        assert_eq!(
+            listing.raw(),
+            "route\tdb -> tls:h:1   (ipcd.toml:6)\nleads to\ttls:h:1\nasks\tout db tls:h:1\n\
+             passed\tallow out db tls:h:1 for user:1   (ipcd.toml:2): it is about user:1, not \
+             user 7\ndecides\tdeny out *   (ipcd.toml:3): it denies this\n\
+             verdict\tdenied: a rule denies it\n\
+             to allow\tallow out db tls:h:1 for user:7     then: ipc reload\n"
+        );
     }
 }

@@ -1,0 +1,130 @@
+//! Why there is no connection, for people: each error with its exit code, its facts and its cure.
+
+use std::path::Path;
+
+use libipc::ConnectError;
+use libipc::interface::broker::BrokerError;
+use libipc::rundir::SYSTEM_RUNDIR;
+
+use crate::report::Report;
+
+/// Why there is no connection to `name`, for `asker`.
+pub(crate) fn of(name: &str, asker: &str, error: &ConnectError) -> Report {
+    let new = |code, what, why: &dyn std::fmt::Display| Report::new(code, name, what, why);
+    let report = match error {
+        ConnectError::Name(error) => {
+            new(64, "no service name", error).cure("to do", "write another name")
+        }
+        ConnectError::Network(error) => new(64, "invalid request", error)
+            .cure("to do", "write IPC_NETWORK as: NAME TARGET; NAME TARGET"),
+        ConnectError::NetworkFile(error) => new(64, "invalid request", error)
+            .cure("to do", "let IPC_NETWORK_FILE name a file that you alone can read"),
+        ConnectError::RunDirectory(error) => {
+            new(78, "configuration", error).cure("to do", "name another one in IPC_RUNDIR")
+        }
+        ConnectError::NoBroker { path } => {
+            let why = format!("nothing listens at {}", path.display());
+            new(69, "no broker", &why).cure("to start", starting(path))
+        }
+        ConnectError::BrokerDown { path, error } => {
+            let why = format!("{} does not answer: {error}", path.display());
+            new(69, "no broker", &why).cure("to start", starting(path))
+        }
+        ConnectError::BrokerGone => new(69, "no broker", &"it closed the connection")
+            .cure("to do", "try again; the broker's log says why"),
+        ConnectError::Broker(error) => of_broker(name, asker, error),
+        ConnectError::TimedOut => new(124, "timed out", &"the broker did not answer")
+            .cure("to do", "ipc status, or wait longer: --timeout SECONDS"),
+        ConnectError::Service { error, .. } => new(1, "refused", error)
+            .fact("leads to", format!("unix:{name}"))
+            .cure("to do", "start the service; its socket is there, and nobody answers on it"),
+        ConnectError::NotAStream => {
+            new(3, "cannot connect", &"the service speaks in messages, not in a stream")
+                .cure("to do", "use a program that is made for it")
+        }
+        ConnectError::System(error) => Report::system(name, error)
+            .cure("to do", "look at the limits of this process: ulimit -n"),
+        error => new(3, "protocol error", error)
+            .cure("to do", "compare ipc version with what ipc status says of the broker"),
+    };
+    report.retry(error.retry())
+}
+
+/// The broker's own words.
+fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
+    let new = |code, what, why: &str| {
+        let report = Report::new(code, name, what, why);
+        match error.target() {
+            // Of a denial the first fact is who asked.
+            Some(target) if code != 50 => report.fact("leads to", target),
+            _ => report,
+        }
+    };
+    let look = |report: Report| report.cure("to look", format!("ipc why {name}"));
+    match error {
+        BrokerError::Denied { target, rule, reason, cure, .. } => {
+            let report = new(50, "denied", reason).fact("asked by", asker);
+            denied(report.fact("leads to", target), rule.as_deref(), cure.as_deref())
+        }
+        BrokerError::UnknownService { service, known } => {
+            let report = new(69, "unknown service", "nothing answers here under that name");
+            let report =
+                if known.is_empty() { report } else { report.fact("known", known.join(", ")) };
+            report.cure("to do", format!("start {service}, or write a redirect for it"))
+        }
+        BrokerError::Unreachable { reason, .. } => look(new(3, "unreachable", reason)),
+        BrokerError::Refused { reason, .. } => new(1, "refused", reason)
+            .cure("to do", "ask for a rule on that host; its broker's log names the request"),
+        BrokerError::TimedOut { waited_ms, .. } => {
+            new(124, "timed out", &format!("no answer within {waited_ms} ms"))
+                .cure("to do", "wait longer: --timeout SECONDS")
+        }
+        BrokerError::TransportMissing { transport, cure, .. } => {
+            new(3, "cannot connect", &format!("{transport} does not run")).cure("to start", cure)
+        }
+        BrokerError::Untrusted { reason, .. } => look(new(3, "untrusted", reason)),
+        BrokerError::Unauthenticated { reason } => new(50, "not authenticated", reason)
+            .cure("to do", "ask with a connection that this process has made itself"),
+        BrokerError::Busy { limit, most, .. } => {
+            new(3, "busy", &format!("the limit {limit} ({most}) is reached"))
+                .cure("to do", format!("try again, or raise {limit} under [limits]"))
+        }
+        BrokerError::Protocol { reason, .. } => look(new(3, "protocol error", reason)),
+        BrokerError::NoHandoff { .. } => {
+            look(new(3, "cannot connect", "it offers nothing that this program can take"))
+        }
+        BrokerError::InvalidRequest { field, reason } => {
+            new(64, "invalid request", &format!("{field}: {reason}"))
+                .cure("to do", "correct it, and see where it leads: ipc why")
+        }
+        BrokerError::Internal { reason } => new(125, "the broker failed", reason)
+            .cure("to do", "report this, with the broker's log"),
+        error => look(new(3, "cannot connect", &error.to_string())),
+    }
+}
+
+fn denied(report: Report, rule: Option<&str>, cure: Option<&str>) -> Report {
+    let report = match rule {
+        Some(rule) => report.fact("by rule", rule),
+        None => report,
+    };
+    match cure {
+        Some(cure) if !cure.is_empty() => {
+            report.cure("to allow", format!("{cure}     then: ipc reload"))
+        }
+        _ => report.cure("to do", "ask again: the rules have just changed"),
+    }
+}
+
+/// How to start the broker whose socket would be at `path`.
+fn starting(path: &Path) -> String {
+    match path.parent() {
+        Some(rundir) if rundir != Path::new(SYSTEM_RUNDIR) => {
+            format!("ipcd --rundir {} --with tcpd", rundir.display())
+        }
+        _ => "systemctl start ipcd".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Every error with its exit code, and the words that none may have.
+
+use std::io;
+
+use libipc::ServiceName;
+use libipc::environment::{Environment, NetworkFileError};
+use libipc::interface::broker::Handoff;
+use libipc::rundir::RunDirectoryError;
+
+use super::*;
+
+fn text() -> String {
+    "x".to_owned()
+}
+
+fn broker_errors() -> Vec<(BrokerError, u8)> {
+    let (rule, cure) = (Some("deny out x *".to_owned()), Some("allow out x tcp:h:1".to_owned()));
+    let (target, reason) = (text(), text());
+    let far = || (target.clone(), reason.clone());
+    let one = |make: fn((String, String)) -> BrokerError| make(far());
+    vec![
+        (BrokerError::Denied { target: text(), rule, reason: text(), cure, retry: false }, 50),
+        (BrokerError::UnknownService { service: text(), known: vec![text()] }, 69),
+        (one(|(target, reason)| BrokerError::Unreachable { target, reason, retry: true }), 3),
+        (one(|(target, reason)| BrokerError::Refused { target, reason, retry: true }), 1),
+        (BrokerError::TimedOut { target: text(), waited_ms: 7 }, 124),
+        (BrokerError::TransportMissing { target: text(), transport: text(), cure: text() }, 3),
+        (one(|(target, reason)| BrokerError::Untrusted { target, reason }), 3),
+        (BrokerError::Unauthenticated { reason: text() }, 50),
+        (BrokerError::Busy { limit: text(), most: 1, retry: true }, 3),
+        (one(|(target, reason)| BrokerError::Protocol { target, reason }), 3),
+        (BrokerError::NoHandoff { target: text(), possible: vec![Handoff::Upgrade] }, 3),
+        (BrokerError::InvalidRequest { field: text(), reason: text() }, 64),
+        (BrokerError::Internal { reason: text() }, 125),
+    ]
+}
+
+fn errors() -> Vec<(ConnectError, u8)> {
+    let name_error = ServiceName::new("").unwrap_err();
+    let network_error = libipc::network::parse("x").unwrap_err();
+    let malformed = libipc::varlink::read_reply(b"[").unwrap_err();
+    let path = std::path::PathBuf::from("/run/ipc/ipc");
+    let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+    let wire = libipc::wire::WireError::System(refused());
+    let service = ServiceName::new("x").unwrap();
+    let of_file = NetworkFileError::Readable { path: path.clone(), mode: 0o644 };
+    let directory = RunDirectoryError::Writable { path: path.clone(), mode: 0o777 };
+    let mut all = vec![
+        (ConnectError::Name(name_error), 64),
+        (ConnectError::Network(network_error), 64),
+        (ConnectError::NetworkFile(of_file), 64),
+        (ConnectError::RunDirectory(directory), 78),
+        (ConnectError::NoBroker { path: path.clone() }, 69),
+        (ConnectError::BrokerDown { path, error: refused() }, 69),
+        (ConnectError::BrokerGone, 69),
+        (ConnectError::TimedOut, 124),
+        (ConnectError::Service { service, error: refused() }, 1),
+        (ConnectError::Malformed(malformed), 3),
+        (ConnectError::NoDescriptor, 3),
+        (ConnectError::NotAStream, 3),
+        (ConnectError::UnknownError, 3),
+        (ConnectError::Wire(wire), 3),
+        (ConnectError::System(refused()), 71),
+    ];
+    let from_broker = broker_errors().into_iter();
+    all.extend(from_broker.map(|(error, code)| (ConnectError::Broker(Box::new(error)), code)));
+    all
+}
+
+#[test]
+fn every_error_has_the_exit_code_of_the_table_and_a_cure() {
+    for (error, code) in errors() {
+        let report = of("x", "user me (7), pid 1", &error);
+        assert_eq!(report.code(), code, "{error:?}");
+        assert!(report.to_json()["cure"].is_string(), "{error:?}");
+        assert_eq!(report.to_json()["retry"], error.retry(), "{error:?}");
+    }
+}
+
+#[test]
+fn no_error_has_an_implementers_word() {
+    for (error, _) in errors() {
+        let said = of("x", "user me (7), pid 1", &error).to_string();
+        for word in [
+            "transport",
+            "stack",
+            "dial",
+            "wrap",
+            "arrival",
+            "attach",
+            "hello",
+            "handoff",
+            "door",
+            "upgrade",
+        ] {
+            assert!(!said.to_lowercase().contains(word), "{word}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_denial_tells_who_asked_where_it_leads_the_rule_and_the_cure() {
+    let denied = BrokerError::Denied {
+        target: "tls:h:1".into(),
+        rule: Some("deny out db * (ipcd.toml:3)".into()),
+        reason: "maintenance".into(),
+        cure: Some("allow out db tls:h:1 for user:7".into()),
+        retry: false,
+    };
+    let report = of("db", "user me (7), pid 1", &ConnectError::Broker(Box::new(denied)));
+    assert_eq!(
+        report.to_string(),
+        "ipc: db: denied: maintenance\n  asked by  user me (7), pid 1\n  leads to  tls:h:1\n  \
+         by rule   deny out db * (ipcd.toml:3)\n  \
+         to allow  allow out db tls:h:1 for user:7     then: ipc reload"
+    );
+}
+
+#[test]
+fn the_cure_of_a_missing_broker_names_its_place() {
+    let environment = Environment { rundir: Some("/tmp/mine".into()), ..Environment::default() };
+    let path = environment.run_directories()[0].broker();
+    let said = of("x", "me", &ConnectError::NoBroker { path }).to_string();
+    assert!(said.ends_with("\n  to start  ipcd --rundir /tmp/mine --with tcpd"), "{said}");
+}

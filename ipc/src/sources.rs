@@ -1,0 +1,88 @@
+//! Configuration files, found and read as the broker does.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use policy::accounts::Accounts;
+use policy::config::Sources;
+use settings::File;
+
+use crate::report::Report;
+
+/// The accounts of this host.
+pub(crate) struct HostAccounts;
+
+impl Accounts for HostAccounts {
+    fn uid(&self, name: &str) -> Option<u32> {
+        nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+    }
+
+    fn gid(&self, name: &str) -> Option<u32> {
+        nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+    }
+}
+
+/// One main file alone, as `ipcd --config` reads it.
+pub(crate) fn named(main: &Path) -> Result<Sources, Report> {
+    Ok(Sources { main: Some(read(main)?), ..Sources::default() })
+}
+
+/// Files as if they lay in ipcd.d: in the order of their names.
+pub(crate) fn listed(files: &[PathBuf]) -> Result<Sources, Report> {
+    let mut files = files.to_vec();
+    files.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
+    let drop_ins = files.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+    Ok(Sources { drop_ins, ..Sources::default() })
+}
+
+/// What the broker reads without being told: the system's for root, else the user's own.
+pub(crate) fn installed() -> Result<Sources, Report> {
+    let bases: Vec<PathBuf> = if nix::unistd::geteuid().is_root() {
+        ["/etc/ipcd", "/run/ipcd", "/usr/lib/ipcd"].map(Into::into).into()
+    } else {
+        user_base().into_iter().collect()
+    };
+    let mut found: BTreeMap<OsString, PathBuf> = BTreeMap::new();
+    for base in &bases {
+        for path in toml_files(&base.join("ipcd.d"))? {
+            let name = path.file_name().unwrap_or_default().to_owned();
+            found.entry(name).or_insert(path);
+        }
+    }
+    let drop_ins = found.values().map(|path| read(path)).collect::<Result<_, _>>()?;
+    let main = bases.first().map(|base| base.join("ipcd.toml")).filter(|path| path.exists());
+    let main = main.map(|path| read(&path)).transpose()?;
+    Ok(Sources { command_line: Vec::new(), drop_ins, main })
+}
+
+fn user_base() -> Option<PathBuf> {
+    let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = path("XDG_CONFIG_HOME").or_else(|| path("HOME").map(|home| home.join(".config")));
+    base.map(|base| base.join("ipcd"))
+}
+
+fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, Report> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unread(directory, &error)),
+    };
+    let paths: io::Result<Vec<PathBuf>> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(|error| unread(directory, &error))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<File, Report> {
+    let text = fs::read_to_string(path).map_err(|error| unread(path, &error))?;
+    Ok(File { name: path.display().to_string(), text })
+}
+
+fn unread(path: &Path, error: &io::Error) -> Report {
+    Report::new(78, &path.display().to_string(), "configuration", error)
+        .cure("to do", "name a file that can be read")
+}
