@@ -5,12 +5,16 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use libipc::{Listener, ServiceName, Stream};
 
 /// Clients served at once; one more is closed, and may come again.
-const CLIENTS_MOST: usize = 1024;
+const CLIENTS_MOST: usize = 512;
+
+/// How long to rest when the system is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_else(|| "pongd".to_owned());
@@ -20,31 +24,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// Serves until the process is ended. What it then leaves behind, the next one takes over.
 fn serve(name: &ServiceName) -> ExitCode {
     let listener = match Listener::bind(name) {
         Ok(listener) => listener,
         Err(error) => return fail(71, &error),
     };
-    let clients = Arc::new(AtomicUsize::new(0));
+    let clients = Arc::new(());
     loop {
         match listener.accept() {
-            Ok(stream) if clients.load(Ordering::Relaxed) < CLIENTS_MOST => {
+            Ok(stream) if Arc::strong_count(&clients) <= CLIENTS_MOST => {
                 start(stream, Arc::clone(&clients));
             }
             Ok(_one_too_many) => {}
-            Err(error) => return fail(71, &error),
+            Err(error) => {
+                eprintln!("pongd: {error}");
+                thread::park_timeout(REST);
+            }
         }
     }
 }
 
-/// Serves one client on a thread of its own.
-fn start(stream: Stream, clients: Arc<AtomicUsize>) {
-    clients.fetch_add(1, Ordering::Relaxed);
-    std::thread::spawn(move || {
+/// Serves one client on a thread of its own; `place` is given back when it ends.
+fn start(stream: Stream, place: Arc<()>) {
+    let echo = move || {
         // A client that breaks off ends its own echo, and nothing else.
         let _broken = io::copy(&mut &stream, &mut &stream).is_err();
-        clients.fetch_sub(1, Ordering::Relaxed);
-    });
+        drop(place);
+    };
+    if let Err(error) = thread::Builder::new().spawn(echo) {
+        eprintln!("pongd: {error}");
+    }
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
