@@ -51,6 +51,8 @@ impl<'p> Processes<'p> {
         }
         command.envs(stream.peer().map(facts).unwrap_or_default());
         sys::socket::set_blocking(stream.as_fd(), true)?;
+        // This command reads its signals instead of being interrupted by them.
+        sys::child::with_no_signal_blocked(&mut command);
         let child = self.placing.spawn(&mut command, &OwnedFd::from(stream))?;
         self.children.push(child);
         Ok(())

@@ -15,8 +15,7 @@ pub(super) enum Signal {
     Ended,
 }
 
-/// The signals of this process, blocked and readable here. Programs that std starts begin with
-/// nothing blocked.
+/// The signals of this process, blocked and readable here.
 #[derive(Debug)]
 pub(super) struct Signals(SignalFd);
 

@@ -1,0 +1,8 @@
+//! The commands as they are run, in private run directories without a broker.
+#![expect(clippy::unwrap_used, reason = "a broken premise ends the test")]
+
+mod check;
+mod connect;
+mod errors;
+mod place;
+mod serve;
