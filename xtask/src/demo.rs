@@ -46,16 +46,35 @@ struct Demo<'w> {
     without: Option<&'w str>,
 }
 
-/// The daemons; dropping this ends them.
-struct Running(Vec<Child>);
+/// The daemons, each with the part that it is; dropping this ends them.
+struct Running(Vec<(String, Child)>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for (_, child) in &mut self.0 {
             // One that has ended by itself needs no ending.
             let _ended = child.kill().is_err();
             let _status = child.wait().is_ok();
         }
+    }
+}
+
+impl Running {
+    /// Waits until `part` answers; one that has ended is not waited for.
+    fn wait_for(&mut self, part: &str, answers: impl Fn() -> bool) -> Result<(), Failed> {
+        let end = Instant::now() + PATIENCE;
+        while !answers() {
+            for (name, child) in &mut self.0 {
+                if let Some(status) = child.try_wait()?.filter(|_| name == part) {
+                    return Err(Failed(format!("{part} has ended: {status}")));
+                }
+            }
+            if Instant::now() > end {
+                return Err(Failed(format!("{part} does not answer, not within {PATIENCE:?}")));
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        Ok(())
     }
 }
 
@@ -89,16 +108,11 @@ impl<'w> Demo<'w> {
         let rule = ["--allow", "out", "pongd", target.as_str()];
         self.daemon(&mut running, "ipcd-a", &a, if self.has("rule-out") { &rule } else { &[] })?;
         self.daemon(&mut running, "tcpd-a", &a, &[])?;
-        for (part, socket) in [
-            ("ipcd-b", b.join("ipc")),
-            ("tcpd-b", b.join("transport/tcp")),
-            ("pongd", b.join("services/pongd")),
-            ("ipcd-a", a.join("ipc")),
-            ("tcpd-a", a.join("transport/tcp")),
-        ] {
-            wait_for(part, || socket.exists())?;
+        for (host, broker, carrier) in [(&b, "ipcd-b", "tcpd-b"), (&a, "ipcd-a", "tcpd-a")] {
+            running.wait_for(broker, || self.succeeds(host, &["status"]))?;
+            running.wait_for(carrier, || self.carries_tcp(host))?;
         }
-        wait_for("tcpd-b", || self.carries_tcp(&b))?;
+        running.wait_for("pongd", || self.succeeds(&b, &["connect", "pongd"]))?;
         Ok(running)
     }
 
@@ -117,21 +131,31 @@ impl<'w> Demo<'w> {
         println!("  {}", [&[program], arguments].concat().join(" "));
         let mut command = Command::new(self.binaries.join(program));
         command.args(arguments).env("IPC_RUNDIR", rundir).stdin(Stdio::null());
+        command.env_remove("IPC_NETWORK").env_remove("IPC_NETWORK_FILE");
         if program != "pongd" {
             command.args(["--log-level", "warn"]);
         }
-        running.0.push(command.spawn()?);
+        running.0.push((part.to_owned(), command.spawn()?));
         Ok(())
+    }
+
+    /// Whether a call on that host succeeds, without wishes of its own.
+    fn succeeds(&self, rundir: &Path, arguments: &[&str]) -> bool {
+        let mut command = self.ipc(rundir, arguments);
+        command.env_remove("IPC_NETWORK").args(["--timeout", "1"]).stdin(Stdio::null());
+        command.output().is_ok_and(|output| output.status.success())
     }
 
     /// Whether the broker of that host is told of peers by its tcpd.
     fn carries_tcp(&self, rundir: &Path) -> bool {
         let status = self.ipc(rundir, &["--json", "status"]).output();
-        status.is_ok_and(|status| {
-            let status: serde_json::Value =
-                serde_json::from_slice(&status.stdout).unwrap_or_default();
-            let transports = status.get("transports").and_then(|all| all.as_array()).cloned();
-            transports.unwrap_or_default().iter().any(|one| {
+        let status: serde_json::Value = status
+            .ok()
+            .and_then(|status| serde_json::from_slice(&status.stdout).ok())
+            .unwrap_or_default();
+        let all = status.get("transports").and_then(|all| all.as_array());
+        all.is_some_and(|all| {
+            all.iter().any(|one| {
                 one.get("name").is_some_and(|name| name == "tcp")
                     && one.get("available").is_some_and(|is| is == true)
             })
@@ -140,7 +164,7 @@ impl<'w> Demo<'w> {
 
     fn ipc(&self, rundir: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.binaries.join("ipc"));
-        command.args(arguments).env("IPC_RUNDIR", rundir);
+        command.args(arguments).env("IPC_RUNDIR", rundir).env_remove("IPC_NETWORK_FILE");
         command.env("IPC_NETWORK", self.network("pongd"));
         command
     }
@@ -153,14 +177,14 @@ impl<'w> Demo<'w> {
         let a = self.host("host-a");
         println!("\nA client on host A, with IPC_NETWORK=\"{}\":", self.network("pongd"));
         println!("\n$ ipc why pongd");
-        let why = self.ipc(&a, &["why", "pongd"]).output()?;
+        let why = self.ipc(&a, &["--format", "table", "why", "pongd"]).output()?;
         print_indented(&why.stdout);
-        expect(&why, "why", 0)?;
+        expect(&why, "why: host A has no rule for it (rule-out)", 0)?;
 
         println!("\n$ echo ping | ipc connect pongd");
         let echo = talk(self.ipc(&a, &["connect", "pongd"]), b"ping\n")?;
         print_indented(&echo.stdout);
-        expect(&echo, "connect", 0)?;
+        expect(&echo, "connect: host B has no rule for it (rule-in)", 0)?;
         if echo.stdout != b"ping\n" {
             return Err(Failed("connect: the echo of ping did not come back".to_owned()));
         }
@@ -174,7 +198,7 @@ impl<'w> Demo<'w> {
         command.env("IPC_NETWORK", self.network("payroll"));
         let denied = talk(command, b"")?;
         print_indented(&denied.stderr);
-        expect(&denied, "denied", 50)?;
+        expect(&denied, "denied: what no rule allows was not refused", 50)?;
         println!(
             "\nWhat was seen: a name became a connection to a service on another host. The rules of\n\
              host A decided that it may be reached, those of host B that it may be entered; the\n\
@@ -225,25 +249,11 @@ fn expect(output: &Output, step: &str, code: i32) -> Result<(), Failed> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Failed(format!("{step}: ended with {}, not {code}\n{said}", output.status)))
+    Err(Failed(format!("{step}; {}, not {code}\n{said}", output.status)))
 }
 
 fn print_indented(text: &[u8]) {
     for line in String::from_utf8_lossy(text).lines() {
         println!("  {line}");
     }
-}
-
-/// Waits until something is so; nothing tells when a socket appears.
-fn wait_for(part: &str, is_so: impl Fn() -> bool) -> Result<(), Failed> {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        if Instant::now() > end {
-            return Err(Failed(format!(
-                "{part} does not run: it was not ready within {PATIENCE:?}"
-            )));
-        }
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-    Ok(())
 }
