@@ -18,7 +18,7 @@ pub enum Signal {
 /// The signals of this process, blocked everywhere and readable here.
 ///
 /// To be made before any other thread is started, so that all of them block the same. Children
-/// that std starts begin with nothing blocked.
+/// inherit what is blocked; those that do not read their signals need `sys::child`.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
