@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,17 @@ use libipc::identity::{Identity, LocalIdentity};
 use libipc::listener::Listener;
 use libipc::poller::{Interest, Poller, Ready, Token};
 use libipc::rundir::RunDirectory;
-use libipc::varlink::Bytes;
 use sys::credentials::PeerCredentials;
-use sys::socket::SocketKind;
 
-use crate::action::{Action, Answer, CallId, ClientId, Event};
+use crate::action::{Answer, CallId, ClientId, Event};
 use crate::broker::{Broker, Moment};
 use crate::channel::{self, Channel, Heard};
 use crate::client::{Connection, Read, Sent};
 use crate::patience::Patience;
 use crate::world::World;
+
+mod actions;
+mod daemons;
 
 /// The parts that the loop moves.
 pub(crate) struct EventLoop<'w> {
@@ -343,108 +344,6 @@ impl<'w> EventLoop<'w> {
         self.carry_out(actions, now)
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>, now: Instant) -> bool {
-        let mut answered = false;
-        for action in actions {
-            match action {
-                Action::Reply { client, message, descriptor } => {
-                    answered = true;
-                    self.reply(client, message, descriptor, now);
-                }
-                Action::Provide { client, descriptor } => self.provide(client, descriptor, now),
-                Action::Drop { client } => {
-                    if let Some(token) = self.clients.get(&client).copied() {
-                        self.lose(token, now);
-                    }
-                }
-                Action::Call { call, daemon, message, descriptor } => {
-                    let path = self.transports.join(daemon);
-                    self.call(call, Channel::open(&path, message, descriptor), now);
-                }
-                Action::Cancel { call } => self.close_call(call),
-            }
-        }
-        answered
-    }
-
-    fn reply(
-        &mut self,
-        client: ClientId,
-        message: Bytes,
-        descriptor: Option<OwnedFd>,
-        now: Instant,
-    ) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection)) = self.sources.get_mut(&token) else { return };
-        let carries = descriptor.is_some();
-        match connection.send(message, descriptor) {
-            Ok(sent) => {
-                if carries || !sent {
-                    let limit = self.broker.live().config.limits.collect_timeout;
-                    self.patience.handed_over(client, now + limit);
-                }
-                self.watch(token, if sent { Interest::READ } else { Interest::BOTH });
-            }
-            Err(_) => self.lose(token, now),
-        }
-    }
-
-    /// The first libipc's clients can use nothing but a connected descriptor: a door is connected
-    /// through here, which the configuration has allowed.
-    fn provide(&mut self, client: ClientId, descriptor: OwnedFd, now: Instant) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let connected = if sys::door::is_path(descriptor.as_fd()).unwrap_or(false) {
-            sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(now))
-        } else {
-            Ok(descriptor)
-        };
-        if let (Ok(connected), Some(Source::Client(_, connection))) =
-            (connected, self.sources.get_mut(&token))
-        {
-            // The client sees the end of the connection, which is that protocol's only error.
-            let _gone = connection.provide(connected.as_fd()).is_err();
-        }
-        self.lose(token, now);
-    }
-
-    fn call(&mut self, call: CallId, opened: io::Result<Channel>, now: Instant) {
-        let token = self.next_token();
-        let watched = opened.and_then(|channel| {
-            let interest = if channel.has_outgoing() { Interest::BOTH } else { Interest::READ };
-            self.poller.add(&channel, token, interest).map(|()| channel)
-        });
-        match watched {
-            Ok(channel) => {
-                self.sources.insert(token, Source::Call(call, channel));
-                self.calls.insert(call, token);
-            }
-            Err(_) => {
-                self.report(Event::Answered { call, answer: Answer::Gone }, now);
-            }
-        }
-    }
-
-    fn close_call(&mut self, call: CallId) {
-        if let Some(token) = self.calls.remove(&call) {
-            self.forget(token);
-        }
-    }
-
-    /// A client's time is over: for its unfinished request, or for what it does not collect.
-    fn lose_patience(&mut self, client: ClientId, now: Instant) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection)) = self.sources.get(&token) else { return };
-        let collected = connection
-            .socket()
-            .is_none_or(|socket| sys::socket::uncollected(socket).is_ok_and(|bytes| bytes == 0));
-        if self.patience.is_only_uncollected(client) && collected {
-            self.patience.collected(client);
-            return;
-        }
-        tracing::debug!(event = "client-too-slow", client = client.0);
-        self.lose(token, now);
-    }
-
     /// Closes a client's connection, and tells the broker.
     fn lose(&mut self, token: Token, now: Instant) {
         if let Some(Source::Client(client, connection)) = self.sources.remove(&token) {
@@ -478,40 +377,6 @@ impl<'w> EventLoop<'w> {
         };
         // What is in the table is watched, so changing that cannot fail.
         debug_assert!(changed.is_none_or(|result| result.is_ok()));
-    }
-
-    /// Takes the daemons of the configuration; those that listen already go on.
-    fn know_daemons(&mut self, now: Instant) {
-        for name in self.broker.live().daemons() {
-            if !self.daemons.iter().any(|daemon| daemon.name == name) {
-                self.daemons.push(Daemon { name, listening: false, retry: now });
-            }
-        }
-    }
-
-    fn look_for_daemons(&mut self, now: Instant) {
-        for index in 0..self.daemons.len() {
-            let Some(daemon) = self.daemons.get_mut(index) else { continue };
-            if daemon.listening || daemon.retry > now {
-                continue;
-            }
-            daemon.retry = now + LOOK_AGAIN;
-            let path = self.transports.join(&daemon.name);
-            let Ok(channel) = Channel::listen(&path) else { continue };
-            let token = self.next_token();
-            if self.poller.add(&channel, token, Interest::READ).is_ok() {
-                self.sources.insert(token, Source::Listen(index, channel));
-                if let Some(daemon) = self.daemons.get_mut(index) {
-                    daemon.listening = true;
-                }
-                self.tell_transports();
-            }
-        }
-    }
-
-    fn tell_transports(&mut self) {
-        let listening = self.daemons.iter().filter(|daemon| daemon.listening);
-        self.broker.set_transports(listening.map(|daemon| daemon.name.clone()).collect());
     }
 
     fn next_token(&mut self) -> Token {

@@ -1,0 +1,117 @@
+//! What the broker has decided, carried out.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use libipc::poller::Interest;
+use libipc::varlink::Bytes;
+use sys::socket::SocketKind;
+
+use super::{EventLoop, Source};
+use crate::action::{Action, Answer, CallId, ClientId, Event};
+use crate::channel::Channel;
+
+impl EventLoop<'_> {
+    pub(super) fn carry_out(&mut self, actions: Vec<Action>, now: Instant) -> bool {
+        let mut answered = false;
+        for action in actions {
+            match action {
+                Action::Reply { client, message, descriptor } => {
+                    answered = true;
+                    self.reply(client, message, descriptor, now);
+                }
+                Action::Provide { client, descriptor } => self.provide(client, descriptor, now),
+                Action::Drop { client } => {
+                    if let Some(token) = self.clients.get(&client).copied() {
+                        self.lose(token, now);
+                    }
+                }
+                Action::Call { call, daemon, message, descriptor } => {
+                    let path = self.transports.join(daemon);
+                    self.call(call, Channel::open(&path, message, descriptor), now);
+                }
+                Action::Cancel { call } => self.close_call(call),
+            }
+        }
+        answered
+    }
+
+    fn reply(
+        &mut self,
+        client: ClientId,
+        message: Bytes,
+        descriptor: Option<OwnedFd>,
+        now: Instant,
+    ) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let Some(Source::Client(_, connection)) = self.sources.get_mut(&token) else { return };
+        let carries = descriptor.is_some();
+        match connection.send(message, descriptor) {
+            Ok(sent) => {
+                if carries || !sent {
+                    let limit = self.broker.live().config.limits.collect_timeout;
+                    self.patience.handed_over(client, now + limit);
+                }
+                self.watch(token, if sent { Interest::READ } else { Interest::BOTH });
+            }
+            Err(_) => self.lose(token, now),
+        }
+    }
+
+    /// The first libipc's clients can use nothing but a connected descriptor: a door is connected
+    /// through here, which the configuration has allowed.
+    fn provide(&mut self, client: ClientId, descriptor: OwnedFd, now: Instant) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let connected = if sys::door::is_path(descriptor.as_fd()).unwrap_or(false) {
+            sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(now))
+        } else {
+            Ok(descriptor)
+        };
+        if let (Ok(connected), Some(Source::Client(_, connection))) =
+            (connected, self.sources.get_mut(&token))
+        {
+            // The client sees the end of the connection, which is that protocol's only error.
+            let _gone = connection.provide(connected.as_fd()).is_err();
+        }
+        self.lose(token, now);
+    }
+
+    fn call(&mut self, call: CallId, opened: io::Result<Channel>, now: Instant) {
+        let token = self.next_token();
+        let watched = opened.and_then(|channel| {
+            let interest = if channel.has_outgoing() { Interest::BOTH } else { Interest::READ };
+            self.poller.add(&channel, token, interest).map(|()| channel)
+        });
+        match watched {
+            Ok(channel) => {
+                self.sources.insert(token, Source::Call(call, channel));
+                self.calls.insert(call, token);
+            }
+            Err(_) => {
+                self.report(Event::Answered { call, answer: Answer::Gone }, now);
+            }
+        }
+    }
+
+    pub(super) fn close_call(&mut self, call: CallId) {
+        if let Some(token) = self.calls.remove(&call) {
+            self.forget(token);
+        }
+    }
+
+    /// A client's time is over: for its unfinished request, or for what it does not collect.
+    pub(super) fn lose_patience(&mut self, client: ClientId, now: Instant) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let Some(Source::Client(_, connection)) = self.sources.get(&token) else { return };
+        let collected = connection
+            .socket()
+            .is_none_or(|socket| sys::socket::uncollected(socket).is_ok_and(|bytes| bytes == 0));
+        if self.patience.is_only_uncollected(client) && collected {
+            self.patience.collected(client);
+            return;
+        }
+        tracing::debug!(event = "client-too-slow", client = client.0);
+        self.lose(token, now);
+    }
+}
