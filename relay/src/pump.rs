@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use libipc::poller::{Interest, Poller, Ready, Token, Waker};
+use libipc::poller::{Interest, Poller, Token, Waker};
 
 use self::flow::{Flow, Pipes, Step};
 
@@ -21,6 +22,9 @@ mod flow;
 
 /// Relays of one daemon at most.
 pub const RELAYS_MOST: usize = 10_000;
+
+/// How long relays stand still when the machine has no descriptors for pipes.
+const REST: Duration = Duration::from_millis(50);
 
 /// The relays of a daemon, on a thread of their own.
 ///
@@ -58,19 +62,9 @@ impl Pumps {
     ///
     /// The kernel's: no thread, descriptors or memory left.
     pub fn start() -> io::Result<Self> {
-        let poller = Poller::new()?;
-        let waker = Waker::new(&poller, WAKER)?;
         let (sender, receiver) = channel();
-        let live = Arc::new(AtomicUsize::new(0));
-        let mut pump = Pump {
-            poller,
-            waker: waker.clone(),
-            receiver,
-            live: Arc::clone(&live),
-            relays: HashMap::new(),
-            pipes: Pipes::default(),
-            last: 0,
-        };
+        let mut pump = Pump::new(receiver)?;
+        let (waker, live) = (pump.waker.clone(), Arc::clone(&pump.live));
         let thread = thread::Builder::new().name("pumps".to_owned()).spawn(move || pump.run())?;
         Ok(Self { sender: Some(sender), waker, live, thread: Some(thread) })
     }
@@ -120,6 +114,9 @@ struct Pump {
     live: Arc<AtomicUsize>,
     relays: HashMap<u64, Relay>,
     pipes: Pipes,
+    /// Relays that stand still for want of a pipe, and until when.
+    starved: Vec<u64>,
+    resume: Option<Instant>,
     last: u64,
 }
 
@@ -142,27 +139,56 @@ enum Fate {
 }
 
 impl Pump {
+    fn new(receiver: Receiver<Pair>) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let waker = Waker::new(&poller, WAKER)?;
+        Ok(Self {
+            poller,
+            waker,
+            receiver,
+            live: Arc::default(),
+            relays: HashMap::new(),
+            pipes: Pipes::default(),
+            starved: Vec::new(),
+            resume: None,
+            last: 0,
+        })
+    }
+
     fn run(&mut self) {
         let mut ready = Vec::new();
         loop {
-            if self.poller.wait(&mut ready, None).is_err() {
+            let rest = self.resume.map(|when| when.saturating_duration_since(Instant::now()));
+            if self.poller.wait(&mut ready, rest).is_err() {
                 return;
             }
             for one in &ready {
                 if one.token == WAKER {
                     self.waker.clear();
-                    if self.take_new() {
+                    if self.take_pairs() {
                         return;
                     }
                 } else {
-                    self.serve(*one);
+                    self.serve(one.token.0 >> 1);
                 }
             }
+            self.feed(Instant::now());
+        }
+    }
+
+    /// Advances, when their rest is over, the relays that found no pipe.
+    fn feed(&mut self, now: Instant) {
+        if self.resume.is_none_or(|when| now < when) {
+            return;
+        }
+        self.resume = None;
+        for id in std::mem::take(&mut self.starved) {
+            self.serve(id);
         }
     }
 
     /// Takes new pairs; true if no more will come.
-    fn take_new(&mut self) -> bool {
+    fn take_pairs(&mut self) -> bool {
         use std::sync::mpsc::TryRecvError;
         loop {
             match self.receiver.try_recv() {
@@ -194,13 +220,18 @@ impl Pump {
         Ok(())
     }
 
-    fn serve(&mut self, ready: Ready) {
-        let id = ready.token.0 >> 1;
+    fn serve(&mut self, id: u64) {
         let Some(relay) = self.relays.get_mut(&id) else { return };
         match relay.step(&mut self.pipes) {
             Fate::Goes => {
                 if relay.watch(&self.poller, id).is_err() {
-                    self.end(id);
+                    return self.end(id);
+                }
+                if (relay.there.is_starved() || relay.back.is_starved())
+                    && !self.starved.contains(&id)
+                {
+                    self.starved.push(id);
+                    self.resume.get_or_insert_with(|| Instant::now() + REST);
                 }
             }
             Fate::Ends => self.end(id),
@@ -215,11 +246,16 @@ impl Pump {
     }
 
     fn end(&mut self, id: u64) {
-        if let Some(mut relay) = self.relays.remove(&id) {
-            relay.there.give_back(&mut self.pipes);
-            relay.back.give_back(&mut self.pipes);
-            self.live.fetch_sub(1, Ordering::Relaxed);
+        let Some(mut relay) = self.relays.remove(&id) else { return };
+        for (socket, watched) in [&relay.left, &relay.right].into_iter().zip(relay.watched) {
+            if watched != Interest::NONE {
+                // Whoever gave it may hold a copy, and then closing ours would not end the watch.
+                let _unwatched = self.poller.remove(socket).is_ok();
+            }
         }
+        relay.there.give_back(&mut self.pipes);
+        relay.back.give_back(&mut self.pipes);
+        self.live.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -233,7 +269,11 @@ impl Relay {
         if steps.iter().any(|step| matches!(step, Step::Broken)) {
             return Fate::Breaks;
         }
-        if steps.iter().all(|step| matches!(step, Step::Ended)) { Fate::Ends } else { Fate::Goes }
+        match steps {
+            [Step::Refused, Step::Refused] => Fate::Breaks,
+            [Step::Ended | Step::Refused, Step::Ended | Step::Refused] => Fate::Ends,
+            _ => Fate::Goes,
+        }
     }
 
     /// Watches for exactly what the flows wait for.
@@ -384,5 +424,69 @@ mod tests {
         remote.write_all(b"x").unwrap();
         (&client).read_exact(&mut [0]).unwrap();
         assert_eq!(pumps.live(), 1);
+    }
+
+    /// Two connected TCP sockets: the far end and ours.
+    fn tcp_pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (far, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_reset_between_tcp_connections_arrives_as_a_reset() {
+        let pumps = Pumps::start().unwrap();
+        let ((mut client, left), (remote, right)) = (tcp_pair(), tcp_pair());
+        pumps.add(left.into(), right.into()).unwrap();
+        sys::socket::reset_on_close(remote.as_fd()).unwrap();
+        drop(remote);
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn an_answer_arrives_though_its_sender_reads_no_more() {
+        let pumps = Pumps::start().unwrap();
+        let (service, mut remote) = relay(&pumps);
+        service.shutdown(Shutdown::Read).unwrap();
+        remote.write_all(b"more than is wanted").unwrap();
+        (&service).write_all(&[b'x'; 1 << 16]).unwrap();
+        drop(service);
+        let mut answer = Vec::new();
+        remote.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, [b'x'; 1 << 16]);
+    }
+
+    #[test]
+    fn an_ended_relay_is_not_watched_though_a_copy_of_its_socket_lives() {
+        let (sender, receiver) = channel();
+        let mut pump = Pump::new(receiver).unwrap();
+        let (client, left) = UnixStream::pair().unwrap();
+        let (far, right) = tcp_pair();
+        let _copy = left.try_clone().unwrap();
+        pump.live.store(1, Ordering::Relaxed);
+        sender.send(Pair { left: left.into(), right: right.into() }).unwrap();
+        assert!(!pump.take_pairs());
+        drop((client, far));
+        let mut ready = Vec::new();
+        while pump.live.load(Ordering::Relaxed) > 0 {
+            pump.poller.wait(&mut ready, None).unwrap();
+            ready.iter().for_each(|one| pump.serve(one.token.0 >> 1));
+        }
+        pump.poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
+        assert!(ready.is_empty(), "{ready:?}");
+    }
+
+    #[test]
+    fn the_limit_is_told_by_name() {
+        let pumps = Pumps::start().unwrap();
+        let pair = || UnixStream::pair().unwrap();
+        pumps.live.store(RELAYS_MOST - 1, Ordering::Relaxed);
+        let ((_client, left), (_service, right)) = (pair(), pair());
+        pumps.add(left.into(), right.into()).unwrap();
+        let ((_client, left), (_service, right)) = (pair(), pair());
+        let error = pumps.add(left.into(), right.into()).unwrap_err();
+        assert_eq!(error.to_string(), "the limit relays (10000) is reached");
+        assert_eq!(pumps.live(), RELAYS_MOST);
     }
 }
