@@ -1,6 +1,7 @@
 //! `cargo xtask arch`: the arrows between crates, and what the sources must not contain.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use crate::Failed;
@@ -22,11 +23,17 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that no program ships.
 const TOOLS: [&str; 3] = ["ipcd-tests", "ipcd-bench", "xtask"];
 
+/// Names of files in which things without a home gather.
+const HOMELESS: [&str; 6] = ["util", "utils", "helpers", "common", "misc", "shared"];
+
 /// Patterns that no source may match, as `git grep -E` reads them, with what they stand for.
 const BANNED: &[(&str, &str)] = &[
     (r"//.*\b(now uses|previously|refactored|as requested)\b", "history belongs in git"),
     (r"\b(TO[D]O|FIX[M]E|XX[X])\b", "open ends belong in an issue"),
-    (r"\b(struct|enum|trait|mod) \w*(_v[0-9]|_old|_new|Manager|Handler|Processor|Util)\b", "names"),
+    (
+        r"\b(fn|struct|enum|trait|mod) \w*(_v[0-9]|_old|_new|Manager|Handler|Processor|Util)\b",
+        "a name that says nothing",
+    ),
     (r"thread::sleep", "wait for the event"),
 ];
 
@@ -47,6 +54,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     let unsafe_code =
         ["-lE", r"\bunsafe\b *(\{|fn|impl|extern)", "--", "*.rs", ":!sys", ":!xtask/src/arch.rs"];
     problems.extend(grep(&unsafe_code, "unsafe outside sys")?);
+    problems.extend(homeless_files()?);
     if problems.is_empty() {
         println!("arch: as drawn");
         return Ok(());
@@ -88,6 +96,17 @@ fn arrows() -> Result<Vec<String>, Failed> {
         }
     }
     Ok(problems)
+}
+
+fn homeless_files() -> Result<Vec<String>, Failed> {
+    let output = Command::new("git").args(["ls-files", "*.rs"]).output()?;
+    let files = String::from_utf8_lossy(&output.stdout).into_owned();
+    let is_homeless = |file: &&str| {
+        let stem = Path::new(file).file_stem().and_then(|stem| stem.to_str());
+        stem.is_some_and(|stem| HOMELESS.contains(&stem) || stem == "mod")
+    };
+    let homeless = files.lines().filter(is_homeless);
+    Ok(homeless.map(|file| format!("{file}: a file is named after its noun")).collect())
 }
 
 fn grep(arguments: &[&str], why: &str) -> Result<Vec<String>, Failed> {
