@@ -46,6 +46,10 @@ pub(super) struct Flow {
     inside: usize,
     source_ended: bool,
     sink_ended: bool,
+    /// The sink takes nothing more.
+    sink_refused: bool,
+    /// There was no pipe to be had.
+    starved: bool,
 }
 
 /// How far a direction is.
@@ -55,6 +59,8 @@ pub(super) enum Step {
     Open,
     /// Everything has arrived, and the end too.
     Ended,
+    /// The sink takes nothing more; what it has said itself may still be on its way.
+    Refused,
     /// One of its ends was reset.
     Broken,
 }
@@ -62,12 +68,17 @@ pub(super) enum Step {
 impl Flow {
     /// Whether something to read would help.
     pub(super) fn wants_source(&self) -> bool {
-        !self.source_ended && self.inside == 0
+        !self.source_ended && self.inside == 0 && !self.sink_refused && !self.starved
+    }
+
+    /// Whether it stands still for want of a pipe, and is to be advanced again after a while.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
     }
 
     /// Whether room to write would help.
     pub(super) fn wants_sink(&self) -> bool {
-        self.inside > 0
+        self.inside > 0 && !self.sink_refused
     }
 
     /// Moves what can be moved now, at most a turn's worth.
@@ -77,7 +88,11 @@ impl Flow {
         sink: BorrowedFd<'_>,
         pipes: &mut Pipes,
     ) -> Step {
+        if self.sink_refused {
+            return Step::Refused;
+        }
         match self.transfer(source, sink, pipes) {
+            Ok(()) if self.sink_refused => Step::Refused,
             Ok(()) if self.sink_ended => Step::Ended,
             Ok(()) => Step::Open,
             Err(_) => Step::Broken,
@@ -91,9 +106,14 @@ impl Flow {
         pipes: &mut Pipes,
     ) -> io::Result<()> {
         let mut moved = 0;
+        self.starved = false;
         while moved < TURN_BYTES {
             moved += self.drain(sink)?;
-            if self.inside > 0 || self.source_ended || !self.fill(source, pipes)? {
+            if self.inside > 0
+                || self.sink_refused
+                || self.source_ended
+                || !self.fill(source, pipes)?
+            {
                 break;
             }
         }
@@ -111,7 +131,14 @@ impl Flow {
     /// Reads into the pipe. False if nothing is there to read.
     fn fill(&mut self, source: BorrowedFd<'_>, pipes: &mut Pipes) -> io::Result<bool> {
         if self.pipe.is_none() {
-            self.pipe = Some(pipes.borrow()?);
+            match pipes.borrow() {
+                Ok(pipe) => self.pipe = Some(pipe),
+                Err(error) if is_shortage(&error) => {
+                    self.starved = true;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
         }
         let Some(pipe) = &self.pipe else { return Ok(false) };
         match sys::splice::splice(source, pipe.writer.as_fd(), PIPE_BYTES) {
@@ -134,6 +161,11 @@ impl Flow {
                     moved += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Who closes without reading on may have answered before: that is to arrive.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.sink_refused = true;
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -150,6 +182,12 @@ impl Flow {
     }
 }
 
+/// The machine is out of descriptors or memory, which passes.
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOMEM};
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM))
+}
+
 #[cfg(test)]
 mod tests {
     use nix::sys::socket::{setsockopt, sockopt};
@@ -160,7 +198,7 @@ mod tests {
     #[test]
     fn an_end_right_behind_a_whole_turn_arrives() {
         let (source, filler) = sys::splice::pipe(2 * TURN_BYTES).unwrap();
-        assert_eq!(nix::unistd::write(&filler, &[b'x'; TURN_BYTES]), Ok(TURN_BYTES));
+        assert_eq!(nix::unistd::write(&filler, &vec![b'x'; TURN_BYTES]), Ok(TURN_BYTES));
         drop(filler);
         let (sink, _far_end) = unix_pair(SocketKind::Stream).unwrap();
         setsockopt(&sink, sockopt::SndBuf, &(2 * TURN_BYTES)).unwrap();
