@@ -24,6 +24,6 @@ pub use key::nearest;
 pub use position::Position;
 pub use problem::Problem;
 pub use section::Section;
-pub use source::{File, read};
+pub use source::{File, read, read_all};
 pub use text::Text;
 pub use value::Value;

@@ -34,6 +34,19 @@ pub fn read<T>(
     text: &str,
     reader: impl FnOnce(Section<'_>) -> T,
 ) -> Result<T, Vec<Problem>> {
+    match read_all(file, text, reader) {
+        (Some(value), problems) if problems.is_empty() => Ok(value),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// As [`read`], but what was read comes even if there are problems, so that a reader can look for
+/// further ones in it. `None` if the text is not TOML.
+pub fn read_all<T>(
+    file: &str,
+    text: &str,
+    reader: impl FnOnce(Section<'_>) -> T,
+) -> (Option<T>, Vec<Problem>) {
     let source = Source::new(file, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -45,10 +58,7 @@ pub fn read<T>(
     let mut problems = source.problems.into_inner();
     problems.sort();
     problems.dedup();
-    match value {
-        Some(value) if problems.is_empty() => Ok(value),
-        _ => Err(problems),
-    }
+    (value, problems)
 }
 
 /// A file's name, text and problems so far.

@@ -1,1 +1,296 @@
-//! (in the making)
+//! What whole-system tests share: real daemons as child processes, in run directories of their
+//! own, ended when they are dropped.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "this crate is tests alone: a broken premise ends the test with its words"
+)]
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is expected to happen.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The directory of the real binaries, which are built first.
+pub fn binaries() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let own = std::env::current_exe().expect("the test's own path");
+        let directory = own.ancestors().nth(2).expect("target/debug/deps/test").to_owned();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args([
+            "build",
+            "--quiet",
+            "-p",
+            "ipcd",
+            "-p",
+            "ipcd-tcpd",
+            "-p",
+            "pongd",
+            "-p",
+            "ipc",
+        ]);
+        if directory.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success(), "the binaries cannot be built");
+        directory
+    })
+}
+
+/// One of the binaries.
+#[must_use]
+pub fn program(name: &str) -> Command {
+    Command::new(binaries().join(name))
+}
+
+/// Whether a test that needs `what` can run. In CI it has to.
+#[must_use]
+pub fn has(what: &str, is_there: bool) -> bool {
+    assert!(is_there || std::env::var_os("CI").is_none(), "CI has to have {what}");
+    if !is_there {
+        eprintln!("skipped: there is no {what}");
+    }
+    is_there
+}
+
+/// Whether this is root.
+#[must_use]
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Where a program of the system is, if it is there.
+#[must_use]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/bin", "/sbin"];
+    places.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists())
+}
+
+/// A TCP port of loopback that is free now.
+#[must_use]
+pub fn free_port() -> u16 {
+    let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    probe.local_addr().expect("its address").port()
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A child process that ends with the test.
+#[derive(Debug)]
+pub struct Daemon(pub Child);
+
+impl Daemon {
+    /// Starts it.
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().expect("the program starts"))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = i32::try_from(self.0.id()).expect("a pid");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn crash(&mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it ends");
+    }
+
+    /// Its open descriptors.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    /// Whether it holds the socket with that inode.
+    #[must_use]
+    pub fn holds(&self, inode: u64) -> bool {
+        let wanted = format!("socket:[{inode}]");
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("it runs")
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .any(|target| target.as_os_str() == wanted.as_str())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ended = self.0.kill().is_err();
+        let _status = self.0.wait().is_ok();
+    }
+}
+
+/// A host: a run directory with its daemons.
+#[derive(Debug)]
+pub struct Host {
+    place: tempfile::TempDir,
+    /// Its broker.
+    pub broker: Daemon,
+    /// Its other daemons.
+    pub others: Vec<Daemon>,
+}
+
+impl Host {
+    /// A host whose broker has these arguments.
+    #[must_use]
+    pub fn new(arguments: &[&str]) -> Self {
+        Self::with_config("", arguments)
+    }
+
+    /// A host whose broker has a configuration file too.
+    #[must_use]
+    pub fn with_config(config: &str, arguments: &[&str]) -> Self {
+        let place = tempfile::tempdir().expect("a directory");
+        // Other users' programs are to get to the run directory.
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        write_config(place.path(), config);
+        let broker = start_broker(place.path(), arguments);
+        Self { place, broker, others: Vec::new() }
+    }
+
+    /// Starts the broker again, in the same place.
+    pub fn restart(&mut self, arguments: &[&str]) {
+        self.broker = start_broker(self.place.path(), arguments);
+    }
+
+    /// Writes the configuration file anew.
+    pub fn configure(&self, config: &str) {
+        write_config(self.place.path(), config);
+    }
+
+    /// With a tcpd that listens at that port of loopback, or does not listen.
+    #[must_use]
+    pub fn with_tcpd(mut self, port: Option<u16>) -> Self {
+        let mut command = program("tcpd");
+        command.arg("--rundir").arg(self.rundir()).args(["--log-level", "warn"]);
+        if let Some(port) = port {
+            command.args(["--listen", &format!("127.0.0.1:{port}")]);
+            command.args(["--listen", &format!("[::1]:{port}")]);
+        }
+        self.others.push(Daemon::start(&mut command));
+        until("the broker knows tcpd", || {
+            let status = self.ipc(&["--json", "status"]).output().expect("ipc runs");
+            let status: serde_json::Value =
+                serde_json::from_slice(&status.stdout).unwrap_or_default();
+            status["transports"].as_array().is_some_and(|all| {
+                all.iter().any(|one| one["name"] == "tcp" && one["available"] == true)
+            })
+        });
+        self
+    }
+
+    /// With pongd under that name.
+    #[must_use]
+    pub fn with_pongd(mut self, name: &str) -> Self {
+        self.others
+            .push(Daemon::start(program("pongd").arg(name).env("IPC_RUNDIR", self.rundir())));
+        let socket = self.rundir().join("services").join(name);
+        until("pongd serves", || socket.exists());
+        self
+    }
+
+    /// The run directory.
+    #[must_use]
+    pub fn rundir(&self) -> PathBuf {
+        self.place.path().join("ipc")
+    }
+
+    /// A call of the command line on this host.
+    #[must_use]
+    pub fn ipc(&self, arguments: &[&str]) -> Command {
+        let mut command = program("ipc");
+        command.args(arguments).env("IPC_RUNDIR", self.rundir());
+        command.env_remove("IPC_NETWORK").stdin(Stdio::null());
+        command
+    }
+
+    /// The environment of a client on this host.
+    #[must_use]
+    pub fn environment(&self, network: &str) -> libipc::environment::Environment {
+        libipc::environment::Environment {
+            rundir: Some(self.rundir()),
+            network: Some(libipc::secret::Secret::new(network.to_owned())),
+            ..Default::default()
+        }
+    }
+
+    /// Connects as a client on this host.
+    ///
+    /// # Errors
+    ///
+    /// The library's.
+    pub fn connect(
+        &self,
+        service: &str,
+        network: &str,
+    ) -> Result<libipc::Stream, libipc::ConnectError> {
+        let name = libipc::ServiceName::new(service).map_err(libipc::ConnectError::Name)?;
+        let environment = self.environment(network);
+        libipc::broker::Connector::new(&environment, PATIENCE)?.connect(&name)
+    }
+
+    /// Connects and has `ping` echoed; an error's words if there is no connection.
+    #[must_use]
+    pub fn ping(&self, service: &str, network: &str) -> String {
+        use std::io::Write;
+        match self.connect(service, network) {
+            Ok(mut stream) => {
+                stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+                stream.write_all(b"ping").expect("the service reads");
+                let mut answer = [0; 4];
+                stream.read_exact(&mut answer).expect("the service answers");
+                String::from_utf8_lossy(&answer).into_owned()
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+/// Runs a command to its end: its exit code, standard output and standard error.
+#[must_use]
+pub fn outcome(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+fn write_config(place: &Path, config: &str) {
+    fs::write(place.join("ipcd.toml"), config).expect("the configuration");
+}
+
+fn start_broker(place: &Path, arguments: &[&str]) -> Daemon {
+    let rundir = place.join("ipc");
+    let mut command = program("ipcd");
+    command.arg("--rundir").arg(&rundir).arg("--config").arg(place.join("ipcd.toml"));
+    command.args(["--log-level", "warn"]).args(arguments);
+    let daemon = Daemon::start(&mut command);
+    let socket = rundir.join("ipc");
+    until("the broker answers", || sys::socket::connect_unix_now(&socket).is_ok());
+    daemon
+}

@@ -50,10 +50,6 @@ limits! {
     clients: usize, "clients", 16_384, 1..=1_000_000;
     /// Connections of clients of one user.
     clients_per_user: usize, "clients-per-user", 1_024, 1..=1_000_000;
-    /// Connections on which no request is complete yet.
-    incomplete_requests: usize, "incomplete-requests", 512, 1..=1_000_000;
-    /// Connections of one user on which no request is complete yet.
-    incomplete_requests_per_user: usize, "incomplete-requests-per-user", 64, 1..=1_000_000;
     /// How long a request that has begun may take to arrive.
     request_timeout: Duration, "request-timeout-ms", 1_000, 10..=600_000;
     /// How long a request may take from its arrival to its answer; a client may want less.
@@ -66,16 +62,8 @@ limits! {
     queue_per_user: usize, "queue-per-user", 256, 0..=1_000_000;
     /// How long a client may leave what was handed to it uncollected.
     collect_timeout: Duration, "collect-timeout-ms", 2_000, 10..=600_000;
-    /// Connections handed to clients of one user that are not yet collected.
-    uncollected_per_user: usize, "uncollected-per-user", 64, 1..=1_000_000;
-    /// Clients handed to one service that it has not yet collected.
-    uncollected_per_service: usize, "uncollected-per-service", 64, 1..=1_000_000;
-    /// How long a service may leave clients uncollected before its registration ends.
-    service_collect_timeout: Duration, "service-collect-timeout-ms", 10_000, 10..=600_000;
-    /// Lines that one user may cause in the log, per second.
-    log_lines_per_second: usize, "log-lines-per-second", 10, 1..=100_000;
-    /// Lines that one user may cause in the log at once.
-    log_burst: usize, "log-burst", 50, 1..=100_000;
+    /// Lines about decisions in the log, per second; what is left out is counted.
+    log_lines_per_second: usize, "log-lines-per-second", 50, 1..=100_000;
 }
 
 impl Default for Limits {

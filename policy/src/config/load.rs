@@ -72,10 +72,10 @@ impl Loading<'_> {
     fn read_files(&mut self, sources: &Sources) -> Vec<Raw> {
         let mut files = Vec::new();
         for file in sources.drop_ins.iter().chain(&sources.main) {
-            match Raw::read(file) {
-                Ok(raw) => files.push(raw),
-                Err(problems) => self.problems.extend(problems),
-            }
+            // A file with problems is read on: its rules may have more of them.
+            let (raw, problems) = Raw::read(file);
+            files.extend(raw);
+            self.problems.extend(problems);
         }
         files
     }

@@ -32,8 +32,9 @@ pub(super) struct Redirect {
 }
 
 impl Raw {
-    pub(super) fn read(file: &File) -> Result<Self, Vec<Problem>> {
-        settings::read(&file.name, &file.text, read)
+    /// The file, as far as it can be read, and what is wrong with it.
+    pub(super) fn read(file: &File) -> (Option<Self>, Vec<Problem>) {
+        settings::read_all(&file.name, &file.text, read)
     }
 }
 

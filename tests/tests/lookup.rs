@@ -1,0 +1,88 @@
+//! Clients of the first libipc: their bytes on the broker's socket.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests: a broken premise ends them"
+)]
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use ipcd_tests::{Host, PATIENCE};
+use sys::ancillary::{self, Wait};
+
+fn frame(text: &str) -> Vec<u8> {
+    let mut bytes = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+/// The first libipc's question in pieces of that size: the connection, or `None` at an end.
+fn look_up(host: &Host, text: &str, piece: usize) -> Option<UnixStream> {
+    let mut socket = UnixStream::connect(host.rundir().join("ipc")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for piece in frame(text).chunks(piece) {
+        // The broker may have heard enough already.
+        if socket.write_all(piece).is_err() {
+            break;
+        }
+    }
+    let mut answer = [0; 16];
+    let received = ancillary::receive(socket.as_fd(), &mut answer, 1, Wait::Block).ok()?;
+    if received.bytes == 0 {
+        return None;
+    }
+    assert_eq!(&answer[..received.bytes], b"ok");
+    let descriptor = received.descriptors.into_iter().next().unwrap();
+    assert_eq!(socket.read(&mut answer).unwrap(), 0, "the broker closes behind its answer");
+    Some(descriptor.into())
+}
+
+fn echoes(mut stream: UnixStream) -> bool {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"hello").unwrap();
+    let mut text = [0; 5];
+    stream.read_exact(&mut text).unwrap();
+    &text == b"hello"
+}
+
+#[test]
+fn a_lookup_is_answered_by_ok_and_the_descriptor_in_one_message() {
+    let host = Host::new(&[]).with_pongd("pong");
+    for piece in [1, 3, 4, 100] {
+        for text in ["p;p unix://pong", "p; p unix:///pong ;", "pong;", "pong", "p;x y;p pong"] {
+            assert!(echoes(look_up(&host, text, piece).unwrap()), "{text} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_an_end_and_hurts_nobody() {
+    let host = Host::new(&["--rule", "deny local closed"]).with_pongd("pong").with_pongd("closed");
+    let baseline = host.broker.descriptors();
+    for text in [
+        "unknown;",
+        "p;p unix://unknown",
+        "p;p foo://bar:1",
+        "p;p",
+        "closed;",
+        "../run/x;",
+        "p;p unix:///../run/x",
+        "p;p unix://../../etc/passwd",
+        "",
+        ";;;",
+        "p;p tcp://127.0.0.1:1/x",
+    ] {
+        assert!(look_up(&host, text, 100).is_none(), "{text}");
+        assert_eq!(host.ping("pong", ""), "ping");
+    }
+    let mut socket = UnixStream::connect(host.rundir().join("ipc")).unwrap();
+    socket.write_all(&[0, 0xff, 0xff, 0xff]).unwrap();
+    assert_eq!(socket.read(&mut [0; 1]).unwrap_or(0), 0);
+    drop(socket);
+    ipcd_tests::until("the broker holds no more than before", || {
+        host.broker.descriptors() <= baseline
+    });
+}
