@@ -101,9 +101,8 @@ fn describe(status: &Status) -> Listing {
         listing.add("matches nobody", rule);
     }
     listing.add("clients", status.clients.to_string());
-    for carrier in &status.transports {
-        let does = if carrier.available { "carries" } else { "does not run" };
-        listing.add(does, format!("{} ({} relayed now)", carrier.name, carrier.relays));
+    for carrier in status.transports.iter().filter(|carrier| carrier.available) {
+        listing.add("carries", format!("{} ({} relayed now)", carrier.name, carrier.relays));
     }
     for counter in &status.counters {
         listing.add(&counter.name, counter.value.to_string());
