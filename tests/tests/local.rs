@@ -47,10 +47,10 @@ fn errors_have_their_words_and_exit_codes() {
 fn why_tells_the_rule_and_answers_by_its_exit_code() {
     let host = Host::new(&["--rule", "deny local secret", "--redirect", "authd", "pongd"])
         .with_pongd("pongd");
-    let (code, said, _) = outcome(&mut host.ipc(&["why", "authd"]));
+    let (code, said, _) = outcome(&mut host.ipc(&["--format", "table", "why", "authd"]));
     assert_eq!(code, 0);
     assert!(said.contains("authd -> unix:pongd   (command line, redirect 1)"), "{said}");
-    let (code, said, _) = outcome(&mut host.ipc(&["why", "secret"]));
+    let (code, said, _) = outcome(&mut host.ipc(&["--format", "table", "why", "secret"]));
     assert_eq!(code, 50);
     assert!(said.contains("decides   deny local secret"), "{said}");
     let (code, said, _) = outcome(&mut host.ipc(&["--json", "why", "secret"]));
@@ -147,7 +147,7 @@ fn a_reload_takes_good_files_and_keeps_the_old_ones_otherwise() {
     assert!(said.contains("the old one stays"), "{said}");
     assert!(said.contains("ipcd.toml:1:") && said.contains("ipcd.toml:2:1: unknown key"), "{said}");
     assert_eq!(host.ping("pongd", ""), "ping");
-    let (_, said, _) = outcome(&mut host.ipc(&["status"]));
+    let (_, said, _) = outcome(&mut host.ipc(&["--format", "table", "status"]));
     assert!(said.contains("refused") && said.contains("ipcd.toml:2:1"), "{said}");
     host.configure("rules = 'deny local pongd'");
     host.broker.signal(Signal::SIGHUP);
@@ -209,7 +209,7 @@ fn without_a_broker_only_a_private_directory_is_connected_to_directly() {
     assert_eq!(host.ping("pongd", ""), "ping");
     let wished = host.ping("pongd", "pongd tcp://127.0.0.1:1/pongd");
     assert!(wished.starts_with("no broker at "), "{wished}");
-    let (code, ..) = outcome(&mut host.ipc(&["status"]));
+    let (code, ..) = outcome(&mut host.ipc(&["--format", "table", "status"]));
     assert_eq!(code, 69);
 }
 
@@ -232,4 +232,19 @@ fn a_program_gets_the_connection_as_its_input_and_output() {
     let (code, said, _) = outcome(&mut host.ipc(&["connect", "upper", "--", "sh", "-c", "exit 7"]));
     assert_eq!((code, said.as_str()), (7, ""));
     assert!(sys::socket::is_unix(stream.as_fd()).unwrap());
+}
+
+#[test]
+fn the_documented_client_reaches_a_service() {
+    let host = Host::new(&[]).with_pongd("pongd");
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/client.py");
+    let text = std::fs::read_to_string(client).unwrap();
+    assert!(text.lines().count() <= 40);
+    let protocol = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
+    assert!(std::fs::read_to_string(protocol).unwrap().contains(&text), "it is shown verbatim");
+    let mut command = std::process::Command::new("python3");
+    command.args([client, "pongd"]).env("IPC_RUNDIR", host.rundir());
+    command.env_remove("IPC_NETWORK").stdin(std::fs::File::open(client).unwrap());
+    let (code, said, errors) = outcome(&mut command);
+    assert_eq!((code, said), (0, text), "{errors}");
 }
