@@ -45,11 +45,20 @@ pub(super) struct Flow {
     /// Bytes in the pipe.
     inside: usize,
     source_ended: bool,
-    sink_ended: bool,
-    /// The sink takes nothing more.
-    sink_refused: bool,
+    sink: Sink,
     /// There was no pipe to be had.
     starved: bool,
+}
+
+/// What has become of the end that is written to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Sink {
+    #[default]
+    Open,
+    /// It was told the end.
+    Ended,
+    /// It takes nothing more.
+    Refused,
 }
 
 /// How far a direction is.
@@ -68,7 +77,7 @@ pub(super) enum Step {
 impl Flow {
     /// Whether something to read would help.
     pub(super) fn wants_source(&self) -> bool {
-        !self.source_ended && self.inside == 0 && !self.sink_refused && !self.starved
+        !self.source_ended && self.inside == 0 && self.sink == Sink::Open && !self.starved
     }
 
     /// Whether it stands still for want of a pipe, and is to be advanced again after a while.
@@ -78,7 +87,7 @@ impl Flow {
 
     /// Whether room to write would help.
     pub(super) fn wants_sink(&self) -> bool {
-        self.inside > 0 && !self.sink_refused
+        self.inside > 0 && self.sink == Sink::Open
     }
 
     /// Moves what can be moved now, at most a turn's worth.
@@ -88,14 +97,13 @@ impl Flow {
         sink: BorrowedFd<'_>,
         pipes: &mut Pipes,
     ) -> Step {
-        if self.sink_refused {
-            return Step::Refused;
+        if self.sink == Sink::Open && self.transfer(source, sink, pipes).is_err() {
+            return Step::Broken;
         }
-        match self.transfer(source, sink, pipes) {
-            Ok(()) if self.sink_refused => Step::Refused,
-            Ok(()) if self.sink_ended => Step::Ended,
-            Ok(()) => Step::Open,
-            Err(_) => Step::Broken,
+        match self.sink {
+            Sink::Open => Step::Open,
+            Sink::Ended => Step::Ended,
+            Sink::Refused => Step::Refused,
         }
     }
 
@@ -109,18 +117,14 @@ impl Flow {
         self.starved = false;
         while moved < TURN_BYTES {
             moved += self.drain(sink)?;
-            if self.inside > 0
-                || self.sink_refused
-                || self.source_ended
-                || !self.fill(source, pipes)?
-            {
+            if self.inside > 0 || self.source_ended || !self.fill(source, pipes)? {
                 break;
             }
         }
         // Apart from the turn's bound: an end that comes with its last byte is told by no event.
-        if self.source_ended && self.inside == 0 && !self.sink_ended {
+        if self.source_ended && self.inside == 0 {
             sys::socket::end_sending(sink)?;
-            self.sink_ended = true;
+            self.sink = Sink::Ended;
         }
         if self.inside == 0 {
             self.give_back(pipes);
@@ -163,7 +167,7 @@ impl Flow {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // Who closes without reading on may have answered before: that is to arrive.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    self.sink_refused = true;
+                    self.sink = Sink::Refused;
                     break;
                 }
                 Err(error) => return Err(error),
@@ -208,6 +212,6 @@ mod tests {
             assert!(flow.wants_source() || flow.wants_sink(), "nothing would ever wake it");
             assert!(flow.wants_source(), "the sink has room for all");
         }
-        assert!(flow.sink_ended);
+        assert_eq!(flow.sink, Sink::Ended);
     }
 }
