@@ -31,7 +31,7 @@ pub(crate) fn run(without: Option<&str>) -> Result<(), Failed> {
     let _running = demo.start()?;
     demo.show()?;
     println!(
-        "\nEverything is stopped again. The rules are in docs/policy.md, the map of the code in CONTRIBUTING.md."
+        "\nEverything is stopped again. The rules are in docs/policy.md, the map of the code in ARCHITECTURE.md."
     );
     Ok(())
 }
