@@ -51,7 +51,7 @@ pub(crate) struct Full {
 pub(crate) enum Turn {
     /// Now.
     Now,
-    /// When [`Quota::next`] says so.
+    /// When [`Quota::dialled`] says so.
     Later,
 }
 
