@@ -24,7 +24,9 @@ fn check_configs() -> Result<(), Failed> {
     for entry in std::fs::read_dir("config/examples")? {
         files.push(entry?.path().display().to_string());
     }
-    files.iter().try_for_each(|file| run("target/debug/ipc", &["check", file]))
+    // Where this program was built, there the other is too.
+    let ipc = std::env::current_exe()?.with_file_name("ipc").display().to_string();
+    files.iter().try_for_each(|file| run(&ipc, &["--format", "table", "check", "--config", file]))
 }
 
 fn step(name: &str, check: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
