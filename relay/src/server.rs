@@ -18,6 +18,10 @@ use libipc::wire::{Limits, Message, Progress, Reading, Wire};
 use serde::Deserialize;
 use sys::ancillary::Wait;
 
+/// Bytes of answers that a caller may leave uncollected. A busy broker finds all arrivals of a
+/// full table, at no more than 512 bytes each.
+pub const UNCOLLECTED_BYTES_MOST: usize = 512 * 1024;
+
 /// The socket on which the broker calls a transport daemon.
 #[derive(Debug)]
 pub struct Server {
@@ -65,9 +69,8 @@ impl Server {
                 Some(Identity::Local(peer)) => peer.uid,
                 _ => None,
             };
-            if uid.is_some_and(|uid| uid == 0 || uid == self.owner) {
-                let wire = Wire::new(stream.into(), Reading::Eager, Limits::default());
-                return Ok(Some(Caller(wire)));
+            if may_call(uid, self.owner) {
+                return Ok(Some(Caller::new(stream.into())));
             }
         }
         Ok(None)
@@ -111,6 +114,11 @@ pub enum Heard {
 }
 
 impl Caller {
+    fn new(socket: OwnedFd) -> Self {
+        let limits = Limits { queue_bytes: UNCOLLECTED_BYTES_MOST, ..Limits::default() };
+        Self(Wire::new(socket, Reading::Eager, limits))
+    }
+
     /// Reads one call. Questions about the interface are answered here.
     pub fn read(&mut self) -> Heard {
         loop {
@@ -130,18 +138,31 @@ impl Caller {
         }
     }
 
-    /// Answers a call, with or without a descriptor.
+    /// Answers a call, with or without a descriptor. What the caller does not collect at once
+    /// waits: see [`Caller::has_outgoing`].
     ///
     /// # Errors
     ///
-    /// [`Over`]: the caller is gone, or does not collect. Drop it.
+    /// [`Over`]: the caller is gone, or leaves more than [`UNCOLLECTED_BYTES_MOST`] uncollected.
+    /// Drop it.
     pub fn answer(&mut self, message: Bytes, descriptor: Option<OwnedFd>) -> Result<(), Over> {
         self.0.queue(message, descriptor).map_err(|_| Over)?;
-        match self.0.flush(Wait::Never) {
-            // The broker reads at once or not at all: its socket never fills in between.
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Over),
-        }
+        self.flush()
+    }
+
+    /// Sends what waits, as far as there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`Over`]: the caller is gone. Drop it.
+    pub fn flush(&mut self) -> Result<(), Over> {
+        self.0.flush(Wait::Never).map(drop).map_err(|_| Over)
+    }
+
+    /// Whether something waits to be sent: watch for room to write, then [`Caller::flush`].
+    #[must_use]
+    pub fn has_outgoing(&self) -> bool {
+        self.0.has_outgoing()
     }
 
     fn understand(&mut self, message: Message) -> Result<Option<Request>, Over> {
@@ -197,6 +218,11 @@ impl AsFd for Caller {
     }
 }
 
+/// A user that the kernel does not know for sure may not.
+fn may_call(uid: Option<u32>, owner: u32) -> bool {
+    uid.is_some_and(|uid| uid == 0 || uid == owner)
+}
+
 /// The connection is of no further use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Over;
@@ -226,5 +252,113 @@ fn describe(interface: String) -> Bytes {
     match INTERFACES.iter().find(|(name, _)| *name == interface) {
         Some((_, text)) => varlink::reply(&Description { description: (*text).to_owned() }, false),
         None => varlink::error(&ServiceError::InterfaceNotFound { interface }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    use libipc::environment::Environment;
+    use libipc::varlink::CallFlags;
+    use sys::socket::{SocketKind, unix_pair};
+
+    use super::*;
+
+    fn pair() -> (Wire, Caller) {
+        let (ours, theirs) = unix_pair(SocketKind::Stream).unwrap();
+        (Wire::new(ours, Reading::Eager, Limits::default()), Caller::new(theirs))
+    }
+
+    /// What a caller hears whose call the daemon does not get to see.
+    fn answered(method: &str, parameters: &impl serde::Serialize) -> String {
+        let (mut broker, mut caller) = pair();
+        let call = varlink::call(method, parameters, CallFlags::default());
+        broker.queue(call, None).unwrap();
+        broker.flush(Wait::Never).unwrap();
+        assert!(matches!(caller.read(), Heard::Nothing));
+        broker.receive(Wait::Never).unwrap();
+        String::from_utf8(broker.take().unwrap().unwrap().bytes.to_vec()).unwrap()
+    }
+
+    #[derive(serde::Serialize)]
+    struct Nothing {}
+
+    #[test]
+    fn the_interface_describes_itself() {
+        let told = answered(introspection::GET_INFO, &Nothing {});
+        assert!(told.contains("org.ipcd.Transport"), "{told}");
+        let about = |interface: &str| {
+            let wanted = GetDescription { interface: interface.to_owned() };
+            answered(introspection::GET_DESCRIPTION, &wanted)
+        };
+        assert!(about("org.ipcd.Transport").contains("method Dial("));
+        assert!(about("org.example.None").contains("org.varlink.service.InterfaceNotFound"));
+    }
+
+    #[test]
+    fn a_method_of_the_interface_is_told_from_one_that_is_nowhere() {
+        let told = answered("org.ipcd.Transport.Wrap", &Nothing {});
+        assert!(told.contains("org.varlink.service.MethodNotImplemented"), "{told}");
+        let told = answered("org.ipcd.Broker.Connect", &Nothing {});
+        assert!(told.contains("org.varlink.service.MethodNotFound"), "{told}");
+        let told = answered(ATTACH, &Nothing {});
+        assert!(told.contains("org.ipcd.Transport.InvalidRequest"), "{told}");
+        assert!(told.contains("missing field `id`"), "{told}");
+    }
+
+    #[test]
+    fn what_is_no_call_ends_the_connection() {
+        let (mut broker, mut caller) = pair();
+        broker.queue(Bytes::new(b"GET /\0".to_vec()), None).unwrap();
+        broker.flush(Wait::Never).unwrap();
+        assert!(matches!(caller.read(), Heard::Over));
+        let (broker, mut caller) = pair();
+        drop(broker);
+        assert!(matches!(caller.read(), Heard::Over));
+    }
+
+    #[test]
+    fn answers_wait_for_a_busy_caller_up_to_the_limit() {
+        let (mut broker, mut caller) = pair();
+        let answer = || Bytes::new([vec![b'x'; 511], vec![0]].concat());
+        while !caller.has_outgoing() {
+            caller.answer(answer(), None).unwrap();
+        }
+        for _ in 1..UNCOLLECTED_BYTES_MOST / 512 {
+            caller.answer(answer(), None).unwrap();
+        }
+        assert_eq!(caller.answer(answer(), None), Err(Over));
+        assert_eq!(Over.to_string(), "the caller is gone");
+        while caller.has_outgoing() {
+            broker.receive(Wait::Never).unwrap();
+            while broker.take().unwrap().is_some() {}
+            caller.flush().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_place_is_for_the_owner_alone_and_for_one_daemon() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = RunDirectory::named(&parent.path().join("ipc"), &Environment::default());
+        let server = Server::bind(&directory, "tcp").unwrap();
+        let path = directory.transports().join("tcp");
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(directory.transports()), mode(path.clone())), (0o700, 0o600));
+        let error = Server::bind(&directory, "tcp").unwrap_err().to_string();
+        assert!(error.contains("already"), "{error}");
+        let _client = UnixStream::connect(&path).unwrap();
+        assert!(server.accept().unwrap().is_some());
+        drop(server);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn root_and_the_owner_may_call_and_nobody_else() {
+        let cases = [(Some(0), true), (Some(990), true), (Some(991), false), (None, false)];
+        for (uid, expected) in cases {
+            assert_eq!(may_call(uid, 990), expected, "{uid:?}");
+        }
     }
 }

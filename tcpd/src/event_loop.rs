@@ -44,6 +44,8 @@ pub(crate) struct EventLoop {
 struct Calling {
     caller: Caller,
     dialling: Option<Dialling>,
+    /// Whether an answer waits for the caller to collect.
+    waits: bool,
 }
 
 const SERVER: Token = Token(0);
@@ -174,7 +176,8 @@ impl EventLoop {
                 Ok(Some(caller)) if self.callers.len() < CALLERS_MOST => {
                     let token = self.next_token();
                     if self.poller.add(&caller, token, Interest::READ).is_ok() {
-                        self.callers.insert(token, Calling { caller, dialling: None });
+                        self.callers
+                            .insert(token, Calling { caller, dialling: None, waits: false });
                     }
                 }
                 // One too many is closed; the broker sees a daemon that went away.
@@ -200,6 +203,12 @@ impl EventLoop {
     }
 
     fn serve_caller(&mut self, token: Token, now: Instant) {
+        if let Some(calling) = self.callers.get_mut(&token)
+            && calling.caller.flush().is_err()
+        {
+            return self.forget_caller(token);
+        }
+        self.watch_caller(token);
         loop {
             let Some(calling) = self.callers.get_mut(&token) else { return };
             match calling.caller.read() {
@@ -241,6 +250,21 @@ impl EventLoop {
     fn answer(&mut self, token: Token, message: Bytes, descriptor: Option<OwnedFd>) {
         let Some(calling) = self.callers.get_mut(&token) else { return };
         if calling.caller.answer(message, descriptor).is_err() {
+            return self.forget_caller(token);
+        }
+        self.watch_caller(token);
+    }
+
+    /// Watches a caller for room too, as long as an answer waits for that.
+    fn watch_caller(&mut self, token: Token) {
+        let Some(calling) = self.callers.get_mut(&token) else { return };
+        let waits = calling.caller.has_outgoing();
+        if waits == calling.waits {
+            return;
+        }
+        calling.waits = waits;
+        let interest = if waits { Interest::BOTH } else { Interest::READ };
+        if self.poller.change(&calling.caller, token, interest).is_err() {
             self.forget_caller(token);
         }
     }
