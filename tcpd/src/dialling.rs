@@ -20,6 +20,8 @@ use crate::race::Race;
 pub(crate) struct Dialling {
     /// What the broker wants.
     pub(crate) wanted: Dial,
+    /// What its question to the resolver is known by: an answer to an earlier one is not for it.
+    pub(crate) lookup: Token,
     /// When it is too late.
     pub(crate) deadline: Instant,
     /// How far it is.

@@ -12,11 +12,13 @@ use libipc::varlink::{self, Bytes};
 use relay::pump::Pumps;
 use relay::server::{Caller, Heard, Request, Server};
 
+use self::attach::Kept;
 use crate::dialling::Dialling;
 use crate::listeners::Listeners;
 use crate::peer::Peer;
 use crate::resolver::Resolver;
 
+mod attach;
 mod outward;
 mod peers;
 
@@ -33,6 +35,8 @@ pub(crate) struct EventLoop {
     /// Attempts by their token, with the caller that they are made for.
     attempts: HashMap<Token, Token>,
     peers: HashMap<Token, Peer>,
+    /// Connections that wait for their second step.
+    kept: HashMap<Token, Kept>,
     /// Who is told of peers: the newest who asked.
     told: Option<Token>,
     timers: BTreeSet<(Instant, Token)>,
@@ -88,6 +92,7 @@ impl EventLoop {
             callers: HashMap::new(),
             attempts: HashMap::new(),
             peers: HashMap::new(),
+            kept: HashMap::new(),
             told: None,
             timers: BTreeSet::new(),
             resume: None,
@@ -147,7 +152,7 @@ impl EventLoop {
             self.timers.remove(&(when, token));
             if self.peers.contains_key(&token) {
                 self.peer_is_late(token, now);
-            } else {
+            } else if self.forget_kept(token).is_none() {
                 self.go_on(token, now);
             }
         }
@@ -233,7 +238,9 @@ impl EventLoop {
                 self.answer_about(token, refuse.id, known);
             }
             Request::Close(agreed) => {
-                let known = self.forget_peer(Token(agreed.id)).is_some();
+                let agreed_token = Token(agreed.id);
+                let known = self.forget_kept(agreed_token).is_some()
+                    || self.forget_peer(agreed_token).is_some();
                 self.answer_about(token, agreed.id, known);
             }
         }
@@ -276,6 +283,7 @@ impl EventLoop {
     /// A caller is gone: what was being done for it is given up.
     fn forget_caller(&mut self, token: Token) {
         self.end_dialling(token);
+        self.forget_kept_of(token);
         if let Some(calling) = self.callers.remove(&token) {
             let _unwatched = self.poller.remove(&calling.caller).is_ok();
         }

@@ -11,6 +11,7 @@ pub(crate) fn unreachable(error: &io::Error) -> TransportError {
         io::ErrorKind::NetworkUnreachable => ("there is no way to that network", true),
         io::ErrorKind::HostUnreachable => ("the host does not answer", true),
         io::ErrorKind::ConnectionReset => ("the far end closed the connection", true),
+        io::ErrorKind::WouldBlock => ("the service has no room for another connection", true),
         io::ErrorKind::TimedOut => return TransportError::TimedOut {},
         _ => return TransportError::Unreachable { reason: error.to_string(), retry: true },
     };

@@ -31,6 +31,7 @@ impl Listeners {
         for inherited in sys::inherited::take() {
             let socket = inherited.descriptor;
             let is_ours = sys::socket::is_listening(socket.as_fd()).unwrap_or(false)
+                && matches!(sys::socket::local_address(socket.as_fd()), Ok(Some(_)))
                 && sys::socket::set_blocking(socket.as_fd(), false).is_ok();
             if is_ours {
                 all.push(ListenerSocket { name: inherited.name, socket });

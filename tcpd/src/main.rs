@@ -22,6 +22,7 @@ mod args;
 mod dialling;
 mod event_loop;
 mod failure;
+mod keepalive;
 mod listeners;
 mod peer;
 mod race;

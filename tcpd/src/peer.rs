@@ -22,8 +22,11 @@ pub(crate) const PARTING_TIME: Duration = Duration::from_secs(1);
 /// Peers that are not yet connected to a service, at most.
 pub(crate) const PEERS_MOST: usize = 1024;
 
-/// Those of one address.
+/// Those of one source: an IPv4 address, or an IPv6 network of 64 bits.
 pub(crate) const PEERS_PER_ADDRESS_MOST: usize = 64;
+
+/// Pieces of what a refused peer still sends that are read before others are served again.
+const DRAINED_CHUNKS: usize = 16;
 
 /// A remote peer that is not yet connected to a service.
 #[derive(Debug)]
@@ -96,7 +99,7 @@ impl Peer {
     /// Reads and forgets, so that closing does not reset what the peer is still to read.
     fn drain(&self) -> Heard {
         let mut chunk = [0; 4096];
-        loop {
+        for _ in 0..DRAINED_CHUNKS {
             match ancillary::receive(self.socket.as_fd(), &mut chunk, 0, Wait::Never) {
                 Ok(received) if received.bytes > 0 => {}
                 Err(ancillary::ReceiveError::System(error))
@@ -107,6 +110,7 @@ impl Peer {
                 _ => return Heard::Gone,
             }
         }
+        Heard::Nothing
     }
 
     /// The peer as the broker is told of it.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use libipc::poller::{Token, Waker};
 
@@ -16,14 +17,29 @@ pub(crate) const LOOKUPS_MOST: usize = 1024;
 
 /// A question.
 #[derive(Debug)]
-struct Question {
-    job: Token,
-    host: String,
-    port: u16,
+pub(crate) struct Question {
+    /// What it is known by.
+    pub(crate) lookup: Token,
+    /// Who asks.
+    pub(crate) caller: Token,
+    /// The name.
+    pub(crate) host: String,
+    /// The port, for the answer.
+    pub(crate) port: u16,
+    /// When nobody waits for the answer any more.
+    pub(crate) deadline: Instant,
 }
 
-/// An answer: the job that asked, and what was found.
-pub(crate) type Answer = (Token, io::Result<Vec<SocketAddr>>);
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// What the question is known by.
+    pub(crate) lookup: Token,
+    /// Who asked.
+    pub(crate) caller: Token,
+    /// What was found.
+    pub(crate) found: io::Result<Vec<SocketAddr>>,
+}
 
 /// The threads.
 #[derive(Debug)]
@@ -55,9 +71,8 @@ impl Resolver {
         Ok(Self { questions, answers })
     }
 
-    /// Asks for the addresses of `host`.
-    pub(crate) fn ask(&self, job: Token, host: &str, port: u16) -> Result<(), LookupsFull> {
-        let question = Question { job, host: host.to_owned(), port };
+    /// Asks for the addresses of a name.
+    pub(crate) fn ask(&self, question: Question) -> Result<(), LookupsFull> {
         match self.questions.try_send(question) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(LookupsFull),
@@ -78,9 +93,13 @@ fn answer_questions(
     loop {
         // The lock is held while waiting, by one idle thread at a time; never while resolving.
         let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Question { job, host, port }) = next else { return };
+        let Ok(Question { lookup, caller, host, port, deadline }) = next else { return };
+        if deadline <= Instant::now() {
+            // Whoever asked has given up: a slow server is not to hold up those who have not.
+            continue;
+        }
         let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-        if answers.send((job, found)).is_err() {
+        if answers.send(Answer { lookup, caller, found }).is_err() {
             return;
         }
         waker.wake();

@@ -65,8 +65,10 @@ impl Allowed {
         if !allow {
             return Err(rule.clone());
         }
-        let is_single = network.prefix_len() == network.max_prefix_len();
-        if !is_single && !address.ip().is_loopback() && is_own(address) {
+        let ip = address.ip();
+        let is_named = network.prefix_len() == network.max_prefix_len()
+            || (ip.is_loopback() && network.network().is_loopback());
+        if !is_named && (ip.is_loopback() || ip.is_unspecified() || is_own(address)) {
             return Err(format!("an address of this host, which {rule} does not name"));
         }
         Ok(())
@@ -142,6 +144,19 @@ mod tests {
         assert!(rules(&[("192.0.2.0/24", true)]).select(found(), own).is_err());
         assert!(rules(&[("192.0.2.1/32", true)]).select(found(), own).is_ok());
         assert!(rules(&[("127.0.0.0/8", true)]).select(addresses(&["127.0.0.1"]), own).is_ok());
+        assert!(rules(&[("127.4.0.0/16", true)]).select(addresses(&["127.4.0.1"]), own).is_ok());
+    }
+
+    #[test]
+    fn a_wide_network_never_leads_to_this_host_however_it_is_spelled() {
+        let wide = || rules(&[("0.0.0.0/0", true), ("::/0", true)]);
+        for ip in ["127.0.0.1", "127.5.5.5", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1"] {
+            let denied = wide().select(addresses(&[ip]), |_| false).unwrap_err().unwrap().rule;
+            assert!(denied.starts_with("an address of this host"), "{ip}: {denied}");
+        }
+        assert!(
+            rules(&[("126.0.0.0/7", true)]).select(addresses(&["127.0.0.1"]), |_| false).is_err()
+        );
     }
 
     #[test]

@@ -9,18 +9,16 @@ use libipc::poller::{Interest, Token};
 use libipc::varlink;
 
 use super::EventLoop;
+use super::attach::KEPT_MOST;
 use crate::dialling::{Asking, Attempt, Dialling, Phase, Progress};
 use crate::failure;
+use crate::keepalive::keep_alive;
 use crate::race::{Race, Turn};
-use crate::resolver::LOOKUPS_MOST;
+use crate::resolver::{Answer, LOOKUPS_MOST, Question};
 use crate::select::Allowed;
 
 /// Longest time that a connection may take, whatever the caller says.
 const DIAL_TIME_MOST: Duration = Duration::from_secs(600);
-
-/// When a silent far end is asked whether it is there, how often, and how many times
-/// (attacks on half-open connections: a dead peer is noticed within two minutes).
-const KEEPALIVE: (Duration, Duration, i32) = (Duration::from_secs(60), Duration::from_secs(10), 6);
 
 impl EventLoop {
     pub(super) fn dial(&mut self, token: Token, wanted: Dial, now: Instant) {
@@ -31,14 +29,18 @@ impl EventLoop {
         let host = wanted.host.clone();
         let port = wanted.port;
         let deadline = now + time;
-        let dialling = Dialling { wanted, deadline, phase: Phase::Resolving, last: None };
+        let lookup = self.next_token();
+        let dialling = Dialling { wanted, lookup, deadline, phase: Phase::Resolving, last: None };
         if let Some(calling) = self.callers.get_mut(&token) {
             calling.dialling = Some(dialling);
         }
         self.timers.insert((deadline, token));
         if let Ok(address) = host.parse::<IpAddr>() {
             self.start_race(token, [SocketAddr::new(address, port)], now);
-        } else if self.resolver.ask(token, &host, port).is_err() {
+            return;
+        }
+        let question = Question { lookup, caller: token, host, port, deadline };
+        if self.resolver.ask(question).is_err() {
             self.end_with(token, &failure::busy("lookups", LOOKUPS_MOST));
         }
     }
@@ -46,8 +48,8 @@ impl EventLoop {
     /// Names have been resolved.
     pub(super) fn take_answers(&mut self, now: Instant) {
         self.waker.clear();
-        while let Some((token, found)) = self.resolver.answer() {
-            if self.dialling(token).is_none() {
+        while let Some(Answer { lookup, caller: token, found }) = self.resolver.answer() {
+            if self.dialling(token).is_none_or(|dialling| dialling.lookup != lookup) {
                 continue;
             }
             match found {
@@ -151,16 +153,16 @@ impl EventLoop {
                     self.drop_attempt(&attempt);
                     self.go_on(token, now);
                 } else {
-                    self.won(token, attempt);
+                    self.won(token, attempt, now);
                 }
             }
-            Phase::Asking(_) => self.ask_on(token),
+            Phase::Asking(_) => self.ask_on(token, now),
             Phase::Resolving => {}
         }
     }
 
     /// An attempt is connected: the others are given up.
-    fn won(&mut self, token: Token, attempt: Attempt) {
+    fn won(&mut self, token: Token, attempt: Attempt, now: Instant) {
         let Some(dialling) = self.dialling(token) else { return };
         let hello = dialling.wanted.hello.clone();
         let Phase::Racing(_, losers) = std::mem::replace(&mut dialling.phase, Phase::Resolving)
@@ -170,15 +172,15 @@ impl EventLoop {
         for loser in &losers {
             self.drop_attempt(loser);
         }
-        let Some(hello) = hello else { return self.hand_over(token, attempt) };
+        let Some(hello) = hello else { return self.hand_over(token, attempt, now) };
         let asking = Box::new(Asking::new(attempt, &hello));
         if let Some(dialling) = self.dialling(token) {
             dialling.phase = Phase::Asking(asking);
         }
-        self.ask_on(token);
+        self.ask_on(token, now);
     }
 
-    fn ask_on(&mut self, token: Token) {
+    fn ask_on(&mut self, token: Token, now: Instant) {
         let Some(dialling) = self.dialling(token) else { return };
         let Phase::Asking(asking) = &mut dialling.phase else { return };
         let interest = match asking.advance() {
@@ -187,7 +189,7 @@ impl EventLoop {
             Ok(Progress::Yes) => {
                 let phase = std::mem::replace(&mut dialling.phase, Phase::Resolving);
                 let Phase::Asking(asking) = phase else { return };
-                return self.hand_over(token, asking.attempt);
+                return self.hand_over(token, asking.attempt, now);
             }
             Err(error) => return self.end_with(token, &error),
         };
@@ -199,26 +201,31 @@ impl EventLoop {
         }
     }
 
-    /// The socket is the caller's now; our copy is closed with the answer.
-    fn hand_over(&mut self, token: Token, attempt: Attempt) {
+    /// The socket is the caller's now, and our copy is closed with the answer; or it is kept.
+    fn hand_over(&mut self, token: Token, attempt: Attempt, now: Instant) {
         self.drop_attempt(&attempt);
         let Attempt { address, socket, .. } = attempt;
-        let options = self.dialling(token).map(|dialling| dialling.wanted.options.clone());
+        let wanted = self.dialling(token).map(|dialling| &dialling.wanted);
+        let is_kept = wanted.is_some_and(|wanted| wanted.keep == Some(true));
+        let is_nodelay = wanted.is_some_and(|wanted| wanted.options.contains_key("nodelay"));
         self.finish(token);
         let prepared = sys::socket::set_blocking(socket.as_fd(), true).and_then(|()| {
-            let (idle, interval, count) = KEEPALIVE;
-            sys::socket::set_keepalive(socket.as_fd(), idle, interval, count)?;
-            if options.is_some_and(|options| options.contains_key("nodelay")) {
-                sys::socket::set_nodelay(socket.as_fd())?;
-            }
-            Ok(())
+            keep_alive(socket.as_fd())?;
+            if is_nodelay { sys::socket::set_nodelay(socket.as_fd()) } else { Ok(()) }
         });
-        match prepared {
-            Ok(()) => {
-                let message = varlink::reply(&Dialed { address, id: None }, false);
-                self.answer(token, message, Some(socket));
+        if let Err(error) = prepared {
+            return self.fail(token, &failure::unreachable(&error));
+        }
+        if !is_kept {
+            let message = varlink::reply(&Dialed { address, id: None }, false);
+            return self.answer(token, message, Some(socket));
+        }
+        match self.keep(socket, token, now) {
+            Some(id) => {
+                let dialed = Dialed { address, id: Some(id) };
+                self.answer(token, varlink::reply(&dialed, false), None);
             }
-            Err(error) => self.fail(token, &failure::unreachable(&error)),
+            None => self.fail(token, &failure::busy("kept", KEPT_MOST)),
         }
     }
 
@@ -263,8 +270,8 @@ impl EventLoop {
 const OPTIONS: [&str; 2] = ["keepalive", "nodelay"];
 
 fn check(wanted: &Dial) -> Result<(), TransportError> {
-    if wanted.keep == Some(true) {
-        return Err(failure::invalid("keep", "not in this version"));
+    if wanted.hello.as_ref().is_some_and(|hello| hello.user.is_some() || hello.secret.is_some()) {
+        return Err(failure::invalid("hello", "a login does not travel over bare TCP"));
     }
     if wanted.port == 0 {
         return Err(failure::invalid("port", "there is no port 0"));

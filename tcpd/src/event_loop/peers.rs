@@ -1,16 +1,17 @@
 //! Remote peers, until they are connected to a service or refused.
 
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use libipc::interface::transport::{Agreed, Arrived, Empty, TransportError};
+use libipc::interface::transport::Arrived;
 use libipc::poller::{Interest, Token};
 use libipc::varlink;
 use relay::hello::Asked;
 
 use super::{ACCEPT_BATCH, EventLoop, FIRST_LISTENER};
-use crate::failure;
+use crate::keepalive::keep_alive;
 use crate::peer::{DECISION_TIME, Heard, PEERS_MOST, PEERS_PER_ADDRESS_MOST, Peer, Phase};
 
 impl EventLoop {
@@ -33,11 +34,14 @@ impl EventLoop {
 
     fn take_in(&mut self, socket: OwnedFd, listener: String, now: Instant) {
         let Ok(Some(address)) = sys::socket::peer_address(socket.as_fd()) else { return };
-        let of_address = self.peers.values().filter(|peer| peer.address.ip() == address.ip());
-        if self.peers.len() >= PEERS_MOST || of_address.count() >= PEERS_PER_ADDRESS_MOST {
+        let source = source_of(address.ip());
+        let of_source = self.peers.values().filter(|peer| source_of(peer.address.ip()) == source);
+        if self.peers.len() >= PEERS_MOST || of_source.count() >= PEERS_PER_ADDRESS_MOST {
             // Closed: whoever fills the table hears nothing, and others find room sooner.
             return;
         }
+        // A peer that is gone already is found out when it is listened to.
+        let _gone = keep_alive(socket.as_fd()).is_err();
         let token = self.next_token();
         if self.poller.add(&socket, token, Interest::READ).is_ok() {
             let peer = Peer::new(socket, address, listener, now);
@@ -71,42 +75,6 @@ impl EventLoop {
         let _unwatched = self.poller.remove(&peer.socket).is_ok();
         self.set_deadline(token, now + DECISION_TIME);
         self.answer(told, varlink::reply(&Arrived { arrival }, true), None);
-    }
-
-    /// The broker said yes: the service is connected to, the peer is told, and bytes may move.
-    pub(super) fn attach(
-        &mut self,
-        caller: Token,
-        agreed: Agreed,
-        descriptor: Option<OwnedFd>,
-        now: Instant,
-    ) {
-        let token = Token(agreed.id);
-        let is_reported =
-            self.peers.get(&token).is_some_and(|peer| matches!(peer.phase, Phase::Reported));
-        if !is_reported {
-            return self.fail(caller, &TransportError::UnknownId { id: agreed.id });
-        }
-        let service = match descriptor.map(connect).transpose() {
-            Ok(service) => service,
-            Err(error) => {
-                self.refuse_peer(token, true, now);
-                return self.fail(caller, &failure::unreachable(&error));
-            }
-        };
-        let Some(peer) = self.forget_peer(token) else { return };
-        if !peer.say_yes() {
-            let reason = "the peer is gone".to_owned();
-            return self.fail(caller, &TransportError::Unreachable { reason, retry: false });
-        }
-        let Some(service) = service else {
-            let _blocking = sys::socket::set_blocking(peer.socket.as_fd(), true).is_ok();
-            return self.answer(caller, varlink::reply(&Empty {}, false), Some(peer.socket));
-        };
-        match self.pumps.add(peer.socket, service) {
-            Ok(()) => self.answer(caller, varlink::reply(&Empty {}, false), None),
-            Err(_) => self.fail(caller, &failure::busy("relays", relay::pump::RELAYS_MOST)),
-        }
     }
 
     /// Tells a peer no, and gives it time to hear that. False if there is no such peer.
@@ -152,16 +120,35 @@ impl EventLoop {
     }
 }
 
-/// The connection to a service: what was given, or one through the door that was given. It never
-/// waits: a service whose queue is full is busy.
-fn connect(descriptor: OwnedFd) -> io::Result<OwnedFd> {
-    if !sys::door::is_path(descriptor.as_fd())? {
-        return Ok(descriptor);
-    }
-    sys::door::connect_now(descriptor.as_fd())
-}
-
 fn is_shortage(error: &io::Error) -> bool {
     use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
+}
+
+/// Who counts as one and the same: an IPv4 address, or an IPv6 network of 64 bits, for whoever has
+/// one address of that has them all.
+fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        four @ IpAddr::V4(_) => four,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_source_is_an_address_or_a_network_of_64_bits() {
+        let same = |one: &str, other: &str| {
+            source_of(one.parse().unwrap()) == source_of(other.parse().unwrap())
+        };
+        assert!(same("2001:db8::1", "2001:db8::ffff:1"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
+        assert!(!same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
+    }
 }

@@ -1,0 +1,15 @@
+//! Noticing that the other end is gone without a word.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// When a silent far end is asked whether it is there, how often, and how many times: one that
+/// vanished is noticed within two minutes, and its place is free again.
+const KEEPALIVE: (Duration, Duration, i32) = (Duration::from_secs(60), Duration::from_secs(10), 6);
+
+/// Has the kernel ask a silent far end whether it is there.
+pub(crate) fn keep_alive(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let (idle, interval, count) = KEEPALIVE;
+    sys::socket::set_keepalive(socket, idle, interval, count)
+}
