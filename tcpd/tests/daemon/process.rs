@@ -1,0 +1,121 @@
+//! A real tcpd, and calls as a broker makes them.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use libipc::varlink::{self, CallFlags};
+use libipc::wire::{Limits, Progress, Reading, Wire};
+use serde_json::Value;
+use sys::ancillary::Wait;
+use tempfile::TempDir;
+
+/// How long anything may take that is expected to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running tcpd with one listener, ended when this is dropped.
+pub(crate) struct Tcpd {
+    pub(crate) child: Child,
+    pub(crate) directory: TempDir,
+    pub(crate) address: SocketAddr,
+    _log: BufReader<ChildStderr>,
+}
+
+impl Tcpd {
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tcpd"))
+            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--rundir"])
+            .arg(directory.path().join("ipc"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut address = None;
+        loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "tcpd did not start");
+            let event: Value = serde_json::from_str(&line).unwrap();
+            match event["event"].as_str() {
+                Some("listening") => address = event["address"].as_str().unwrap().parse().ok(),
+                Some("started") => break,
+                _ => {}
+            }
+        }
+        Self { child, directory, address: address.unwrap(), _log: log }
+    }
+
+    /// Makes a call on a connection of its own.
+    pub(crate) fn call(&self, method: &str, parameters: &Value) -> Call {
+        let mut call = self.connect();
+        call.send(method, parameters, None);
+        call
+    }
+
+    /// Attaches to an arrangement, and waits for the answer.
+    pub(crate) fn attach(&self, id: u64, descriptor: Option<OwnedFd>) -> Answer {
+        let mut call = self.connect();
+        call.send("Attach", &serde_json::json!({ "id": id }), descriptor);
+        call.answer()
+    }
+
+    fn connect(&self) -> Call {
+        let path = self.directory.path().join("ipc/transport/tcp");
+        let socket = sys::socket::connect_unix_now(&path).unwrap();
+        sys::socket::set_blocking(socket.as_fd(), true).unwrap();
+        sys::socket::set_receive_timeout(socket.as_fd(), Some(PATIENCE)).unwrap();
+        Call(Wire::new(socket, Reading::Eager, Limits::default()))
+    }
+}
+
+impl Drop for Tcpd {
+    fn drop(&mut self) {
+        // Ended already is as good.
+        let _ended = self.child.kill().is_err();
+        let _reaped = self.child.wait().is_err();
+    }
+}
+
+/// A connection with calls on it.
+pub(crate) struct Call(Wire);
+
+/// An answer, and what came with it.
+pub(crate) struct Answer {
+    pub(crate) message: Value,
+    pub(crate) descriptor: Option<OwnedFd>,
+}
+
+impl Answer {
+    /// The short name of the error, or nothing.
+    pub(crate) fn error(&self) -> &str {
+        let error = self.message["error"].as_str().unwrap_or_default();
+        error.rsplit('.').next().unwrap_or_default()
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> &Value {
+        &self.message["parameters"][name]
+    }
+}
+
+impl Call {
+    fn send(&mut self, method: &str, parameters: &Value, descriptor: Option<OwnedFd>) {
+        let method = format!("org.ipcd.Transport.{method}");
+        let flags = CallFlags { more: method.ends_with("Listen"), ..CallFlags::default() };
+        self.0.queue(varlink::call(&method, parameters, flags), descriptor).unwrap();
+        assert!(self.0.flush(Wait::Block).unwrap());
+    }
+
+    /// Waits for the next answer.
+    pub(crate) fn answer(&mut self) -> Answer {
+        loop {
+            if let Some(message) = self.0.take().unwrap() {
+                let descriptor = message.descriptors.into_iter().next();
+                let message = serde_json::from_slice(&message.bytes).unwrap();
+                return Answer { message, descriptor };
+            }
+            assert_eq!(self.0.receive(Wait::Block).unwrap(), Progress::Some, "no answer");
+        }
+    }
+}
