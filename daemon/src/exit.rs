@@ -1,6 +1,7 @@
 //! How a daemon ends.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Why a daemon ends before it was told to. The codes are those of `sysexits.h`, so that a unit
@@ -48,7 +49,8 @@ pub fn finish(name: &str, result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{name}: {failure}");
+            // Not by eprintln, which panics where standard error is closed.
+            let _unwritten = writeln!(io::stderr(), "{name}: {failure}").is_err();
             ExitCode::from(failure.code())
         }
     }

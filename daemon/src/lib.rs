@@ -1,9 +1,11 @@
-//! Start-up that every daemon of ipcd shares: its log, its signals, its account, its exit code.
+//! Start-up that every daemon of ipcd shares: its log, its signals, its account, how
+//! many descriptors it may have, its exit code.
 //!
 //! The order is each daemon's own; here are the steps.
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod descriptors;
 pub mod exit;
 pub mod log;
 pub mod signals;
