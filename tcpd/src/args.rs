@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use daemon::log::{LogFormat, LogLevel};
+use libipc::name::{NameError, ServiceName};
 
 /// Carries connections of ipcd over TCP: connects for it, and listens for other hosts.
 ///
@@ -21,12 +22,19 @@ pub(crate) struct Args {
     /// Work for the user's own broker, in `$XDG_RUNTIME_DIR/ipc`
     #[arg(long)]
     pub(crate) user: bool,
+    /// The name under which the broker finds it
+    #[arg(long, value_name = "NAME", default_value = "tcp", value_parser = name)]
+    pub(crate) name: ServiceName,
     /// How to write the log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
     /// How much to write to the log
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: LogLevel,
+}
+
+fn name(text: &str) -> Result<ServiceName, NameError> {
+    ServiceName::new(text)
 }
 
 const EXAMPLES: &str = "\

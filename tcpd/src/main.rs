@@ -50,12 +50,15 @@ fn run(args: &Args) -> Result<(), Failure> {
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
     daemon::log::start(args.log_format, args.log_level)
         .map_err(|error| Failure::system("the log", &error))?;
+    if let Err(error) = daemon::descriptors::raise_limit() {
+        tracing::warn!(event = "few-descriptors", %error);
+    }
     let directory = run_directory(args)?;
     let listeners = Listeners::open(&args.listen).map_err(|(address, error)| {
         Failure::system(&format!("cannot listen at {address}"), &error)
     })?;
-    let server =
-        Server::bind(&directory, "tcp").map_err(|error| Failure::System(error.to_string()))?;
+    let server = Server::bind(&directory, args.name.as_str())
+        .map_err(|error| Failure::System(error.to_string()))?;
     give_up_root(&directory)?;
     let mut event_loop = EventLoop::new(server, listeners, signals)
         .map_err(|error| Failure::system("the event loop", &error))?;

@@ -11,6 +11,9 @@ use crate::process::{Answer, Call, Tcpd};
 
 const YES: &[u8] = b"{\"parameters\":{}}\0";
 
+/// How long a peer may take to say what it wants.
+const HELLO_TIME: Duration = Duration::from_secs(5);
+
 /// Listens as the broker does. Returns once tcpd has heard that.
 fn listen(tcpd: &Tcpd) -> Call {
     let call = tcpd.call("Listen", &json!({}));
@@ -184,6 +187,8 @@ fn silent_peers_of_one_source_hold_64_places_for_5_seconds() {
     let mut broker = listen(&tcpd);
     let mut silent: Vec<_> = (0..64).map(|_| peer(&tcpd, b"{\"meth")).collect();
     let mut one_too_many = TcpStream::connect(tcpd.address).unwrap();
+    // At once, not only when its time is over as well.
+    one_too_many.set_read_timeout(Some(HELLO_TIME / 2)).unwrap();
     assert_eq!(one_too_many.read(&mut [0]).unwrap(), 0);
     assert_eq!(heard(silent.remove(0)), b"");
     let _remote = asking(&tcpd, "authd", "");

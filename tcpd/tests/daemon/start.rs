@@ -26,6 +26,7 @@ fn usage_and_the_system_have_exit_codes_of_their_own() {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(run(&["--listen", "nowhere"]).0, Some(64));
+    assert_eq!(run(&["--name", "../tcp"]).0, Some(64));
     let (code, said) = run(&["--user"]);
     let expected = "tcpd: XDG_RUNTIME_DIR is not set: name the run directory with --rundir DIR\n";
     assert_eq!((code, said.as_str()), (Some(64), expected));
