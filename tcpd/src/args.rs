@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Listen for other hosts at this address; may be given several times
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
+    /// Read where to listen from this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// The run directory of the broker to work for
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) rundir: Option<PathBuf>,
@@ -42,4 +45,4 @@ Examples:
   tcpd --user
   tcpd --listen '[::]:9000' --listen 0.0.0.0:9000
 
-Exit codes: 0 ended by a signal, 64 usage, 71 the system";
+Exit codes: 0 ended by a signal, 64 usage, 78 configuration, 71 the system";

@@ -15,10 +15,12 @@ use libipc::rundir::{Instance, RunDirectory};
 use relay::server::Server;
 
 use crate::args::Args;
+use crate::config::Config;
 use crate::event_loop::EventLoop;
-use crate::listeners::Listeners;
+use crate::listeners::{Listeners, OpenError};
 
 mod args;
+mod config;
 mod dialling;
 mod event_loop;
 mod failure;
@@ -43,10 +45,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts `tcpd` and serves until told to stop. The order is the contract: sockets are bound while
+/// Starts `tcpd` and serves until told to stop. The order is the contract: nothing is opened
+/// before the configuration is known to be good, sockets are bound while
 /// there are rights to bind them, root is given up before the first byte of a stranger is read,
 /// and the broker finds us only once we answer.
 fn run(args: &Args) -> Result<(), Failure> {
+    let config = read_config(args)?;
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
     daemon::log::start(args.log_format, args.log_level)
         .map_err(|error| Failure::system("the log", &error))?;
@@ -54,8 +58,9 @@ fn run(args: &Args) -> Result<(), Failure> {
         tracing::warn!(event = "few-descriptors", %error);
     }
     let directory = run_directory(args)?;
-    let listeners = Listeners::open(&args.listen).map_err(|(address, error)| {
-        Failure::system(&format!("cannot listen at {address}"), &error)
+    let listeners = Listeners::open(&args.listen, config.listen).map_err(|error| match error {
+        OpenError::NotInherited(_) => Failure::Config(error.to_string()),
+        OpenError::System { .. } => Failure::System(error.to_string()),
     })?;
     let server = Server::bind(&directory, args.name.as_str())
         .map_err(|error| Failure::System(error.to_string()))?;
@@ -66,6 +71,17 @@ fn run(args: &Args) -> Result<(), Failure> {
     event_loop.run().map_err(|error| Failure::system("the event loop", &error))?;
     tracing::info!(event = "stopped");
     Ok(())
+}
+
+fn read_config(args: &Args) -> Result<Config, Failure> {
+    let Some(path) = &args.config else { return Ok(Config::default()) };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Config(format!("{name}: cannot be read: {error}")))?;
+    Config::parse(&name, &text).map_err(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Failure::Config(problems.join("\n"))
+    })
 }
 
 fn run_directory(args: &Args) -> Result<RunDirectory, Failure> {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libipc::interface::transport::{Arrival, Proven};
+use libipc::name::ServiceName;
 use relay::hello::{self, Asked, Reader};
 use sys::ancillary::{self, Wait};
 
@@ -41,6 +42,8 @@ pub(crate) struct Peer {
     pub(crate) deadline: Instant,
     /// How far it is.
     pub(crate) phase: Phase,
+    /// It is a plain client of the listener's service: neither a hello nor an answer is for it.
+    pub(crate) is_plain: bool,
 }
 
 /// How far a peer is.
@@ -76,7 +79,7 @@ impl Peer {
         now: Instant,
     ) -> Self {
         let phase = Phase::Silent(Reader::default());
-        Self { socket, address, listener, deadline: now + HELLO_TIME, phase }
+        Self { socket, address, listener, deadline: now + HELLO_TIME, phase, is_plain: false }
     }
 
     /// Listens to what the peer says.
@@ -114,30 +117,35 @@ impl Peer {
     }
 
     /// The peer as the broker is told of it.
-    pub(crate) fn arrival(&self, id: u64, asked: &Asked) -> Arrival {
+    pub(crate) fn arrival(&self, id: u64, service: &ServiceName, hops: Option<u32>) -> Arrival {
         Arrival {
             id,
             scheme: "tcp".to_owned(),
             listener: self.listener.clone(),
             address: SocketAddr::new(self.address.ip().to_canonical(), self.address.port()),
-            service: Some(asked.service.to_string()),
-            hops: Some(asked.hops),
+            service: Some(service.to_string()),
+            hops,
             identity: Proven::default(),
         }
     }
 
     /// Tells the peer no. It has until the new deadline to hear it.
     pub(crate) fn refuse(&mut self, retry: bool, now: Instant) {
-        // A peer that does not take these few bytes would not hear anything else.
-        let _untold =
-            ancillary::send(self.socket.as_fd(), &hello::no(retry), &[], Wait::Never).is_err();
+        if !self.is_plain {
+            // A peer that does not take these few bytes would not hear anything else.
+            let _untold =
+                ancillary::send(self.socket.as_fd(), &hello::no(retry), &[], Wait::Never).is_err();
+        }
         let _gone = sys::socket::end_sending(self.socket.as_fd()).is_err();
         self.phase = Phase::Parting;
         self.deadline = now + PARTING_TIME;
     }
 
-    /// Tells the peer yes. False if it is gone.
+    /// Tells the peer yes, if that is for it. False if it is gone.
     pub(crate) fn say_yes(&self) -> bool {
+        if self.is_plain {
+            return true;
+        }
         let yes = hello::yes();
         ancillary::send(self.socket.as_fd(), &yes, &[], Wait::Never).ok() == Some(yes.len())
     }

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use libipc::interface::transport::Arrived;
+use libipc::name::ServiceName;
 use libipc::poller::{Interest, Token};
 use libipc::varlink;
-use relay::hello::Asked;
 
 use super::{ACCEPT_BATCH, EventLoop, FIRST_LISTENER};
 use crate::keepalive::keep_alive;
@@ -21,8 +21,8 @@ impl EventLoop {
             let Some(listener) = self.listeners.0.get(index) else { return };
             match sys::socket::accept(listener.socket.as_fd()) {
                 Ok(Some(socket)) => {
-                    let name = listener.name.clone();
-                    self.take_in(socket, name, now);
+                    let (name, service) = (listener.name.clone(), listener.service.clone());
+                    self.take_in(socket, name, service, now);
                 }
                 Ok(None) => return,
                 Err(error) if is_shortage(&error) => return self.rest(now),
@@ -32,7 +32,13 @@ impl EventLoop {
         }
     }
 
-    fn take_in(&mut self, socket: OwnedFd, listener: String, now: Instant) {
+    fn take_in(
+        &mut self,
+        socket: OwnedFd,
+        listener: String,
+        service: Option<ServiceName>,
+        now: Instant,
+    ) {
         let Ok(Some(address)) = sys::socket::peer_address(socket.as_fd()) else { return };
         let source = source_of(address.ip());
         let of_source = self.peers.values().filter(|peer| source_of(peer.address.ip()) == source);
@@ -44,9 +50,13 @@ impl EventLoop {
         let _gone = keep_alive(socket.as_fd()).is_err();
         let token = self.next_token();
         if self.poller.add(&socket, token, Interest::READ).is_ok() {
-            let peer = Peer::new(socket, address, listener, now);
+            let mut peer = Peer::new(socket, address, listener, now);
+            peer.is_plain = service.is_some();
             self.timers.insert((peer.deadline, token));
             self.peers.insert(token, peer);
+            if let Some(service) = service {
+                self.report(token, &service, None, now);
+            }
         }
     }
 
@@ -54,7 +64,9 @@ impl EventLoop {
         let Some(peer) = self.peers.get_mut(&token) else { return };
         match peer.listen() {
             Heard::Nothing => {}
-            Heard::Asked(asked) => self.report(token, &asked, now),
+            Heard::Asked(asked) => {
+                self.report(token, &asked.service, Some(asked.hops), now);
+            }
             Heard::Garbage => {
                 self.refuse_peer(token, false, now);
             }
@@ -63,14 +75,14 @@ impl EventLoop {
     }
 
     /// Tells the broker. Until it has decided nothing more is read: what follows is the service's.
-    fn report(&mut self, token: Token, asked: &Asked, now: Instant) {
+    fn report(&mut self, token: Token, service: &ServiceName, hops: Option<u32>, now: Instant) {
         let Some(told) = self.told else {
             self.refuse_peer(token, true, now);
             return;
         };
         let Some(peer) = self.peers.get_mut(&token) else { return };
         peer.phase = Phase::Reported;
-        let arrival = peer.arrival(token.0, asked);
+        let arrival = peer.arrival(token.0, service, hops);
         // Not watched for nothing: a hang-up would be told again and again.
         let _unwatched = self.poller.remove(&peer.socket).is_ok();
         self.set_deadline(token, now + DECISION_TIME);

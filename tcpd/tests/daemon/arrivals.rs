@@ -1,7 +1,7 @@
 //! Peers from other hosts.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn a_peer_is_told_of_and_its_socket_handed_over_after_the_yes() {
     let arrived = broker.answer();
     let arrival = arrived.parameter("arrival");
     let expected = json!({
-        "id": id(&arrived), "scheme": "tcp", "listener": tcpd.address.to_string(),
+        "id": id(&arrived), "scheme": "tcp", "listener": "fleet",
         "address": remote.local_addr().unwrap().to_string(), "service": "authd", "hops": 2,
         "identity": { "names": [] },
     });
@@ -142,6 +142,45 @@ fn without_a_broker_a_peer_is_asked_to_try_again() {
     drop(listen(&tcpd));
     tcpd.call("Close", &json!({ "id": 0 })).answer();
     assert_eq!(heard(asking(&tcpd, "authd", "")), no(true));
+}
+
+#[test]
+fn a_plain_client_of_a_listener_s_service_says_and_hears_nothing_of_ours() {
+    let tcpd = Tcpd::configured("[listen.mail]\naddress = \"127.0.0.1:0\"\nservice = \"imap\"\n");
+    assert_eq!(heard(peer(&tcpd, b"")), b"", "nobody is there to decide");
+    let mut broker = listen(&tcpd);
+    let mut remote = peer(&tcpd, b"");
+    let arrived = broker.answer();
+    let arrival = arrived.parameter("arrival");
+    assert_eq!((&arrival["listener"], &arrival["service"]), (&json!("mail"), &json!("imap")));
+    assert_eq!(arrival["hops"], Value::Null);
+    let answer = tcpd.attach(id(&arrived), None);
+    let mut service = TcpStream::from(answer.descriptor.unwrap());
+    service.write_all(b"* OK").unwrap();
+    drop(service);
+    let mut text = String::new();
+    remote.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "* OK");
+
+    let remote = peer(&tcpd, b"a login");
+    let refuse = json!({ "id": id(&broker.answer()), "retry": false });
+    assert_eq!(tcpd.call("Refuse", &refuse).answer().error(), "");
+    assert_eq!(heard(remote), b"");
+}
+
+#[test]
+fn an_inherited_listener_has_the_name_and_the_service_that_it_was_given() {
+    let inherited = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let cases =
+        [("", Value::from("authd")), ("[listen.mail]\nservice = \"imap\"\n", Value::from("imap"))];
+    for (config, service) in cases {
+        let tcpd = Tcpd::inheriting(inherited(), "mail", config);
+        let mut broker = listen(&tcpd);
+        let _remote = asking(&tcpd, "authd", "");
+        let arrived = broker.answer();
+        let arrival = arrived.parameter("arrival");
+        assert_eq!((&arrival["listener"], &arrival["service"]), (&json!("mail"), &service));
+    }
 }
 
 #[test]
