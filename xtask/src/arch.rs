@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ipcd-daemon", &[]),
     ("ipcd-relay", &["libipc", "ipcd-sys"]),
     ("ipcd", &["ipcd-daemon", "libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
-    ("ipcd-tcpd", &["ipcd-daemon", "libipc", "ipcd-relay", "ipcd-sys"]),
+    ("ipcd-tcpd", &["ipcd-daemon", "libipc", "ipcd-relay", "ipcd-settings", "ipcd-sys"]),
     ("pongd", &["libipc"]),
     ("ipc", &["libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
 ];
