@@ -27,6 +27,7 @@ mod control;
 mod dial;
 mod quota;
 mod requests;
+mod resolve;
 
 /// All that the broker knows.
 #[derive(Debug)]

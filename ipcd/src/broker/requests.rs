@@ -4,14 +4,13 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use libipc::identity::LocalIdentity;
-use libipc::interface::broker::{BrokerError, Connect, Connected, Handoff, Kind, Resolve};
+use libipc::interface::broker::{BrokerError, Connect, Connected, Handoff, Kind};
 use libipc::name::ServiceName;
 use libipc::rundir::Instance;
 use libipc::secret::Secret;
 use libipc::varlink;
 use policy::decide::{Candidate, Decision, decide};
 use policy::query::Verdict;
-use policy::resolved::resolved;
 use policy::route::{Asker, RouteError};
 use policy::target::Target;
 use sys::door::{Door, DoorError};
@@ -154,37 +153,6 @@ impl Broker {
             service_owner: &owner,
         };
         decide(&self.live.config, &request)
-    }
-
-    pub(super) fn resolve(&mut self, client: ClientId, wanted: &Resolve, at: Moment<'_>) {
-        let Some(known) = self.clients.get(&client) else { return };
-        let identity = known.identity.clone();
-        if wanted.subject.is_some() || wanted.from.is_some() {
-            let reason = "asking about others is not in this version";
-            return self.fail(client, &invalid("as", &reason));
-        }
-        let asked = match ServiceName::new(&wanted.service) {
-            Ok(asked) => asked,
-            Err(error) => return self.fail(client, &invalid("service", &error)),
-        };
-        let owner = |service: &ServiceName| {
-            let place = ServiceSettings::of(&self.live.config, service).socket;
-            at.world.door(service, place).ok().map(|door| door.owner)
-        };
-        let request = policy::decide::Request {
-            asked: &asked,
-            network: wanted.network.as_ref().map(Secret::expose),
-            asker: Asker::Local(&identity),
-            service_owner: &owner,
-        };
-        match policy::decide::explain(&self.live.config, &request) {
-            Ok(explanation) => {
-                let who = answer::who(&identity);
-                let reply = resolved(&asked, who, self.revision, &explanation);
-                self.reply(client, varlink::reply(&reply, false), None);
-            }
-            Err(error) => self.fail(client, &answer::of_route(&asked, &error)),
-        }
     }
 
     /// Tries candidates until one connects, waits, or none is left.
