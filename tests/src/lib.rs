@@ -17,6 +17,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::setup::Surroundings;
+
+pub mod namespace;
+mod setup;
+
+pub use crate::setup::Setup;
+
 /// How long anything may take that is expected to happen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -150,6 +157,7 @@ impl Drop for Daemon {
 #[derive(Debug)]
 pub struct Host {
     place: tempfile::TempDir,
+    surroundings: Surroundings,
     /// Its broker.
     pub broker: Daemon,
     /// Its other daemons.
@@ -166,17 +174,30 @@ impl Host {
     /// A host whose broker has a configuration file too.
     #[must_use]
     pub fn with_config(config: &str, arguments: &[&str]) -> Self {
+        Self::of(&Setup { config, arguments, ..Setup::default() })
+    }
+
+    /// A host as it is described.
+    #[must_use]
+    pub fn of(setup: &Setup<'_>) -> Self {
         let place = tempfile::tempdir().expect("a directory");
         // Other users' programs are to get to the run directory.
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
-        write_config(place.path(), config);
-        let broker = start_broker(place.path(), arguments);
-        Self { place, broker, others: Vec::new() }
+        write_config(place.path(), setup.config);
+        let surroundings = Surroundings::of(setup);
+        let broker = start_broker(place.path(), &surroundings, setup.arguments);
+        Self { place, surroundings, broker, others: Vec::new() }
     }
 
     /// Starts the broker again, in the same place.
     pub fn restart(&mut self, arguments: &[&str]) {
-        self.broker = start_broker(self.place.path(), arguments);
+        self.broker = start_broker(self.place.path(), &self.surroundings, arguments);
+    }
+
+    /// What the broker has written down so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.place.path().join("log")).expect("the host was set up to log")
     }
 
     /// Writes the configuration file anew.
@@ -186,12 +207,19 @@ impl Host {
 
     /// With a tcpd that listens at that port of loopback, or does not listen.
     #[must_use]
-    pub fn with_tcpd(mut self, port: Option<u16>) -> Self {
-        let mut command = program("tcpd");
+    pub fn with_tcpd(self, port: Option<u16>) -> Self {
+        let addresses = port.map(|port| [format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
+        let addresses = addresses.iter().flatten().map(String::as_str).collect::<Vec<_>>();
+        self.with_tcpd_at(&addresses)
+    }
+
+    /// With a tcpd that listens at those addresses.
+    #[must_use]
+    pub fn with_tcpd_at(mut self, addresses: &[&str]) -> Self {
+        let mut command = self.surroundings.program("tcpd");
         command.arg("--rundir").arg(self.rundir()).args(["--log-level", "warn"]);
-        if let Some(port) = port {
-            command.args(["--listen", &format!("127.0.0.1:{port}")]);
-            command.args(["--listen", &format!("[::1]:{port}")]);
+        for address in addresses {
+            command.args(["--listen", address]);
         }
         self.others.push(Daemon::start(&mut command));
         until("the broker knows tcpd", || {
@@ -284,11 +312,11 @@ fn write_config(place: &Path, config: &str) {
     fs::write(place.join("ipcd.toml"), config).expect("the configuration");
 }
 
-fn start_broker(place: &Path, arguments: &[&str]) -> Daemon {
+fn start_broker(place: &Path, surroundings: &Surroundings, arguments: &[&str]) -> Daemon {
     let rundir = place.join("ipc");
-    let mut command = program("ipcd");
+    let mut command = surroundings.broker(place);
     command.arg("--rundir").arg(&rundir).arg("--config").arg(place.join("ipcd.toml"));
-    command.args(["--log-level", "warn"]).args(arguments);
+    command.args(arguments);
     let daemon = Daemon::start(&mut command);
     let socket = rundir.join("ipc");
     until("the broker answers", || sys::socket::connect_unix_now(&socket).is_ok());
