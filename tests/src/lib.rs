@@ -8,6 +8,8 @@
     reason = "this crate is tests alone: a broken premise ends the test with its words"
 )]
 
+pub mod container;
+
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;

@@ -1,0 +1,3 @@
+//! The installed system, under a real systemd: units, packages, restarts.
+
+mod system;
