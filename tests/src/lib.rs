@@ -23,6 +23,7 @@ use crate::setup::Surroundings;
 
 pub mod namespace;
 mod setup;
+pub mod unmodified;
 
 pub use crate::setup::Setup;
 
@@ -129,6 +130,11 @@ impl Daemon {
     pub fn crash(&mut self) {
         self.0.kill().expect("it runs");
         self.0.wait().expect("it ends");
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
     }
 
     /// Its open descriptors.

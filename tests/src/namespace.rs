@@ -40,6 +40,12 @@ impl Namespace {
         namespace
     }
 
+    /// Its name, as `ip netns` has it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs `ip` about what is in it.
     pub fn ip(&self, arguments: &[&str]) {
         ip(&[&["-n", self.name.as_str()], arguments].concat());
