@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::setup::Surroundings;
 
+pub mod black_hole;
 pub mod namespace;
 mod setup;
 pub mod unmodified;
@@ -286,9 +287,23 @@ impl Host {
         service: &str,
         network: &str,
     ) -> Result<libipc::Stream, libipc::ConnectError> {
+        self.connect_within(PATIENCE, service, network)
+    }
+
+    /// Connects as a client on this host that waits no longer than that.
+    ///
+    /// # Errors
+    ///
+    /// The library's.
+    pub fn connect_within(
+        &self,
+        patience: Duration,
+        service: &str,
+        network: &str,
+    ) -> Result<libipc::Stream, libipc::ConnectError> {
         let name = libipc::ServiceName::new(service).map_err(libipc::ConnectError::Name)?;
         let environment = self.environment(network);
-        libipc::broker::Connector::new(&environment, PATIENCE)?.connect(&name)
+        libipc::broker::Connector::new(&environment, patience)?.connect(&name)
     }
 
     /// Connects and has `ping` echoed; an error's words if there is no connection.

@@ -1,7 +1,5 @@
 //! Programs that know nothing of us, as Debian has them: redis, a web server, PostgreSQL.
 
-#![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
-
 use std::fs;
 use std::process::Command;
 
