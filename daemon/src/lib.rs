@@ -1,5 +1,5 @@
-//! Start-up that every daemon of ipcd shares: its log, its signals, its account, how
-//! many descriptors it may have, its exit code.
+//! Start-up that every daemon of ipcd shares: its log, its signals, its account, its service
+//! manager, how many descriptors it may have, its exit code.
 //!
 //! The order is each daemon's own; here are the steps.
 #![forbid(unsafe_code)]
@@ -8,4 +8,5 @@ pub mod account;
 pub mod descriptors;
 pub mod exit;
 pub mod log;
+pub mod notify;
 pub mod signals;

@@ -25,6 +25,7 @@ mod arrivals;
 mod calls;
 mod control;
 mod dial;
+mod health;
 mod quota;
 mod requests;
 mod resolve;

@@ -24,6 +24,12 @@ impl Children {
         for name in names {
             let mut command = Command::new(program(name));
             command.arg("--rundir").arg(directory.path()).process_group(0);
+            // The service manager watches the broker, and passed its sockets to the broker.
+            for name in
+                ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"]
+            {
+                command.env_remove(name);
+            }
             let child = command
                 .spawn()
                 .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;

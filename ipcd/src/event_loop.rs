@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
 use libipc::identity::{Identity, LocalIdentity};
 use libipc::listener::Listener;
@@ -113,22 +114,24 @@ impl<'w> EventLoop<'w> {
         Ok(this)
     }
 
-    /// Serves until told to stop.
+    /// Serves until told to stop; the service manager sees that it turns, and what it works by.
     ///
     /// # Errors
     ///
     /// The kernel's, if it can no longer be waited for.
-    pub(crate) fn run(&mut self) -> io::Result<()> {
+    pub(crate) fn run(&mut self, notifier: &mut Notifier) -> io::Result<()> {
         let mut ready = Vec::new();
+        let mut told = self.broker.health();
+        notifier.ready(&told.to_string());
         loop {
-            let timeout = self.timeout(Instant::now());
+            let timeout = self.timeout(notifier, Instant::now());
             self.poller.wait(&mut ready, timeout)?;
             let now = Instant::now();
             for one in &ready {
                 match one.token {
                     LISTENER => self.accept(now),
                     SIGNALS => {
-                        if self.take_signals(now) {
+                        if self.take_signals(notifier, now) {
                             return Ok(());
                         }
                     }
@@ -136,10 +139,16 @@ impl<'w> EventLoop<'w> {
                 }
             }
             self.keep_time(now);
+            notifier.beat(now);
+            let health = self.broker.health();
+            if told != health {
+                notifier.status(&health.to_string());
+                told = health;
+            }
         }
     }
 
-    fn timeout(&self, now: Instant) -> Option<Duration> {
+    fn timeout(&self, notifier: &Notifier, now: Instant) -> Option<Duration> {
         let resume = match self.accepting {
             Accepting::Yes => None,
             Accepting::Paused(until) => Some(until),
@@ -149,6 +158,7 @@ impl<'w> EventLoop<'w> {
             .into_iter()
             .flatten()
             .chain(look)
+            .chain(notifier.next_beat())
             .min()
             .map(|when| when.saturating_duration_since(now))
     }
@@ -170,14 +180,16 @@ impl<'w> EventLoop<'w> {
         self.look_for_daemons(now);
     }
 
-    fn take_signals(&mut self, now: Instant) -> bool {
+    fn take_signals(&mut self, notifier: &Notifier, now: Instant) -> bool {
         while let Some(signal) = self.signals.read() {
             match signal {
                 Signal::Stop => return true,
                 Signal::Reload => {
+                    notifier.reloading();
                     // The refusal is in the log and in `ipc status`.
                     let _refused = self.broker.reload(Moment { now, world: self.world }).is_err();
                     self.know_daemons(now);
+                    notifier.ready(&self.broker.health().to_string());
                 }
             }
         }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use daemon::exit::{Failure, finish};
+use daemon::notify::Notifier;
 use daemon::signals::Signals;
 use libipc::environment::Environment;
 use libipc::rundir::{Instance, RunDirectory};
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
 /// before the configuration is known to be good, the socket is there only once a client would be
 /// answered, and root is given up before the first client.
 fn run(args: &Args) -> Result<(), Failure> {
+    let inherited = sys::inherited::take();
     let environment = Environment::of_process();
     let directory = place::run_directory(args, &environment)
         .map_err(|error| Failure::Usage(error.to_string()))?;
@@ -67,7 +69,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     daemon::log::start(args.log_format, args.log_level)
         .map_err(|error| Failure::system("the log", &error))?;
     let live = reload::load(&files).map_err(|refusal| Failure::Config(refusal.to_string()))?;
-    let listener = place::open(&directory).map_err(|error| Failure::System(error.to_string()))?;
+    let listener =
+        place::open(&directory, inherited).map_err(|error| Failure::System(error.to_string()))?;
     let host = Host::new(&directory, files)
         .map_err(|error| Failure::system("the run directory", &error))?;
     give_up_root(&directory)?;
@@ -82,7 +85,9 @@ fn run(args: &Args) -> Result<(), Failure> {
         rundir = ?directory.path(),
         instance = directory.instance().as_str(),
     );
-    event_loop.run().map_err(|error| Failure::system("the event loop", &error))?;
+    let mut notifier = Notifier::of_process(Instant::now());
+    event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
+    notifier.stopping();
     tracing::info!(event = "stopped");
     Ok(())
 }

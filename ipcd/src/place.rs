@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use libipc::environment::Environment;
 use libipc::listener::{ListenError, Listener};
 use libipc::rundir::{Instance, RunDirectory, RunDirectoryError};
+use sys::inherited::Inherited;
 
 use crate::args::{Args, InstanceKind};
 
@@ -38,11 +39,41 @@ pub(crate) fn run_directory(
     RunDirectory::user(environment).ok_or(PlaceError::NoRuntimeDirectory)
 }
 
+/// The name under which a service manager passes the broker's socket.
+const DESCRIPTOR: &str = "ipc";
+
+/// Listens where clients look for the broker: on the socket that the service manager passed as
+/// `ipc`, or else at its place in the run directory, which is made then.
+pub(crate) fn open(
+    directory: &RunDirectory,
+    inherited: Vec<Inherited>,
+) -> Result<Listener, PlaceError> {
+    let mut place = None;
+    for Inherited { name, descriptor } in inherited {
+        if name == DESCRIPTOR && place.is_none() {
+            place = Some(descriptor);
+        } else {
+            tracing::warn!(event = "descriptor-not-used", ?name);
+        }
+    }
+    let listener = match place {
+        Some(descriptor) => {
+            let uid = nix::unistd::geteuid().as_raw();
+            directory.check(uid).map_err(PlaceError::RunDirectory)?;
+            Listener::from_socket(descriptor).map_err(PlaceError::Listen)?
+        }
+        None => bind(directory)?,
+    };
+    sys::credentials::pass_credentials(listener.as_fd())
+        .map_err(|error| PlaceError::System { path: directory.broker(), error })?;
+    Ok(listener)
+}
+
 /// Makes the run directory as design section 3 has it, and listens in it.
 ///
 /// In the system's instance root makes everything, so that nobody else can; what is there already
 /// is left as it is, and has to be sound.
-pub(crate) fn open(directory: &RunDirectory) -> Result<Listener, PlaceError> {
+fn bind(directory: &RunDirectory) -> Result<Listener, PlaceError> {
     let uid = nix::unistd::geteuid().as_raw();
     if directory.instance() == Instance::System {
         make(directory.path(), 0o755, None)?;
@@ -56,11 +87,7 @@ pub(crate) fn open(directory: &RunDirectory) -> Result<Listener, PlaceError> {
     }
     directory.check(uid).map_err(PlaceError::RunDirectory)?;
     let mode = if directory.instance() == Instance::System { 0o666 } else { 0o600 };
-    let listener = Listener::bind_at(&directory.broker(), mode, &directory.lock())
-        .map_err(PlaceError::Listen)?;
-    sys::credentials::pass_credentials(listener.as_fd())
-        .map_err(|error| PlaceError::System { path: directory.broker(), error })?;
-    Ok(listener)
+    Listener::bind_at(&directory.broker(), mode, &directory.lock()).map_err(PlaceError::Listen)
 }
 
 fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), PlaceError> {

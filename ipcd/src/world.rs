@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
+use nix::libc;
 use sys::door::{self, Door, DoorError};
 
 use crate::files::Files;
@@ -36,7 +38,11 @@ pub(crate) struct Host {
 impl Host {
     /// The host as seen from a run directory.
     pub(crate) fn new(directory: &RunDirectory, files: Files) -> std::io::Result<Self> {
-        let services = File::open(directory.services())?;
+        // The broker may pass through that directory, and not list it.
+        let services = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+            .open(directory.services())?;
         Ok(Self { services, transports: directory.transports(), files })
     }
 }

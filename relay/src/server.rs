@@ -57,6 +57,22 @@ impl Server {
         Ok(Self { listener, owner })
     }
 
+    /// Serves on the socket that a service manager bound at this daemon's place.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError::NotListening`] if it is not a listening Unix socket with a path, else the
+    /// kernel's.
+    pub fn from_socket(socket: OwnedFd) -> Result<Self, ListenError> {
+        let Ok(Some(path)) = sys::socket::local_path(socket.as_fd()) else {
+            return Err(ListenError::NotListening);
+        };
+        let owner = std::fs::symlink_metadata(&path)
+            .map_err(|error| ListenError::System { path, error })?
+            .uid();
+        Ok(Self { listener: Listener::from_socket(socket)?, owner })
+    }
+
     /// Accepts a caller, if one is there. Only root and the owner of the socket may call; others
     /// are closed at once.
     ///
@@ -352,6 +368,21 @@ mod tests {
         assert!(server.accept().unwrap().is_some());
         drop(server);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_service_manager_may_have_bound_the_place() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("tcp");
+        let bound = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let server = Server::from_socket(bound.into()).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        assert!(server.accept().unwrap().is_some());
+        drop(server);
+        assert!(path.exists(), "what a service manager bound is its to remove");
+        let (ours, _theirs) = unix_pair(SocketKind::Stream).unwrap();
+        let said = Server::from_socket(ours).unwrap_err().to_string();
+        assert_eq!(said, "the descriptor is not a listening Unix socket");
     }
 
     #[test]

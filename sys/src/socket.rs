@@ -251,6 +251,16 @@ pub fn peer_path(socket: BorrowedFd<'_>) -> io::Result<Option<PathBuf>> {
     Ok(address.as_unix_addr().and_then(UnixAddr::path).map(Path::to_owned))
 }
 
+/// The path that a Unix socket is itself bound to; `None` if unnamed or not a Unix socket.
+///
+/// # Errors
+///
+/// The kernel's; `ENOTSOCK` for what is no socket.
+pub fn local_path(socket: BorrowedFd<'_>) -> io::Result<Option<PathBuf>> {
+    let address: sock::SockaddrStorage = sock::getsockname(socket.as_raw_fd())?;
+    Ok(address.as_unix_addr().and_then(UnixAddr::path).map(Path::to_owned))
+}
+
 /// Bytes sent over a Unix socket that the peer has not read yet, with the kernel's overhead.
 ///
 /// # Errors

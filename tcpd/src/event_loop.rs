@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
 use libipc::interface::transport::{Empty, TransportError};
 use libipc::poller::{Interest, Poller, Ready, Token, Waker};
@@ -100,15 +101,15 @@ impl EventLoop {
         })
     }
 
-    /// Serves until told to stop.
+    /// Serves until told to stop; the service manager sees that it turns.
     ///
     /// # Errors
     ///
     /// The kernel's, if it can no longer be waited for.
-    pub(crate) fn run(&mut self) -> io::Result<()> {
+    pub(crate) fn run(&mut self, notifier: &mut Notifier) -> io::Result<()> {
         let mut ready = Vec::new();
         loop {
-            let timeout = self.timeout(Instant::now());
+            let timeout = self.timeout(notifier, Instant::now());
             self.poller.wait(&mut ready, timeout)?;
             let now = Instant::now();
             for one in &ready {
@@ -124,12 +125,13 @@ impl EventLoop {
                 }
             }
             self.keep_time(now);
+            notifier.beat(now);
         }
     }
 
-    fn timeout(&self, now: Instant) -> Option<Duration> {
+    fn timeout(&self, notifier: &Notifier, now: Instant) -> Option<Duration> {
         let next = self.timers.first().map(|(when, _)| *when);
-        let first = next.into_iter().chain(self.resume).min();
+        let first = next.into_iter().chain(self.resume).chain(notifier.next_beat()).min();
         first.map(|when| when.saturating_duration_since(now))
     }
 

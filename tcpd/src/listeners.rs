@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use libipc::name::ServiceName;
+use sys::inherited::Inherited;
 
 use crate::config::Listen;
 
@@ -55,13 +56,17 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl Listeners {
-    /// Takes what the service manager passed, and listens at `addresses` and as `tables` say.
+    /// Takes what the service manager passed for other hosts, and listens at `addresses` and as `tables` say.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; what was opened is closed.
-    pub(crate) fn open(addresses: &[SocketAddr], tables: Vec<Listen>) -> Result<Self, OpenError> {
-        let mut all = inherited();
+    pub(crate) fn open(
+        inherited: Vec<Inherited>,
+        addresses: &[SocketAddr],
+        tables: Vec<Listen>,
+    ) -> Result<Self, OpenError> {
+        let mut all = usable(inherited);
         for Listen { name, address, service } in tables {
             if let Some(address) = address {
                 all.push(ListenerSocket { name, service, socket: listen(address)?.0 });
@@ -79,10 +84,9 @@ impl Listeners {
     }
 }
 
-fn inherited() -> Vec<ListenerSocket> {
+fn usable(inherited: Vec<Inherited>) -> Vec<ListenerSocket> {
     let mut all = Vec::new();
-    for inherited in sys::inherited::take() {
-        let (name, socket) = (inherited.name, inherited.descriptor);
+    for Inherited { name, descriptor: socket } in inherited {
         let is_ours = sys::socket::is_listening(socket.as_fd()).unwrap_or(false)
             && matches!(sys::socket::local_address(socket.as_fd()), Ok(Some(_)))
             && sys::socket::set_blocking(socket.as_fd(), false).is_ok();

@@ -5,14 +5,19 @@
 //! is decided by the list that came with the call, every peer by the broker.
 #![forbid(unsafe_code)]
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use daemon::exit::{Failure, finish};
+use daemon::notify::Notifier;
 use daemon::signals::Signals;
 use libipc::environment::Environment;
+use libipc::listener::ListenError;
 use libipc::rundir::{Instance, RunDirectory};
 use relay::server::Server;
+use sys::inherited::Inherited;
 
 use crate::args::Args;
 use crate::config::Config;
@@ -50,6 +55,7 @@ fn main() -> ExitCode {
 /// there are rights to bind them, root is given up before the first byte of a stranger is read,
 /// and the broker finds us only once we answer.
 fn run(args: &Args) -> Result<(), Failure> {
+    let (place, inherited) = split(sys::inherited::take());
     let config = read_config(args)?;
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
     daemon::log::start(args.log_format, args.log_level)
@@ -58,19 +64,42 @@ fn run(args: &Args) -> Result<(), Failure> {
         tracing::warn!(event = "few-descriptors", %error);
     }
     let directory = run_directory(args)?;
-    let listeners = Listeners::open(&args.listen, config.listen).map_err(|error| match error {
-        OpenError::NotInherited(_) => Failure::Config(error.to_string()),
-        OpenError::System { .. } => Failure::System(error.to_string()),
-    })?;
-    let server = Server::bind(&directory, args.name.as_str())
+    let listeners =
+        Listeners::open(inherited, &args.listen, config.listen).map_err(|error| match error {
+            OpenError::NotInherited(_) => Failure::Config(error.to_string()),
+            OpenError::System { .. } => Failure::System(error.to_string()),
+        })?;
+    let server = serve(place, &directory, args.name.as_str())
         .map_err(|error| Failure::System(error.to_string()))?;
     give_up_root(&directory)?;
     let mut event_loop = EventLoop::new(server, listeners, signals)
         .map_err(|error| Failure::system("the event loop", &error))?;
     tracing::info!(event = "started", rundir = ?directory.path());
-    event_loop.run().map_err(|error| Failure::system("the event loop", &error))?;
+    let mut notifier = Notifier::of_process(Instant::now());
+    notifier.ready("Connecting and listening as the broker says");
+    event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
+    notifier.stopping();
     tracing::info!(event = "stopped");
     Ok(())
+}
+
+/// What the service manager passed: a Unix socket at our place in the run directory, for the
+/// broker, if any; and sockets for other hosts.
+fn split(inherited: Vec<Inherited>) -> (Option<OwnedFd>, Vec<Inherited>) {
+    let is_place = |one: &Inherited| sys::socket::is_unix(one.descriptor.as_fd()).unwrap_or(false);
+    let (mut places, others): (Vec<_>, Vec<_>) = inherited.into_iter().partition(is_place);
+    (places.pop().map(|place| place.descriptor), others)
+}
+
+fn serve(
+    place: Option<OwnedFd>,
+    directory: &RunDirectory,
+    name: &str,
+) -> Result<Server, ListenError> {
+    match place {
+        Some(place) => Server::from_socket(place),
+        None => Server::bind(directory, name),
+    }
 }
 
 fn read_config(args: &Args) -> Result<Config, Failure> {
