@@ -23,6 +23,10 @@ impl Accounts for HostAccounts {
     fn gid(&self, name: &str) -> Option<u32> {
         nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
     }
+
+    fn tells_units(&self) -> bool {
+        libipc::identity::tells_units()
+    }
 }
 
 /// One main file alone, as `ipcd --config` reads it.

@@ -14,4 +14,8 @@ impl Accounts for HostAccounts {
     fn gid(&self, name: &str) -> Option<u32> {
         nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
     }
+
+    fn tells_units(&self) -> bool {
+        libipc::identity::tells_units()
+    }
 }

@@ -59,6 +59,13 @@ pub struct RemoteIdentity {
     pub names: Vec<String>,
 }
 
+/// Whether this host can tell in which unit a process is: only then can a fact about units be
+/// known, and only there do rules about them make sense.
+#[must_use]
+pub fn tells_units() -> bool {
+    sys::credentials::has_peer_pidfd()
+}
+
 impl LocalIdentity {
     /// What the kernel recorded about whoever made this connection. The unit is not looked up.
     ///

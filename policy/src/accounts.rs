@@ -1,13 +1,19 @@
-//! Users and groups of this host, looked up while a configuration is loaded.
+//! What a configuration needs to know of its host, asked while it is loaded: users, groups, units.
 
-/// Where the ids of users and groups come from. Asked while a configuration is loaded, never while
-/// a request is decided.
+/// What this host can tell about who asks. Asked while a configuration is loaded, never while a
+/// request is decided.
 pub trait Accounts {
     /// The id of the user `name`; `None` if there is none.
     fn uid(&self, name: &str) -> Option<u32>;
 
     /// The id of the group `name`; `None` if there is none.
     fn gid(&self, name: &str) -> Option<u32>;
+
+    /// Whether the unit of a client can be found out without a race. Where it cannot, a rule with
+    /// a unit is an error: it would deny or allow by something that nobody knows.
+    fn tells_units(&self) -> bool {
+        true
+    }
 }
 
 /// A host without named accounts: numbers are all there is.

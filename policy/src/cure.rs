@@ -6,8 +6,10 @@ use libipc::identity::LocalIdentity;
 
 use crate::address::{Hosts, LOCALHOST, single};
 use crate::host::Host;
+use crate::peer::{Kind, Peer};
 use crate::query::Query;
 use crate::special;
+use crate::subject::is_user_manager;
 
 /// The text of the rule that, before all others, would allow exactly what `query` asks. Empty for
 /// the one service that no rule can name, because its name means any service.
@@ -28,17 +30,35 @@ pub(crate) fn cure(query: &Query<'_>) -> String {
             let (scheme, port) = (&target.scheme, target.port);
             format!("allow out {service} {scheme}:{host}:{port}{}", whom(asker))
         }
-        Query::In { peer, .. } => {
-            let scheme = &peer.scheme;
-            let name = peer.names.iter().find_map(|name| name.strip_prefix("dns:"));
-            let address = || Hosts::Network(single(peer.address)).to_string();
-            let who = name.map_or_else(address, ToOwned::to_owned);
-            format!("allow in {service} {scheme}:{who}")
-        }
+        Query::In { peer, .. } => format!("allow in {service} {}", peer_as_rule(peer)),
         Query::Local { asker, .. } => format!("allow local {service}{}", whom(asker)),
     }
 }
 
+/// What a rule says to mean this peer: by its name, else by what else it has proven, else by its
+/// address.
+fn peer_as_rule(peer: &Peer<'_>) -> String {
+    let scheme = peer.scheme;
+    if let Some(name) = peer.proven(Kind::Dns).next() {
+        return format!("{scheme}:{name}");
+    }
+    let first = |kind: Kind| peer.proven(kind).next().map(|value| format!("{kind}:{value}"));
+    if let Some(proof) = Kind::ALL.into_iter().find_map(first) {
+        return format!("{scheme}:* for {proof}");
+    }
+    match peer.address {
+        Some(address) => format!("{scheme}:{}", Hosts::Network(single(address))),
+        None if peer.is_anonymous() => format!("{scheme}:* for anonymous"),
+        None => format!("{scheme}:*"),
+    }
+}
+
+/// A service of the system is known by its unit, everybody else by the user.
 fn whom(asker: &LocalIdentity) -> String {
-    asker.uid.map(|uid| format!(" for user:{uid}")).unwrap_or_default()
+    let is_service = |unit: &&String| unit.ends_with(".service") && !is_user_manager(unit);
+    let unit = asker.unit.as_ref().filter(is_service).map(|unit| format!("unit:{unit}"));
+    let user = || asker.uid.map(|uid| format!("user:{uid}"));
+    let socket = asker.socket.as_ref().map(|socket| format!("socket:{socket}"));
+    let all: Vec<_> = unit.or_else(user).into_iter().chain(socket).collect();
+    if all.is_empty() { String::new() } else { format!(" for {}", all.join(",")) }
 }

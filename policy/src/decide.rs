@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::cure::cure;
 use crate::evaluate::{evaluate, evaluate_recording};
 use crate::explain::Considered;
+use crate::peer::Peer;
 use crate::query::{Query, Verdict};
 use crate::route::{Asker, Hop, Route, RouteError, routes};
 use crate::rule::Direction;
@@ -156,12 +157,13 @@ fn judge_route(
             let query = Query::Out { service, target, address: None, asker };
             Some((Direction::Out, judge(&query)))
         }
-        (Asker::Remote(peer, _), Target::Local(_)) => {
-            Some((Direction::In, judge(&Query::In { service, peer })))
-        }
+        (Asker::Remote(peer, _), Target::Local(_)) => Some((
+            Direction::In,
+            judge(&Query::In { service, peer: Peer::of(peer, config.schemes()) }),
+        )),
         (Asker::Remote(peer, _), Target::Remote(target)) => {
             let redirect = route.redirect.filter(|redirect| redirect.gateway)?;
-            let entered = judge(&Query::In { service, peer });
+            let entered = judge(&Query::In { service, peer: Peer::of(peer, config.schemes()) });
             if !entered.is_allow() {
                 return Some((Direction::In, entered));
             }

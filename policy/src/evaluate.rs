@@ -5,12 +5,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use libipc::identity::{LocalIdentity, RemoteIdentity};
+use libipc::identity::LocalIdentity;
 use libipc::name::ServiceName;
 
 use crate::address::{Address, Hosts, Place};
 use crate::cure::cure;
 use crate::fact::Fact;
+use crate::peer::{Kind, Peer};
 use crate::query::{AddressRule, Query, Verdict};
 use crate::rule::{Action, Rule, RuleText, Source};
 use crate::rules::Rules;
@@ -71,20 +72,25 @@ fn decide<'r>(
     query: &Query<'_>,
     record: &mut Record<'_>,
 ) -> Verdict {
-    let schemes = rules.schemes();
     match query {
-        Query::Out { target, address, .. } => outward::decide(
-            &outward::Goal::new(target, *address, schemes),
+        Query::Out { target, address, asker, .. } => outward::decide(
+            &outward::Goal::new(target, *address, asker, rules.schemes()),
             considered,
             query,
             record,
         ),
         Query::In { peer, .. } => {
-            let found = first(considered, query, record, |rule| inward_place(rule, peer));
+            let found = first(considered, record, |rule| {
+                concerns(rule, query, |rule| rule.subjects.match_remote(peer))?;
+                inward_place(rule, peer)
+            });
             found.map_or_else(|| unmatched(query), |rule| matched(rule, query, Vec::new()))
         }
         Query::Local { target, asker, owner, .. } => {
-            let found = first(considered, query, record, |rule| local_place(rule, target));
+            let found = first(considered, record, |rule| {
+                concerns(rule, query, |rule| rule.subjects.match_local(asker))?;
+                local_place(rule, target)
+            });
             match found {
                 Some(rule) => matched(rule, query, Vec::new()),
                 None if owns(asker, *owner) => built_in_allow(),
@@ -94,31 +100,30 @@ fn decide<'r>(
     }
 }
 
-/// The first rule that is about this request, and whose places are as `place` wants them.
+/// The first rule that `matches`.
 fn first<'r>(
     mut considered: impl Iterator<Item = &'r Rule>,
-    query: &Query<'_>,
     record: &mut Record<'_>,
-    place: impl Fn(&Rule) -> Result<(), Outcome>,
+    matches: impl Fn(&Rule) -> Result<(), Outcome>,
 ) -> Option<&'r Rule> {
     considered.find(|rule| {
-        let outcome = concerns(rule, query).and_then(|()| place(rule)).err();
+        let outcome = matches(rule).err();
         record(rule, outcome.unwrap_or(Outcome::Decides));
         outcome.is_none()
     })
 }
 
-/// Whether `rule` is about this service and this asker.
-fn concerns(rule: &Rule, query: &Query<'_>) -> Result<(), Outcome> {
+/// Whether `rule` is about this service and, as `subject` says, about whoever asks.
+fn concerns(
+    rule: &Rule,
+    query: &Query<'_>,
+    subject: impl Fn(&Rule) -> Fact,
+) -> Result<(), Outcome> {
     let service = query.service().as_str();
     if !rule.services.iter().any(|pattern| pattern.matches(service)) {
         return Err(Outcome::OtherService);
     }
-    let subject = match query {
-        Query::Out { asker, .. } | Query::Local { asker, .. } => rule.subjects.match_local(asker),
-        Query::In { peer, .. } => rule.subjects.match_remote(peer),
-    };
-    require(subject, rule.action, Outcome::OtherSubject, Outcome::UnknownSubject)
+    require(subject(rule), rule.action, Outcome::OtherSubject, Outcome::UnknownSubject)
 }
 
 /// The rule about unknown facts, in one place: they hold for a deny rule, and for no other.
@@ -140,9 +145,9 @@ fn local_place(rule: &Rule, target: &ServiceName) -> Result<(), Outcome> {
     if fits { Ok(()) } else { Err(Outcome::OtherPlace) }
 }
 
-fn inward_place(rule: &Rule, peer: &RemoteIdentity) -> Result<(), Outcome> {
+fn inward_place(rule: &Rule, peer: &Peer<'_>) -> Result<(), Outcome> {
     nearest_place(rule, |address| {
-        if !address.has_scheme(&peer.scheme) {
+        if !address.has_scheme(peer.scheme) {
             return Err(Outcome::OtherScheme);
         }
         let proven = proven(rule, &address.hosts, peer);
@@ -151,17 +156,12 @@ fn inward_place(rule: &Rule, peer: &RemoteIdentity) -> Result<(), Outcome> {
 }
 
 /// Whether the peer has proven to be one of `hosts`. An address needs no proof but the connection.
-fn proven(rule: &Rule, hosts: &Hosts, peer: &RemoteIdentity) -> Fact {
-    let mut names = peer.names.iter().filter_map(|name| name.strip_prefix("dns:")).peekable();
+fn proven(rule: &Rule, hosts: &Hosts, peer: &Peer<'_>) -> Fact {
     match hosts {
-        Hosts::Any if rule.subjects.anonymous || !peer.names.is_empty() => Fact::True,
+        Hosts::Any if rule.subjects.anonymous || !peer.is_anonymous() => Fact::True,
         Hosts::Any => Fact::Unknown,
-        Hosts::Name(_) | Hosts::Below(_) if names.peek().is_none() => Fact::Unknown,
-        Hosts::Name(_) | Hosts::Below(_) => Fact::from(names.any(|name| hosts.has_name(name))),
-        Hosts::Localhost | Hosts::Network(_) => {
-            let address = peer.address.to_canonical();
-            Fact::from(hosts.networks().iter().any(|network| network.contains(&address)))
-        }
+        Hosts::Name(_) | Hosts::Below(_) => peer.has_proven(Kind::Dns, |name| hosts.has_name(name)),
+        Hosts::Localhost | Hosts::Network(_) => peer.is_inside(hosts.networks()),
     }
 }
 
@@ -213,7 +213,7 @@ fn matched(rule: &Rule, query: &Query<'_>, addresses: Vec<AddressRule>) -> Verdi
 
 fn unmatched(query: &Query<'_>) -> Verdict {
     let reason = match query {
-        Query::In { peer, .. } if peer.names.is_empty() => {
+        Query::In { peer, .. } if peer.is_anonymous() => {
             "nothing is proven about the peer but its address, and no rule allows that"
         }
         Query::Out { .. } | Query::In { .. } | Query::Local { .. } => "no rule allows it",

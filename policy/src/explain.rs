@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use libipc::identity::LocalIdentity;
+
 use crate::evaluate::Outcome;
 use crate::query::Query;
 use crate::rule::{Action, Rule, RuleText};
@@ -59,6 +61,19 @@ fn note(rule: &Rule, outcome: Outcome, query: &Query<'_>) -> String {
     }
 }
 
+/// A program of this host for people: `user 998, unit shop.service`.
+#[must_use]
+pub fn program(asker: &LocalIdentity) -> String {
+    let mut facts = vec![match asker.uid {
+        Some(uid) => format!("user {uid}"),
+        None => "an unknown user".to_owned(),
+    }];
+    facts.extend(asker.unit.as_ref().map(|unit| format!("unit {unit}")));
+    facts.extend(asker.user_unit.as_ref().map(|unit| format!("user unit {unit}")));
+    facts.extend(asker.socket.as_ref().map(|socket| format!("socket {socket}")));
+    facts.join(", ")
+}
+
 /// The facts of a query, as words.
 struct Asked {
     asker: String,
@@ -69,13 +84,9 @@ struct Asked {
 
 impl Asked {
     fn of(query: &Query<'_>) -> Self {
-        let user = |uid: Option<u32>| match uid {
-            Some(uid) => format!("user {uid}"),
-            None => "an unknown user".to_owned(),
-        };
         match query {
             Query::Out { target, address, asker, .. } => Self {
-                asker: user(asker.uid),
+                asker: program(asker),
                 scheme: format!("the scheme {}", target.scheme),
                 place: match address {
                     Some(address) => format!("{} at {address}", target.host),
@@ -84,13 +95,13 @@ impl Asked {
                 port: target.port.to_string(),
             },
             Query::In { peer, .. } => Self {
-                asker: format!("the peer {}", peer.address),
+                asker: format!("the peer {peer}"),
                 scheme: format!("the scheme {}", peer.scheme),
-                place: format!("the peer {}", peer.address),
+                place: format!("the peer {peer}"),
                 port: String::new(),
             },
             Query::Local { target, asker, .. } => Self {
-                asker: user(asker.uid),
+                asker: program(asker),
                 scheme: format!("unix:{target}"),
                 place: format!("unix:{target}"),
                 port: String::new(),

@@ -23,6 +23,7 @@ pub mod fact;
 pub mod host;
 pub mod lint;
 pub mod pattern;
+pub mod peer;
 pub mod query;
 pub mod redirect;
 pub mod resolved;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A pattern for names: `*` stands for any characters, also none.
+/// A pattern for names: `*` stands for any characters but `:` and `/`, also none.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Pattern(Box<str>);
 
@@ -31,7 +31,7 @@ impl Pattern {
         !self.0.contains('*')
     }
 
-    /// Whether every name matches.
+    /// Whether every service name matches.
     #[must_use]
     pub fn is_any(&self) -> bool {
         &*self.0 == "*"
@@ -56,6 +56,10 @@ impl Pattern {
                 }
                 _ => {
                     let Some((behind, from)) = star else { return false };
+                    // What the last `*` cannot take, an earlier one could not have taken either.
+                    if name.get(from).is_none_or(|taken| is_boundary(*taken)) {
+                        return false;
+                    }
                     star = Some((behind, from + 1));
                     at = behind;
                     read = from + 1;
@@ -69,8 +73,13 @@ impl Pattern {
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         // `*` of the other pattern is a character that no name has: only our own `*` takes it.
-        self.is_any() || self == other || self.matches(&other.0)
+        self == other || self.matches(&other.0)
     }
+}
+
+/// Whether no `*` stands for this character.
+fn is_boundary(byte: u8) -> bool {
+    matches!(byte, b':' | b'/')
 }
 
 impl fmt::Display for Pattern {
@@ -91,14 +100,16 @@ mod tests {
     fn naive(pattern: &[u8], name: &[u8]) -> bool {
         match pattern.split_first() {
             None => name.is_empty(),
-            Some((b'*', rest)) => (0..=name.len()).any(|taken| naive(rest, &name[taken..])),
+            Some((b'*', rest)) => (0..=name.len())
+                .take_while(|taken| !name[..*taken].iter().any(|byte| b":/".contains(byte)))
+                .any(|taken| naive(rest, &name[taken..])),
             Some((byte, rest)) => name.first() == Some(byte) && naive(rest, &name[1..]),
         }
     }
 
     proptest! {
         #[test]
-        fn matching_is_what_the_definition_says(pattern in "[ab*]{0,8}", name in "[ab]{0,10}") {
+        fn matching_is_what_the_definition_says(pattern in "[ab/*]{0,8}", name in "[ab/]{0,10}") {
             prop_assert_eq!(
                 Pattern::new(&pattern).matches(&name),
                 naive(pattern.as_bytes(), name.as_bytes())
@@ -107,7 +118,7 @@ mod tests {
 
         #[test]
         fn what_covers_a_pattern_matches_its_names(
-            wide in "[ab*]{0,6}", narrow in "[ab*]{0,6}", name in "[ab]{0,8}"
+            wide in "[ab:*]{0,6}", narrow in "[ab:*]{0,6}", name in "[ab:]{0,8}"
         ) {
             let (wide, narrow) = (Pattern::new(&wide), Pattern::new(&narrow));
             if wide.covers(&narrow) && narrow.matches(&name) {

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use libipc::identity::{LocalIdentity, RemoteIdentity};
+use libipc::identity::LocalIdentity;
 use libipc::name::ServiceName;
 
+use crate::peer::Peer;
 use crate::rule::{Direction, RuleText};
 use crate::target::RemoteTarget;
 
@@ -30,7 +31,7 @@ pub enum Query<'q> {
         /// The service, as the peer chose it.
         service: &'q ServiceName,
         /// The peer.
-        peer: &'q RemoteIdentity,
+        peer: Peer<'q>,
     },
     /// May a program of this host reach a service of this host?
     Local {

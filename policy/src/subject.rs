@@ -1,14 +1,18 @@
 //! The SUBJECTs of a rule: who asks, or which peer.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
-use libipc::identity::{LocalIdentity, RemoteIdentity};
+use libipc::identity::LocalIdentity;
 
-use crate::accounts::{Accounts, NotAnId, is_account_name, parse_id};
-use crate::address::{AddressError, parse_network, single};
+use crate::accounts::Accounts;
 use crate::fact::Fact;
+use crate::pattern::Pattern;
+use crate::peer::{Kind, Peer};
+
+mod parse;
+
+pub use parse::SubjectError;
 
 /// Who a rule is about. Several kinds must all hold, several of one kind are alternatives; none at
 /// all is everybody.
@@ -20,8 +24,16 @@ pub struct Subjects {
     pub users: Vec<Account>,
     /// Groups of this host.
     pub groups: Vec<Account>,
+    /// Units of the system's service manager.
+    pub units: Vec<Pattern>,
+    /// Units of a user's service manager.
+    pub user_units: Vec<Pattern>,
+    /// Broker sockets with a name of their own.
+    pub sockets: Vec<Box<str>>,
     /// Networks that a peer's address lies in.
     pub networks: Vec<IpNet>,
+    /// What a peer has proven to be.
+    pub proofs: Vec<Proof>,
     /// Whether a peer is meant of which nothing is proven.
     pub anonymous: bool,
 }
@@ -36,6 +48,15 @@ pub struct Account {
     pub id: Option<u32>,
 }
 
+/// Something that a peer can have proven.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Proof {
+    /// Of which kind.
+    pub kind: Kind,
+    /// What.
+    pub value: Pattern,
+}
+
 /// One SUBJECT.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Subject {
@@ -43,66 +64,34 @@ pub enum Subject {
     User(Account),
     /// `group:NAME` or `group:GID`.
     Group(Account),
+    /// `unit:GLOB`.
+    Unit(Pattern),
+    /// `user-unit:GLOB`.
+    UserUnit(Pattern),
+    /// `socket:NAME`.
+    Socket(Box<str>),
     /// `net:CIDR`.
     Network(IpNet),
+    /// `dns:NAME`, `uri:GLOB`, `pin:sha256-…`, `key:ID` or `login:NAME`.
+    Proof(Proof),
     /// `anonymous`.
     Anonymous,
 }
 
 impl Subject {
-    /// Reads one SUBJECT, and looks its account up.
-    ///
-    /// # Errors
-    ///
-    /// [`SubjectError`] says what the author has to change.
-    pub fn parse(text: &str, accounts: &dyn Accounts) -> Result<Self, SubjectError> {
-        if text == "anonymous" {
-            return Ok(Self::Anonymous);
-        }
-        let (kind, value) = text.split_once(':').ok_or_else(|| unknown(text))?;
-        match kind {
-            "user" => Ok(Self::User(account(value, |name| accounts.uid(name))?)),
-            "group" => Ok(Self::Group(account(value, |name| accounts.gid(name))?)),
-            "net" => Ok(Self::Network(network(value)?)),
-            _ => match LATER.iter().find(|later| **later == kind) {
-                Some(later) => Err(SubjectError::NotInThisVersion(later)),
-                None => Err(unknown(kind)),
-            },
-        }
-    }
-
     /// Whether this is about processes of this host; otherwise it is about peers.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        matches!(self, Self::User(_) | Self::Group(_))
+        match self {
+            Self::User(_)
+            | Self::Group(_)
+            | Self::Unit(_)
+            | Self::UserUnit(_)
+            | Self::Socket(_) => true,
+            Self::Network(_) | Self::Proof(_) | Self::Anonymous => false,
+        }
     }
 }
-
-fn unknown(text: &str) -> SubjectError {
-    SubjectError::Unknown(text.chars().take(64).collect())
-}
-
-fn account(text: &str, look_up: impl Fn(&str) -> Option<u32>) -> Result<Account, SubjectError> {
-    let id = match parse_id(text) {
-        Some(id) => Some(id?),
-        None if is_account_name(text) => look_up(text).filter(|id| *id != u32::MAX),
-        None => return Err(SubjectError::Account),
-    };
-    Ok(Account { text: text.into(), id })
-}
-
-fn network(text: &str) -> Result<IpNet, SubjectError> {
-    let bare: Option<IpAddr> = text.trim_matches(['[', ']']).parse().ok();
-    if let Some(address) = bare {
-        return Ok(single(address));
-    }
-    let bracketed = format!("[{text}]");
-    let is_bare_ipv6 = text.contains(':') && !text.starts_with('[');
-    Ok(parse_network(if is_bare_ipv6 { &bracketed } else { text })?)
-}
-
-/// Kinds of SUBJECT that the design has and this version does not.
-const LATER: [&str; 8] = ["unit", "user-unit", "socket", "dns", "uri", "pin", "key", "login"];
 
 impl Subjects {
     /// Adds one more.
@@ -110,18 +99,35 @@ impl Subjects {
         match subject {
             Subject::User(account) => self.users.push(account),
             Subject::Group(account) => self.groups.push(account),
+            Subject::Unit(pattern) => self.units.push(pattern),
+            Subject::UserUnit(pattern) => self.user_units.push(pattern),
+            Subject::Socket(name) => self.sockets.push(name),
             Subject::Network(network) => self.networks.push(network),
+            Subject::Proof(proof) => self.proofs.push(proof),
             Subject::Anonymous => self.anonymous = true,
         }
+    }
+
+    /// What is wrong with these subjects together, if anything is.
+    ///
+    /// # Errors
+    ///
+    /// [`SubjectError`]: a user's unit without a user, or something proven about a peer of which
+    /// nothing is.
+    pub fn check(&self) -> Result<(), SubjectError> {
+        if !self.user_units.is_empty() && self.users.is_empty() {
+            return Err(SubjectError::UserUnitAlone);
+        }
+        if self.anonymous && !self.proofs.is_empty() {
+            return Err(SubjectError::AnonymousProof);
+        }
+        Ok(())
     }
 
     /// Whether everybody is meant.
     #[must_use]
     pub fn is_everybody(&self) -> bool {
-        self.users.is_empty()
-            && self.groups.is_empty()
-            && self.networks.is_empty()
-            && !self.anonymous
+        self == &Self::default()
     }
 
     /// The accounts that do not exist, each as `user:NAME` or `group:NAME`.
@@ -150,27 +156,46 @@ impl Subjects {
     /// Whether a process of this host is one of these.
     #[must_use]
     pub fn match_local(&self, asker: &LocalIdentity) -> Fact {
-        let user = any_of(&self.users, |id| Fact::known(asker.uid.map(|uid| uid == id)));
-        let group = any_of(&self.groups, |id| in_group(asker, id));
-        user.and(group)
+        let user = any_account(&self.users, |id| Fact::known(asker.uid.map(|uid| uid == id)));
+        let group = any_account(&self.groups, |id| in_group(asker, id));
+        let unit = any(&self.units, |pattern| match &asker.unit {
+            Some(unit) => Fact::from(pattern.matches(unit)),
+            None => Fact::Unknown,
+        });
+        let user_unit = any(&self.user_units, |pattern| in_user_unit(asker, pattern));
+        // Through which socket a client came is always known: none is the ordinary one.
+        let socket = any(&self.sockets, |name| Fact::from(asker.socket.as_deref() == Some(name)));
+        user.and(group).and(unit).and(user_unit).and(socket)
     }
 
     /// Whether a peer is one of these.
     #[must_use]
-    pub fn match_remote(&self, peer: &RemoteIdentity) -> Fact {
-        let address = peer.address.to_canonical();
-        let inside = self.networks.iter().any(|network| network.contains(&address));
-        let network = self.networks.is_empty() || inside;
-        let anonymous = !self.anonymous || peer.names.is_empty();
-        Fact::from(network && anonymous)
+    pub fn match_remote(&self, peer: &Peer<'_>) -> Fact {
+        let network = any(&self.networks, |network| peer.is_inside(std::slice::from_ref(network)));
+        let anonymous = Fact::from(!self.anonymous || peer.is_anonymous());
+        let proofs = Kind::ALL.into_iter().map(|kind| self.match_proofs(kind, peer));
+        proofs.fold(network.and(anonymous), Fact::and)
+    }
+
+    fn match_proofs(&self, kind: Kind, peer: &Peer<'_>) -> Fact {
+        let mut wanted = self.proofs.iter().filter(|proof| proof.kind == kind).peekable();
+        if wanted.peek().is_none() {
+            return Fact::True;
+        }
+        peer.has_proven(kind, |value| wanted.clone().any(|proof| proof.value.matches(value)))
     }
 }
 
-fn any_of(accounts: &[Account], is: impl Fn(u32) -> Fact) -> Fact {
-    if accounts.is_empty() {
+/// Whether one of `wanted` holds; nothing wanted holds always.
+fn any<T>(wanted: &[T], is: impl Fn(&T) -> Fact) -> Fact {
+    if wanted.is_empty() {
         return Fact::True;
     }
-    accounts.iter().filter_map(|account| account.id).map(is).fold(Fact::False, Fact::or)
+    wanted.iter().map(is).fold(Fact::False, Fact::or)
+}
+
+fn any_account(accounts: &[Account], is: impl Fn(u32) -> Fact) -> Fact {
+    any(accounts, |account| account.id.map_or(Fact::False, &is))
 }
 
 fn in_group(asker: &LocalIdentity, gid: u32) -> Fact {
@@ -179,59 +204,34 @@ fn in_group(asker: &LocalIdentity, gid: u32) -> Fact {
     primary.or(others)
 }
 
+fn in_user_unit(asker: &LocalIdentity, pattern: &Pattern) -> Fact {
+    match (&asker.user_unit, &asker.unit) {
+        (Some(unit), _) => Fact::from(pattern.matches(unit)),
+        // Whoever is in another unit of the system is in no user's.
+        (None, Some(unit)) if !is_user_manager(unit) => Fact::False,
+        (None, _) => Fact::Unknown,
+    }
+}
+
+/// Whether a unit of the system's service manager is that in which a user's own manager runs.
+pub(crate) fn is_user_manager(unit: &str) -> bool {
+    unit.starts_with("user@") && unit.ends_with(".service")
+}
+
 impl fmt::Display for Subjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let users = self.users.iter().map(|user| format!("user:{}", user.text));
-        let groups = self.groups.iter().map(|group| format!("group:{}", group.text));
-        let networks = self.networks.iter().map(|network| format!("net:{network}"));
-        let anonymous = self.anonymous.then(|| "anonymous".to_owned());
-        let all: Vec<_> = users.chain(groups).chain(networks).chain(anonymous).collect();
+        let mut all: Vec<String> = Vec::new();
+        all.extend(self.users.iter().map(|user| format!("user:{}", user.text)));
+        all.extend(self.groups.iter().map(|group| format!("group:{}", group.text)));
+        all.extend(self.units.iter().map(|unit| format!("unit:{unit}")));
+        all.extend(self.user_units.iter().map(|unit| format!("user-unit:{unit}")));
+        all.extend(self.sockets.iter().map(|socket| format!("socket:{socket}")));
+        all.extend(self.networks.iter().map(|network| format!("net:{network}")));
+        all.extend(self.proofs.iter().map(|proof| format!("{}:{}", proof.kind, proof.value)));
+        all.extend(self.anonymous.then(|| "anonymous".to_owned()));
         f.write_str(&all.join(","))
     }
 }
 
-/// Why a text is not a SUBJECT.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum SubjectError {
-    /// A kind that the design has and this version does not.
-    NotInThisVersion(&'static str),
-    /// No such kind.
-    Unknown(Box<str>),
-    /// What no user or group is called.
-    Account,
-    /// A number that no account has.
-    Id(NotAnId),
-    /// What stands behind `net:` is no network.
-    Network(AddressError),
-}
-
-impl fmt::Display for SubjectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotInThisVersion(kind) => write!(f, "{kind}: is not in this version"),
-            Self::Unknown(text) => write!(
-                f,
-                "unknown subject {}; there are user:, group:, net: and anonymous",
-                text.escape_debug()
-            ),
-            Self::Account => f.write_str("no account can have this name"),
-            Self::Id(error) => error.fmt(f),
-            Self::Network(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for SubjectError {}
-
-impl From<NotAnId> for SubjectError {
-    fn from(error: NotAnId) -> Self {
-        Self::Id(error)
-    }
-}
-
-impl From<AddressError> for SubjectError {
-    fn from(error: AddressError) -> Self {
-        Self::Network(error)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -127,6 +127,15 @@ pub fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// Whether this kernel gives descriptors of the processes that make connections (6.5 and later do).
+/// If even a socket pair cannot be made, the answer is no.
+#[must_use]
+pub fn has_peer_pidfd() -> bool {
+    let asked = std::os::unix::net::UnixStream::pair()
+        .and_then(|(own, _other)| peer_pidfd(std::os::fd::AsFd::as_fd(&own)));
+    matches!(asked, Ok(Some(_)))
+}
+
 /// Has the sender's credentials come with every message on `socket`; a listening socket passes
 /// this on to what it accepts.
 ///

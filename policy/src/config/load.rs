@@ -210,13 +210,16 @@ impl Loading<'_> {
                 match Subject::parse(item.trim(), self.accounts) {
                     Ok(subject) if subject.is_local() => subjects.add(subject),
                     Ok(_) => {
-                        let message = "a redirect is for users and groups of this host";
+                        let message = "a redirect is for programs of this host, not for peers";
                         self.problems.push(Problem::new(&position, message));
                     }
                     Err(error) => self.problems.push(Problem::new(&position, error)),
                 }
                 at += item.len() + 1;
             }
+        }
+        if let (Some(text), Err(error)) = (texts.first(), subjects.check()) {
+            self.problems.push(text.problem(error));
         }
         subjects
     }

@@ -101,10 +101,6 @@ fn what_this_version_does_not_have_is_refused() {
         problems("[services.db]\nfront = true\n"),
         ["ipcd.toml:2:1: `front`: not in this version"]
     );
-    assert_eq!(
-        problems("rules = 'allow local x for unit:y'"),
-        ["ipcd.toml:1:28: unit: is not in this version"]
-    );
 }
 
 #[test]

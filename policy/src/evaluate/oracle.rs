@@ -84,15 +84,54 @@ fn place_out(place: &str, target: &RemoteTarget, address: IpAddr, deny: bool) ->
 
 fn place_in(place: &str, peer: &RemoteIdentity, anonymous: bool, deny: bool) -> bool {
     let (scheme, hosts) = place.split_once(':').unwrap_or((place, "*"));
-    let dns: Vec<_> = peer.names.iter().filter_map(|name| name.strip_prefix("dns:")).collect();
+    let dns = proven("dns:", peer);
     let fact = match net(hosts) {
         Some(net) => Some(net.contains(&peer.address)),
         None if hosts == "localhost" => Some(peer.address.is_loopback()),
-        None if hosts == "*" => (anonymous || !peer.names.is_empty()).then_some(true),
+        None if hosts == "*" => (anonymous || !is_anonymous(peer)).then_some(true),
         None if dns.is_empty() => None,
         None => Some(dns.iter().any(|name| named(hosts, name))),
     };
     (scheme == "*" || scheme == peer.scheme) && yes(fact, deny)
+}
+
+/// The values of one kind that count: only tls proves any, and a wildcard is no name.
+fn proven(kind: &str, peer: &RemoteIdentity) -> Vec<String> {
+    let names = peer.names.iter().filter(|_| peer.scheme == "tls");
+    let values = names.filter_map(|name| name.strip_prefix(kind));
+    values.filter(|value| !value.contains('*')).map(str::to_lowercase).collect()
+}
+
+fn is_anonymous(peer: &RemoteIdentity) -> bool {
+    peer.scheme != "tls" || peer.names.is_empty()
+}
+
+/// As a glob, whose `*` takes no `/`.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<_>, Vec<_>) =
+        (pattern.split('/').collect(), text.split('/').collect());
+    pattern.len() == text.len()
+        && pattern.iter().zip(text).all(|(pattern, text)| glob(pattern, text))
+}
+
+fn has_proven(list: &[&str], kind: &str, peer: &RemoteIdentity, deny: bool) -> bool {
+    let wanted: Vec<_> = list.iter().filter_map(|one| one.strip_prefix(kind)).collect();
+    let values = proven(kind, peer);
+    let any = values.iter().any(|value| wanted.iter().any(|pattern| is_like(pattern, value)));
+    wanted.is_empty() || yes((!values.is_empty()).then_some(any), deny)
+}
+
+fn is_in_unit(list: &[&str], asker: &LocalIdentity, deny: bool) -> bool {
+    let of = |kind: &str, own: Option<&str>| {
+        let mut wanted = list.iter().filter_map(|one| one.strip_prefix(kind)).peekable();
+        let nothing = wanted.peek().is_none();
+        nothing || yes(own.map(|own| wanted.any(|pattern| glob(pattern, own))), deny)
+    };
+    let elsewhere = asker.unit.as_deref().is_some_and(|unit| !unit.starts_with("user@"));
+    let user_unit = asker.user_unit.as_deref().or(elsewhere.then_some("none at all"));
+    of("unit:", asker.unit.as_deref())
+        && of("user-unit:", user_unit)
+        && of("socket:", Some(asker.socket.as_deref().unwrap_or("none at all")))
 }
 
 fn is_user(list: &[&str], asker: &LocalIdentity, deny: bool) -> bool {
@@ -108,7 +147,7 @@ fn is_user(list: &[&str], asker: &LocalIdentity, deny: bool) -> bool {
         (Some(false), Some(false)) => false,
         _ => deny,
     };
-    user && (groups.is_empty() || group)
+    user && (groups.is_empty() || group) && is_in_unit(list, asker, deny)
 }
 
 /// Whether the first line of `lines` that matches lets the request pass.
@@ -142,7 +181,10 @@ pub(super) fn allows(lines: &[String], service: &str, asked: &Asked) -> bool {
                         .collect();
                     let near =
                         nets.is_empty() || nets.iter().any(|net| net.contains(&peer.address));
-                    near && (!anonymous || peer.names.is_empty())
+                    near && (!anonymous || is_anonymous(peer))
+                        && ["dns:", "uri:", "login:"]
+                            .iter()
+                            .all(|kind| has_proven(&list, kind, peer, deny))
                         && places.iter().any(|place| place_in(place, peer, anonymous, deny))
                 }
                 Asked::Local { target, asker, .. } => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use libipc::identity::LocalIdentity;
 
 use super::{Outcome, Record, addresses, concerns, first, matched, refused, unmatched};
 use crate::address::{Address, Hosts};
@@ -17,6 +18,7 @@ use crate::target::RemoteTarget;
 /// Where a request wants to go, and what is known of the address there.
 pub(super) struct Goal<'g> {
     target: &'g RemoteTarget,
+    asker: &'g LocalIdentity,
     knowledge: Knowledge,
 }
 
@@ -33,6 +35,7 @@ impl<'g> Goal<'g> {
     pub(super) fn new(
         target: &'g RemoteTarget,
         address: Option<IpAddr>,
+        asker: &'g LocalIdentity,
         schemes: &Schemes,
     ) -> Self {
         let knowledge = match target.host.address().or(address) {
@@ -40,7 +43,11 @@ impl<'g> Goal<'g> {
             None if schemes.dials_addresses(&target.scheme) => Knowledge::Found,
             None => Knowledge::Never,
         };
-        Self { target, knowledge }
+        Self { target, asker, knowledge }
+    }
+
+    fn concerns(&self, rule: &Rule, query: &Query<'_>) -> Result<(), Outcome> {
+        concerns(rule, query, |rule| rule.subjects.match_local(self.asker))
     }
 
     /// What `address`, a place of a rule with `action`, says of this goal.
@@ -83,11 +90,14 @@ pub(super) fn decide<'r>(
 ) -> Verdict {
     let found = match goal.knowledge {
         Knowledge::Found => return decide_name(goal, considered, query, record),
-        Knowledge::Never => first(considered, query, record, |rule| never_known(goal, rule)),
-        Knowledge::Known(address) => {
-            let at = |rule: &Rule| at_address(goal, rule, address).map(|_| ());
-            first(considered, query, record, at)
-        }
+        Knowledge::Never => first(considered, record, |rule| {
+            goal.concerns(rule, query)?;
+            never_known(goal, rule)
+        }),
+        Knowledge::Known(address) => first(considered, record, |rule| {
+            goal.concerns(rule, query)?;
+            at_address(goal, rule, address).map(|_| ())
+        }),
     };
     let Some(rule) = found else { return no_rule(goal, query) };
     let network = match goal.knowledge {
@@ -160,7 +170,7 @@ fn decide_name<'r>(
             break;
         }
         let decided = list.ordinary_decided.is_some();
-        let outcome = concerns(rule, query).and_then(|()| list.add(goal, rule));
+        let outcome = goal.concerns(rule, query).and_then(|()| list.add(goal, rule));
         if !decided {
             record(rule, outcome.unwrap_or_else(|outcome| outcome));
         }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fixture::{name, peer, remote, rules};
 use crate::query::AddressRule;
+use crate::scheme::Schemes;
 
 /// What a request of the generated world looks like.
 #[derive(Clone, Debug)]
@@ -39,9 +40,21 @@ fn address() -> impl Strategy<Value = IpAddr> {
 
 fn asker() -> impl Strategy<Value = LocalIdentity> {
     let id = prop::option::of(0_u32..3);
-    (id.clone(), id, prop::option::of(proptest::collection::vec(0_u32..3, 0..2))).prop_map(
-        |(uid, gid, groups)| LocalIdentity { uid, gid, groups, ..LocalIdentity::default() },
-    )
+    let groups = prop::option::of(proptest::collection::vec(0_u32..3, 0..2));
+    let name = |names: &[&'static str]| {
+        prop::option::of(prop::sample::select(names.to_vec()).prop_map(str::to_owned))
+    };
+    let unit = name(&["a.service", "ab.service", "user@1.service"]);
+    let all = (id.clone(), id, groups, unit, name(&["a.service", "b.scope"]), name(&["s", "t"]));
+    all.prop_map(|(uid, gid, groups, unit, user_unit, socket)| LocalIdentity {
+        pid: None,
+        uid,
+        gid,
+        groups,
+        unit,
+        user_unit,
+        socket,
+    })
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -52,7 +65,8 @@ fn asked() -> impl Strategy<Value = Asked> {
         prop::sample::select(vec![9000, 9001, 80]),
     );
     let target = target.prop_map(|(scheme, host, port)| format!("{scheme}://{host}:{port}"));
-    let names = prop::sample::subsequence(vec!["dns:h", "dns:a.h", "uri:spiffe://x"], 0..3);
+    let names = vec!["dns:h", "dns:A.h", "dns:*.h", "uri:spiffe://x/y", "login:bob"];
+    let names = prop::sample::subsequence(names, 0..4);
     let scheme = prop::sample::select(vec!["tcp", "tls"]);
     prop_oneof![
         (target, address(), asker()).prop_map(|(target, address, asker)| Asked::Out {
@@ -94,9 +108,30 @@ fn rule_line() -> impl Strategy<Value = String> {
         let hosts = if hosts.is_empty() && !ports.is_empty() { ":*" } else { hosts };
         format!("{scheme}{hosts}{ports}")
     });
-    let subject =
-        vec!["", " for user:0", " for user:1,user:2", " for group:1", " for user:1,group:2"];
-    let from = vec!["", " for anonymous", " for net:10.0.0.0/8", " for anonymous,net:127.0.0.0/8"];
+    let subject = vec![
+        "",
+        "",
+        " for user:0",
+        " for user:1,user:2",
+        " for group:1",
+        " for user:1,group:2",
+        " for unit:a*.service",
+        " for unit:ab.service,group:1",
+        " for user:1,user-unit:*.scope",
+        " for user:1,user:0,user-unit:a.service",
+        " for socket:s",
+    ];
+    let from = vec![
+        "",
+        "",
+        " for anonymous",
+        " for net:10.0.0.0/8",
+        " for anonymous,net:127.0.0.0/8",
+        " for dns:*.h",
+        " for dns:h,login:bob",
+        " for uri:spiffe://x/*",
+        " for uri:spiffe://*,net:10.0.0.0/8",
+    ];
     let rest = prop_oneof![
         (proptest::collection::vec(outward, 1..3), prop::sample::select(subject.clone()),)
             .prop_map(|(places, subject)| ("out", format!("{}{subject}", places.join(",")))),
@@ -117,7 +152,10 @@ fn query_with<T>(service: &str, asked: &Asked, with: impl FnOnce(&Query<'_>) -> 
             let target = &remote(target);
             with(&Query::Out { service, target, address: Some(*address), asker })
         }
-        Asked::In { peer } => with(&Query::In { service, peer }),
+        Asked::In { peer } => {
+            let schemes = Schemes::default();
+            with(&Query::In { service, peer: Peer::of(peer, &schemes) })
+        }
         Asked::Local { target, asker, owner } => {
             let target = &name(target);
             with(&Query::Local { service, target, asker, owner: *owner })

@@ -1,3 +1,5 @@
+use libipc::identity::RemoteIdentity;
+
 use super::*;
 use crate::fixture::{name, peer, read_rules, remote, rules, user};
 use crate::scheme::Schemes;
@@ -16,6 +18,8 @@ fn reaches(text: &str, target: &str, address: Option<&str>) -> bool {
 }
 
 fn enters(text: &str, service: &str, peer: &RemoteIdentity) -> bool {
+    let schemes = Schemes::default();
+    let peer = Peer::of(peer, &schemes);
     evaluate(&rules(text), &Query::In { service: &name(service), peer }).is_allow()
 }
 
@@ -412,7 +416,9 @@ fn a_refusal_names_its_rule_its_reason_and_the_cure() {
     assert_eq!(reason, "a rule denies it");
     let Verdict::Deny { cure, .. } = out("", "any", &target, &user(1)) else { panic!() };
     assert_eq!(cure, "", "a rule for a service called any would be one for all");
-    let query = Query::In { service: &name("x"), peer: &peer("tcp", "10.0.0.1", &[]) };
+    let schemes = Schemes::default();
+    let peer = &peer("tcp", "10.0.0.1", &[]);
+    let query = Query::In { service: &name("x"), peer: Peer::of(peer, &schemes) };
     let Verdict::Deny { reason, cure, .. } = evaluate(&rules(""), &query) else { panic!() };
     assert_eq!(cure, "allow in x tcp:10.0.0.1");
     assert_eq!(reason, "nothing is proven about the peer but its address, and no rule allows that");

@@ -93,11 +93,11 @@ fn what_is_wrong_with_a_redirect_is_said_at_its_place() {
         ),
         (
             "redirect = [{ from = 'a', to = 'b', for = '' }]",
-            "ipcd.toml:1:44: unknown subject ; there are user:, group:, net: and anonymous",
+            "ipcd.toml:1:44: unknown subject ; there are user:, group:, unit:, user-unit: and socket: for programs of this host, dns:, uri:, pin:, key:, login:, net: and anonymous for peers",
         ),
         (
             "redirect = [{ from = 'a', to = 'b', for = 'user:alice,anonymous' }]",
-            "ipcd.toml:1:55: a redirect is for users and groups of this host",
+            "ipcd.toml:1:55: a redirect is for programs of this host, not for peers",
         ),
         (
             "redirect = [{ from = 'a', to = 'b', for = 'unit:x' }]",

@@ -195,8 +195,8 @@ impl Parser<'_> {
                     subjects.add(subject);
                 }
                 Ok(_) if direction == Direction::In => {
-                    let message = "in direction in a peer asks: a user or group of this host \
-                                   cannot be meant";
+                    let message = "in direction in a peer asks: a program of this host cannot be \
+                                   meant";
                     self.report(item.at, message, None);
                 }
                 Ok(_) => {
@@ -207,6 +207,9 @@ impl Parser<'_> {
                 }
                 Err(error) => self.report(item.at, error, None),
             }
+        }
+        if let Err(error) = subjects.check() {
+            self.report(word.at, error, None);
         }
         subjects
     }
