@@ -3,7 +3,7 @@
 //! - [`ancillary`] receives and sends descriptors; every one is owned before anything is checked.
 //! - [`credentials`] tells who made a connection.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
-//! - [`socket`], [`inherited`], [`splice`], [`secure`], [`child`]: options, sockets of the service
+//! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, sockets of the service
 //!   manager, bytes that never reach user space, raised rights, signals of a child.
 //!
 //! Nothing here decides anything: these are the kernel's words in types that own what they hold.
@@ -16,3 +16,4 @@ pub mod inherited;
 pub mod secure;
 pub mod socket;
 pub mod splice;
+pub mod tcp;

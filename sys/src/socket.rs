@@ -112,7 +112,7 @@ pub fn bind_unix(path: &Path, mode: u32, kind: SocketKind, backlog: i32) -> io::
     Ok(socket)
 }
 
-fn listen(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+pub(crate) fn listen(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
     let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
     Ok(sock::listen(socket, backlog)?)
 }
@@ -146,61 +146,6 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
             },
         }
     }
-}
-
-/// A TCP listener: non-blocking, close-on-exec, of that address family alone.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn tcp_listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
-    let socket = tcp_socket(address)?;
-    set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    if address.is_ipv6() {
-        set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
-    }
-    sock::bind(socket.as_raw_fd(), &sock::SockaddrStorage::from(address))?;
-    listen(&socket, backlog)?;
-    Ok(socket)
-}
-
-/// Starts to connect to `address` without waiting. The socket is non-blocking; it is writable
-/// once connected or refused, which [`take_error`] tells apart.
-///
-/// # Errors
-///
-/// The kernel's immediate ones, for example `ENETUNREACH`.
-pub fn tcp_connect_start(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = tcp_socket(address)?;
-    loop {
-        match sock::connect(socket.as_raw_fd(), &sock::SockaddrStorage::from(address)) {
-            Ok(()) | Err(nix::Error::EINPROGRESS) => return Ok(socket),
-            Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(sock::socket(family, SockType::Stream, flags, None)?)
-}
-
-/// The source address that the kernel would use to reach `address`; nothing is sent.
-///
-/// # Errors
-///
-/// The kernel's, for example `ENETUNREACH`.
-pub fn source_for(address: SocketAddr) -> io::Result<SocketAddr> {
-    let any: SocketAddr = if address.is_ipv6() {
-        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
-    } else {
-        (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
-    };
-    let probe = std::net::UdpSocket::bind(any)?;
-    probe.connect(address)?;
-    probe.local_addr()
 }
 
 /// The pending error of a socket, which is thereby taken.
@@ -480,15 +425,14 @@ mod tests {
 
     #[test]
     fn tcp_addresses_and_errors_are_told() {
-        let listener = tcp_listen("127.0.0.1:0".parse().unwrap(), 4).unwrap();
+        let listener = crate::tcp::listen("127.0.0.1:0".parse().unwrap(), 4).unwrap();
         let address = local_address(listener.as_fd()).unwrap().unwrap();
-        let client = tcp_connect_start(address).unwrap();
+        let client = crate::tcp::connect_start(address).unwrap();
         assert_eq!(peer_address(client.as_fd()).unwrap(), Some(address));
         assert!(take_error(client.as_fd()).unwrap().is_none());
         set_nodelay(client.as_fd()).unwrap();
         set_keepalive(client.as_fd(), Duration::from_secs(60), Duration::from_secs(10), 6).unwrap();
         assert!(!is_unix(client.as_fd()).unwrap());
-        assert_eq!(source_for(address).unwrap().ip(), address.ip());
     }
 
     #[test]

@@ -101,8 +101,8 @@ fn usable(inherited: Vec<Inherited>) -> Vec<ListenerSocket> {
 
 /// A listening socket, and where it listens: the kernel chooses the port where it is 0.
 fn listen(address: SocketAddr) -> Result<(OwnedFd, SocketAddr), OpenError> {
-    let socket = sys::socket::tcp_listen(address, BACKLOG)
-        .map_err(|error| OpenError::System { address, error })?;
+    let socket =
+        sys::tcp::listen(address, BACKLOG).map_err(|error| OpenError::System { address, error })?;
     let local = sys::socket::local_address(socket.as_fd()).ok().flatten();
     let address = local.unwrap_or(address);
     tracing::info!(event = "listening", %address);

@@ -21,7 +21,7 @@ impl BlackHole {
     #[must_use]
     pub fn new() -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = sys::socket::tcp_listen(any, 0).expect("a listener");
+        let listener = sys::tcp::listen(any, 0).expect("a listener");
         let address = sys::socket::local_address(std::os::fd::AsFd::as_fd(&listener));
         let address = address.expect("it is bound").expect("it has an address");
         let queued = std::iter::from_fn(|| TcpStream::connect_timeout(&address, HANGS).ok());

@@ -116,7 +116,7 @@ impl EventLoop {
 
     fn start_attempt(&mut self, token: Token, address: SocketAddr, now: Instant) {
         let watched = self.next_token();
-        let started = sys::socket::tcp_connect_start(address)
+        let started = sys::tcp::connect_start(address)
             .and_then(|socket| self.poller.add(&socket, watched, Interest::WRITE).map(|()| socket));
         let Some(dialling) = self.dialling(token) else { return };
         let Phase::Racing(race, attempts) = &mut dialling.phase else { return };
@@ -286,5 +286,5 @@ fn check(wanted: &Dial) -> Result<(), TransportError> {
 
 /// Whether an address is this host's own: then it is also where we would come from.
 fn is_own(address: SocketAddr) -> bool {
-    sys::socket::source_for(address).is_ok_and(|source| source.ip() == address.ip())
+    sys::tcp::source_for(address).is_ok_and(|source| source.ip() == address.ip())
 }

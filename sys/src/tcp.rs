@@ -1,0 +1,77 @@
+//! Beginnings of TCP connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::socket::{self as sock, AddressFamily, SockFlag, SockType};
+
+use crate::socket;
+
+/// A TCP listener: non-blocking, close-on-exec, of that address family alone.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let socket = new_socket(address)?;
+    socket::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if address.is_ipv6() {
+        socket::set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    sock::bind(socket.as_raw_fd(), &sock::SockaddrStorage::from(address))?;
+    socket::listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// Starts to connect to `address` without waiting. The socket is non-blocking; it is writable
+/// once connected or refused, which [`take_error`](crate::socket::take_error) tells apart.
+///
+/// # Errors
+///
+/// The kernel's immediate ones, for example `ENETUNREACH`.
+pub fn connect_start(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = new_socket(address)?;
+    loop {
+        match sock::connect(socket.as_raw_fd(), &sock::SockaddrStorage::from(address)) {
+            Ok(()) | Err(nix::Error::EINPROGRESS) => return Ok(socket),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(sock::socket(family, SockType::Stream, flags, None)?)
+}
+
+/// The source address that the kernel would use to reach `address`; nothing is sent.
+///
+/// # Errors
+///
+/// The kernel's, for example `ENETUNREACH`.
+pub fn source_for(address: SocketAddr) -> io::Result<SocketAddr> {
+    let any: SocketAddr = if address.is_ipv6() {
+        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+    } else {
+        (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+    };
+    let probe = std::net::UdpSocket::bind(any)?;
+    probe.connect(address)?;
+    probe.local_addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_reached_from_loopback() {
+        for address in ["127.0.0.1:9", "[::1]:9"] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(source_for(address).unwrap().ip(), address.ip());
+        }
+    }
+}
