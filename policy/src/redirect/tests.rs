@@ -101,7 +101,7 @@ fn what_is_wrong_with_a_redirect_is_said_at_its_place() {
         ),
         (
             "redirect = [{ from = 'a', to = 'b', for = 'unit:x' }]",
-            "ipcd.toml:1:44: unit: is not in this version",
+            "ipcd.toml:1:44: a unit is named with its type: x.service",
         ),
         (
             "redirect = [{ from = 'a', to = 'b', secure = true }]",
