@@ -124,6 +124,9 @@ pub(crate) enum Action {
         message: Bytes,
         /// What rides on it.
         descriptor: Option<OwnedFd>,
+        /// The answered call on whose connection it is made: what that one has opened lives as long
+        /// as its connection.
+        via: Option<CallId>,
     },
     /// Give a call up: its connection is closed.
     Cancel {

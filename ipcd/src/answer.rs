@@ -107,15 +107,6 @@ pub(crate) fn transport_gone(candidate: &Candidate) -> BrokerError {
     transport_missing(candidate, daemon)
 }
 
-/// A scheme that takes more than one daemon.
-pub(crate) fn not_in_this_version(candidate: &Candidate) -> BrokerError {
-    BrokerError::Unreachable {
-        target: candidate.target.to_string(),
-        reason: "schemes of several daemons are not in this version".to_owned(),
-        retry: false,
-    }
-}
-
 /// A daemon handed over something that is not what was asked for.
 pub(crate) fn wrong_descriptor(candidate: &Candidate) -> BrokerError {
     BrokerError::Protocol {

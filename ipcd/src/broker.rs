@@ -4,7 +4,7 @@
 //! of a client walks: [`Broker::handle`] → `calls` → `requests` (policy's candidates one by one) →
 //! a door, or a call to a transport daemon → `deliver`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use libipc::varlink;
 
 use crate::action::{Action, CallId, ClientId, Event};
 use crate::audit::Audit;
-use crate::broker::arrivals::Arriving;
+use crate::broker::arrivals::{Arriving, Bringer, Climbing};
 use crate::broker::quota::{Full, Most, Quota};
 use crate::broker::requests::Request;
 use crate::reload::{Live, Refusal};
@@ -29,6 +29,7 @@ mod health;
 mod quota;
 mod requests;
 mod resolve;
+mod stack;
 
 /// All that the broker knows.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Broker {
     quota: Quota,
     calls: HashMap<CallId, Caller>,
     timers: BTreeSet<(Instant, ClientId)>,
+    /// Calls made for peers, and when they are given up.
+    late: VecDeque<(Instant, CallId)>,
     actions: Vec<Action>,
     audit: Audit,
     transports: Vec<String>,
@@ -72,6 +75,8 @@ struct Client {
 #[derive(Debug)]
 enum Caller {
     Client(ClientId),
+    /// A peer goes on up its stack.
+    Climb(Climbing),
     Arrival(Arriving),
     /// A call whose answer changes nothing.
     Nobody,
@@ -93,6 +98,7 @@ impl Broker {
             quota: Quota::default(),
             calls: HashMap::new(),
             timers: BTreeSet::new(),
+            late: VecDeque::new(),
             actions: Vec::new(),
             transports: Vec::new(),
             last_call: 0,
@@ -109,18 +115,22 @@ impl Broker {
             }
             Event::Left { client } => self.leave(client, at),
             Event::Answered { call, answer } => match self.calls.remove(&call) {
-                Some(Caller::Client(client)) => self.answered(client, answer, at),
+                Some(Caller::Client(client)) => self.answered(client, call, answer, at),
+                Some(Caller::Climb(climbing)) => self.climbed(climbing, call, answer, at),
                 Some(Caller::Arrival(arriving)) => self.attached(&arriving, &answer, at),
                 Some(Caller::Nobody) | None => {}
             },
-            Event::Arrived { daemon, arrival } => self.arrived(&daemon, &arrival, at),
+            Event::Arrived { daemon, arrival } => {
+                self.arrived(&Bringer::listening(daemon), &arrival, at);
+            }
         }
         std::mem::take(&mut self.actions)
     }
 
     /// When [`Broker::expire`] has to be called at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.timers.first().map(|(when, _)| *when)
+        let client = self.timers.first().map(|(when, _)| *when);
+        client.into_iter().chain(self.late.front().map(|(when, _)| *when)).min()
     }
 
     /// Ends what has taken too long.
@@ -132,6 +142,7 @@ impl Broker {
             self.timers.remove(&(when, client));
             self.timed_out(client, at);
         }
+        self.give_up_late(at);
         self.audit.tick(at.now);
         std::mem::take(&mut self.actions)
     }
@@ -202,7 +213,24 @@ impl Broker {
         self.last_call += 1;
         let call = CallId(self.last_call);
         self.calls.insert(call, caller);
-        self.actions.push(Action::Call { call, daemon: daemon.to_owned(), message, descriptor });
+        let daemon = daemon.to_owned();
+        self.actions.push(Action::Call { call, daemon, message, descriptor, via: None });
+        call
+    }
+
+    /// Makes a call on the connection of one that was answered just now.
+    fn call_via(
+        &mut self,
+        via: CallId,
+        message: varlink::Bytes,
+        descriptor: Option<std::os::fd::OwnedFd>,
+        caller: Caller,
+    ) -> CallId {
+        self.last_call += 1;
+        let call = CallId(self.last_call);
+        self.calls.insert(call, caller);
+        let daemon = String::new();
+        self.actions.push(Action::Call { call, daemon, message, descriptor, via: Some(via) });
         call
     }
 

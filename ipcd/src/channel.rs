@@ -54,6 +54,11 @@ impl Channel {
         Self::open(path, varlink::call(LISTEN, &Empty {}, flags), None)
     }
 
+    /// Sends a further message. False if the daemon is gone.
+    pub(crate) fn send(&mut self, message: Bytes, descriptor: Option<OwnedFd>) -> bool {
+        self.0.queue(message, descriptor).is_ok() && self.0.flush(Wait::Never).is_ok()
+    }
+
     /// Sends what waits. True once nothing does.
     pub(crate) fn flush(&mut self) -> bool {
         self.0.flush(Wait::Never).unwrap_or(true)

@@ -322,8 +322,9 @@ impl<'w> EventLoop<'w> {
                 socket: message.descriptors.into_iter().next().map(channel::inspect),
             },
         };
-        self.close_call(call);
         self.report(Event::Answered { call, answer }, now);
+        // Unless a further call goes on with what this one has opened.
+        self.close_call(call);
     }
 
     fn serve_listen(&mut self, token: Token, index: usize, now: Instant) {

@@ -67,6 +67,20 @@ impl Schemes {
         self.has(scheme, "tls")
     }
 
+    /// Whether what the daemon `name` reports as proven about a peer counts.
+    #[must_use]
+    pub fn daemon_proves_names(&self, name: &str) -> bool {
+        name == "tls"
+    }
+
+    /// The daemon that comes after `daemon` in the stack of `scheme`.
+    #[must_use]
+    pub fn after(&self, scheme: &str, daemon: &str) -> Option<&str> {
+        let stack = self.stack(scheme).unwrap_or_default();
+        let at = stack.iter().position(|one| one.as_ref() == daemon)?;
+        stack.get(at + 1).map(AsRef::as_ref)
+    }
+
     /// Whether the daemon `name` takes part in `scheme`.
     #[must_use]
     pub fn has(&self, scheme: &str, name: &str) -> bool {
@@ -124,6 +138,8 @@ mod tests {
         assert!(!schemes.add("none", Vec::new()), "a scheme without a daemon carries nothing");
         assert!(schemes.dials_addresses("wss") && !schemes.dials_addresses("tor"));
         assert_eq!(schemes.names().collect::<Vec<_>>(), ["tcp", "tls", "tor", "udp", "ws", "wss"]);
+        assert_eq!(schemes.after("wss", "tcp"), Some("tls"));
+        assert_eq!((schemes.after("tls", "tls"), schemes.after("tcp", "tls")), (None, None));
         assert_eq!(schemes.protection("wss"), Protection::Encrypted);
         assert_eq!(schemes.protection("ws"), Protection::Plain);
         assert_eq!(schemes.protection("tor"), Protection::Unknown);

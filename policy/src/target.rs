@@ -56,6 +56,15 @@ pub enum Author {
     Administrator,
 }
 
+impl RemoteTarget {
+    /// The options that the transport daemon `daemon` reads; `dials` if it does the connecting.
+    #[must_use]
+    pub fn options_for(&self, daemon: &str, dials: bool) -> BTreeMap<String, Secret> {
+        let options = self.options.iter().filter(|(name, _)| option::is_for(name, daemon, dials));
+        options.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
 impl Target {
     /// Reads `text`: `scheme://[user[:secret]@]host[:port][/service][?option=value&…]`,
     /// `unix:///NAME`, `unix://NAME`, or a name alone.

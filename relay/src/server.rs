@@ -9,7 +9,8 @@ use libipc::identity::Identity;
 use libipc::interface::ServiceError;
 use libipc::interface::introspection::{self, Description, GetDescription, Info};
 use libipc::interface::transport::{
-    ATTACH, Agreed, CLOSE, DIAL, Dial, LISTEN, REFUSE, Refuse, TEXT, TransportError,
+    ATTACH, Agreed, CLOSE, DIAL, Dial, LISTEN, REFUSE, Refuse, SERVE, Serve, TEXT, TransportError,
+    WRAP, Wrap,
 };
 use libipc::listener::{ListenError, Listener};
 use libipc::rundir::{Instance, RunDirectory};
@@ -108,6 +109,10 @@ pub struct Caller(Wire);
 pub enum Request {
     /// Connect outward.
     Dial(Box<Dial>),
+    /// Become the client end of an encapsulation over this stream.
+    Wrap(Box<Wrap>, OwnedFd),
+    /// Become the server end of an encapsulation over this stream.
+    Serve(Box<Serve>, OwnedFd),
     /// Tell of remote peers.
     Listen,
     /// Go on with what was agreed; with a descriptor to relay to, or without.
@@ -116,6 +121,23 @@ pub enum Request {
     Refuse(Refuse),
     /// Give up what was agreed.
     Close(Agreed),
+}
+
+impl Request {
+    /// What a daemon answers that has no such part in a stack.
+    #[must_use]
+    pub fn unserved(&self) -> Bytes {
+        let method = match self {
+            Self::Dial(_) => DIAL,
+            Self::Wrap(..) => WRAP,
+            Self::Serve(..) => SERVE,
+            Self::Listen => LISTEN,
+            Self::Attach(..) => ATTACH,
+            Self::Refuse(_) => REFUSE,
+            Self::Close(_) => CLOSE,
+        };
+        varlink::error(&ServiceError::MethodNotImplemented { method: method.to_owned() })
+    }
 }
 
 /// What reading brought.
@@ -186,6 +208,11 @@ impl Caller {
         let call = varlink::read_call(&message.bytes).map_err(|_| Over)?;
         match &*call.method {
             DIAL => self.typed(&call, |dial| Request::Dial(Box::new(dial))),
+            WRAP => {
+                self.over(&call, descriptor, |wrap, stream| Request::Wrap(Box::new(wrap), stream))
+            }
+            SERVE => self
+                .over(&call, descriptor, |serve, stream| Request::Serve(Box::new(serve), stream)),
             LISTEN => Ok(Some(Request::Listen)),
             ATTACH => self.typed(&call, |agreed| Request::Attach(agreed, descriptor)),
             REFUSE => self.typed(&call, Request::Refuse),
@@ -199,15 +226,27 @@ impl Caller {
                 self.answer(message, None).map(|()| None)
             }
             method => {
-                let method = method.to_owned();
-                let error = if method.starts_with("org.ipcd.Transport.") {
-                    ServiceError::MethodNotImplemented { method }
-                } else {
-                    ServiceError::MethodNotFound { method }
-                };
+                let error = ServiceError::MethodNotFound { method: method.to_owned() };
                 self.answer(varlink::error(&error), None).map(|()| None)
             }
         }
+    }
+
+    /// A call about a stream, which has to come with it.
+    fn over<'m, P: Deserialize<'m>>(
+        &mut self,
+        call: &Call<'m>,
+        stream: Option<OwnedFd>,
+        request: impl FnOnce(P, OwnedFd) -> Request,
+    ) -> Result<Option<Request>, Over> {
+        let Some(stream) = stream else {
+            let error = TransportError::InvalidRequest {
+                field: "descriptor".to_owned(),
+                reason: "a stream has to come with this call".to_owned(),
+            };
+            return self.answer(varlink::error(&error), None).map(|()| None);
+        };
+        self.typed(call, |parameters| request(parameters, stream))
     }
 
     fn typed<'m, P: Deserialize<'m>>(
@@ -315,8 +354,13 @@ mod tests {
 
     #[test]
     fn a_method_of_the_interface_is_told_from_one_that_is_nowhere() {
-        let told = answered("org.ipcd.Transport.Wrap", &Nothing {});
-        assert!(told.contains("org.varlink.service.MethodNotImplemented"), "{told}");
+        let told = answered("org.ipcd.Transport.Sing", &Nothing {});
+        assert!(told.contains("org.varlink.service.MethodNotFound"), "{told}");
+        let told = varlink::error(&ServiceError::MethodNotImplemented { method: DIAL.to_owned() });
+        let dial = serde_json::from_str(r#"{"host":"h","port":1,"addresses":[],"deadlineMs":1}"#);
+        assert_eq!(*Request::Dial(dial.unwrap()).unserved(), *told);
+        let told = answered(WRAP, &Nothing {});
+        assert!(told.contains("a stream has to come with this call"), "{told}");
         let told = answered("org.ipcd.Broker.Connect", &Nothing {});
         assert!(told.contains("org.varlink.service.MethodNotFound"), "{told}");
         let told = answered(ATTACH, &Nothing {});

@@ -21,6 +21,24 @@ pub(crate) struct Listen {
     pub(crate) address: Option<SocketAddr>,
     /// What is offered there to plain clients, who say no hello and hear no yes.
     pub(crate) service: Option<ServiceName>,
+    /// The scheme that connections go on by, up its stack.
+    pub(crate) then: Option<Then>,
+}
+
+/// How a connection goes on that has come over TCP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Then {
+    /// TLS next.
+    Tls,
+}
+
+impl Then {
+    /// The scheme, as the broker knows it.
+    pub(crate) fn scheme(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+        }
+    }
 }
 
 impl Config {
@@ -44,7 +62,7 @@ fn read_listen(mut section: Section<'_>) -> Vec<Listen> {
 
 fn read_one(name: &Text, value: &Value<'_>) -> Option<Listen> {
     let mut section = value.section()?;
-    section.refuse("then", "not in this version");
+    let then = section.value("then").and_then(|value| value.word(&[("tls", Then::Tls)]));
     let address = section.text("address").and_then(|text| {
         let address = text.as_str().parse();
         let wanted = "wants ADDRESS:PORT, for example 0.0.0.0:9000 or [::]:9000";
@@ -54,7 +72,15 @@ fn read_one(name: &Text, value: &Value<'_>) -> Option<Listen> {
         let service = ServiceName::new(text.as_str());
         service.map_err(|error| section.report(text.problem(error))).ok()
     });
-    Some(Listen { name: name.as_str().to_owned(), address, service })
+    if let (Some(then), Some(_)) = (then, &service) {
+        let scheme = then.scheme();
+        section.problem(format_args!(
+            "`service` has no place beside `then`: write it where {scheme} is configured, under \
+             [listen.{name}] of {scheme}d.toml",
+            name = name.as_str(),
+        ));
+    }
+    Some(Listen { name: name.as_str().to_owned(), address, service, then })
 }
 
 #[cfg(test)]
@@ -70,6 +96,7 @@ mod tests {
             name: name.to_owned(),
             address: address.map(|address| address.parse().unwrap()),
             service: service.map(|service| ServiceName::new(service).unwrap()),
+            then: None,
         };
         let expected =
             vec![listen("fleet", Some("[::]:9000"), None), listen("imap", None, Some("imap"))];
@@ -79,20 +106,21 @@ mod tests {
 
     #[test]
     fn every_problem_is_told_at_its_place() {
-        let text =
-            "[listen.a]\naddress = \"everywhere\"\nservice = \"../a\"\nthen = \"tls\"\nport = 1\n";
+        let text = "[listen.a]\naddress = \"everywhere\"\nservice = \"../a\"\nthen = \"ssh\"\nport = 1\n\
+             [listen.b]\naddress = \"[::]:9001\"\nservice = \"imap\"\nthen = \"tls\"\n";
         let problems = Config::parse("tcpd.toml", text).unwrap_err();
         let said: Vec<_> = problems.iter().map(ToString::to_string).collect();
         let begins = [
             "tcpd.toml:2:11: wants ADDRESS:PORT, for example 0.0.0.0:9000 or [::]:9000",
             "tcpd.toml:3:11: a service name has only",
-            "tcpd.toml:4:",
+            "tcpd.toml:4:8: wants one of \"tls\"",
             "tcpd.toml:5:1: ",
+            "tcpd.toml:6:",
         ];
         assert_eq!(said.len(), begins.len(), "{said:#?}");
         for (said, begin) in said.iter().zip(begins) {
             assert!(said.starts_with(begin), "{said}");
         }
-        assert!(said[2].contains("not in this version"), "{}", said[2]);
+        assert!(said[4].contains("under [listen.b] of tlsd.toml"), "{}", said[4]);
     }
 }

@@ -232,6 +232,9 @@ impl EventLoop {
 
     fn carry_out(&mut self, token: Token, request: Request, now: Instant) {
         match request {
+            Request::Wrap(..) | Request::Serve(..) => {
+                self.answer(token, request.unserved(), None);
+            }
             Request::Dial(wanted) => self.dial(token, *wanted, now),
             Request::Listen => self.told = Some(token),
             Request::Attach(agreed, descriptor) => self.attach(token, agreed, descriptor, now),

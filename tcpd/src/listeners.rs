@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use libipc::name::ServiceName;
 use sys::inherited::Inherited;
 
-use crate::config::Listen;
+use crate::config::{Listen, Then};
 
 /// Peers that wait to be accepted at most; the kernel may have a lower limit.
 const BACKLOG: i32 = 4096;
@@ -20,6 +20,8 @@ pub(crate) struct ListenerSocket {
     pub(crate) name: String,
     /// What is offered to plain clients; without it peers say a hello.
     pub(crate) service: Option<ServiceName>,
+    /// The scheme that connections go on by.
+    pub(crate) then: Option<Then>,
     /// The socket, non-blocking.
     pub(crate) socket: OwnedFd,
 }
@@ -67,18 +69,20 @@ impl Listeners {
         tables: Vec<Listen>,
     ) -> Result<Self, OpenError> {
         let mut all = usable(inherited);
-        for Listen { name, address, service } in tables {
+        for Listen { name, address, service, then } in tables {
             if let Some(address) = address {
-                all.push(ListenerSocket { name, service, socket: listen(address)?.0 });
+                all.push(ListenerSocket { name, service, then, socket: listen(address)?.0 });
             } else if let Some(inherited) = all.iter_mut().find(|one| one.name == name) {
                 inherited.service = service;
+                inherited.then = then;
             } else {
                 return Err(OpenError::NotInherited(name));
             }
         }
         for address in addresses {
             let (socket, address) = listen(*address)?;
-            all.push(ListenerSocket { name: address.to_string(), service: None, socket });
+            let name = address.to_string();
+            all.push(ListenerSocket { name, service: None, then: None, socket });
         }
         Ok(Self(all))
     }
@@ -91,7 +95,7 @@ fn usable(inherited: Vec<Inherited>) -> Vec<ListenerSocket> {
             && matches!(sys::socket::local_address(socket.as_fd()), Ok(Some(_)))
             && sys::socket::set_blocking(socket.as_fd(), false).is_ok();
         if is_ours {
-            all.push(ListenerSocket { name, service: None, socket });
+            all.push(ListenerSocket { name, service: None, then: None, socket });
         } else {
             tracing::warn!(event = "not-a-listener", ?name);
         }

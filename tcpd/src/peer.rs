@@ -42,8 +42,11 @@ pub(crate) struct Peer {
     pub(crate) deadline: Instant,
     /// How far it is.
     pub(crate) phase: Phase,
-    /// It is a plain client of the listener's service: neither a hello nor an answer is for it.
+    /// Neither a hello nor an answer is for it: it is a plain client of the listener's service, or
+    /// another daemon goes on with it.
     pub(crate) is_plain: bool,
+    /// How it comes: `tcp`, or the scheme that it goes on by.
+    pub(crate) scheme: &'static str,
 }
 
 /// How far a peer is.
@@ -79,7 +82,8 @@ impl Peer {
         now: Instant,
     ) -> Self {
         let phase = Phase::Silent(Reader::default());
-        Self { socket, address, listener, deadline: now + HELLO_TIME, phase, is_plain: false }
+        let deadline = now + HELLO_TIME;
+        Self { socket, address, listener, deadline, phase, is_plain: false, scheme: "tcp" }
     }
 
     /// Listens to what the peer says.
@@ -117,13 +121,18 @@ impl Peer {
     }
 
     /// The peer as the broker is told of it.
-    pub(crate) fn arrival(&self, id: u64, service: &ServiceName, hops: Option<u32>) -> Arrival {
+    pub(crate) fn arrival(
+        &self,
+        id: u64,
+        service: Option<&ServiceName>,
+        hops: Option<u32>,
+    ) -> Arrival {
         Arrival {
             id,
-            scheme: "tcp".to_owned(),
+            scheme: self.scheme.to_owned(),
             listener: self.listener.clone(),
             address: SocketAddr::new(self.address.ip().to_canonical(), self.address.port()),
-            service: Some(service.to_string()),
+            service: service.map(ToString::to_string),
             hops,
             identity: Proven::default(),
         }

@@ -1,7 +1,13 @@
 //! Remote peers that ask for a service of this host.
 
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
 use libipc::identity::RemoteIdentity;
-use libipc::interface::transport::{ATTACH, Agreed, Arrival, REFUSE, Refuse};
+use libipc::interface::transport::{
+    ATTACH, Agreed, Arrival, Arrived, REFUSE, Refuse, SERVE, Serve,
+};
 use libipc::name::ServiceName;
 use libipc::varlink::{self, CallFlags};
 use policy::decide::decide;
@@ -10,9 +16,19 @@ use policy::target::Target;
 use sys::door::Door;
 
 use super::{Broker, Caller, Moment};
-use crate::action::Answer;
+use crate::action::{Action, Answer, CallId};
 use crate::answer;
+use crate::channel::read_arrival;
 use crate::service::ServiceSettings;
+
+/// Calls to transport daemons that are under way at most; a peer beyond is told to come again.
+const CALLS_MOST: usize = 8192;
+
+/// How long a daemon may take to go on with a peer. It has its own, shorter limits.
+const CLIMB_TIME: Duration = Duration::from_secs(20);
+
+/// Time that a daemon gets for its part of a peer's way.
+const SERVE_TIME: Duration = Duration::from_secs(15);
 
 /// A peer that was let in, while its way is made.
 #[derive(Debug)]
@@ -21,26 +37,170 @@ pub(super) struct Arriving {
     identity: RemoteIdentity,
 }
 
+/// A peer on its way up the stack of its scheme, before it has said what it wants.
+#[derive(Debug)]
+pub(super) struct Climbing {
+    scheme: String,
+    listener: String,
+    address: SocketAddr,
+    /// What daemons below have proven about it, if there was one that can.
+    proven: Option<Vec<String>>,
+    step: ClimbingStep,
+}
+
+#[derive(Debug)]
+enum ClimbingStep {
+    /// The daemon below hands the stream over, to this one.
+    Fetched { next: String },
+    /// This daemon serves it.
+    Served { daemon: String },
+}
+
+/// Who brings a peer: a daemon, and the call on whose connection it did, if that was not `Listen`.
+#[derive(Debug)]
+pub(super) struct Bringer {
+    pub(super) daemon: String,
+    pub(super) via: Option<CallId>,
+    /// What daemons below it have proven about the peer, if there was one that can.
+    pub(super) proven: Option<Vec<String>>,
+}
+
+impl Bringer {
+    /// A daemon that told of a peer by `Listen`.
+    pub(super) fn listening(daemon: String) -> Self {
+        Self { daemon, via: None, proven: None }
+    }
+}
+
 impl Broker {
-    pub(super) fn arrived(&mut self, daemon: &str, arrival: &Arrival, at: Moment<'_>) {
-        let identity = RemoteIdentity {
-            scheme: arrival.scheme.clone(),
-            address: arrival.address.ip().to_canonical(),
-            names: arrival.identity.names.clone(),
+    pub(super) fn arrived(&mut self, from: &Bringer, arrival: &Arrival, at: Moment<'_>) {
+        let config = &self.live.config;
+        let schemes = config.schemes();
+        let next = schemes.after(&arrival.scheme, &from.daemon).map(ToOwned::to_owned);
+        let proven = if schemes.daemon_proves_names(&from.daemon) {
+            Some(arrival.identity.names.clone())
+        } else {
+            from.proven.clone()
         };
-        let wanted = arrival.service.as_deref().unwrap_or_default();
-        let Ok(service) = ServiceName::new(wanted) else {
-            return self.refuse(daemon, arrival.id, false);
-        };
-        let found = self.door_for_peer(&service, &identity, arrival.hops, at);
+        // A scheme that promises proof is nothing that another daemon may claim.
+        let is_claim = schemes.proves_names(&arrival.scheme) && proven.is_none();
+        match (&arrival.service, next) {
+            (None, Some(next)) if self.calls.len() < CALLS_MOST => {
+                self.climb(from, arrival, (next, proven), at);
+            }
+            (None, Some(_)) => self.refuse(from, arrival.id, true),
+            (Some(service), None) if !is_claim => {
+                let identity = RemoteIdentity {
+                    scheme: arrival.scheme.clone(),
+                    address: arrival.address.ip().to_canonical(),
+                    names: proven.unwrap_or_default(),
+                };
+                match ServiceName::new(service) {
+                    Ok(service) => self.judge(from, arrival, Arriving { service, identity }, at),
+                    Err(_) => self.refuse(from, arrival.id, false),
+                }
+            }
+            (Some(_), _) | (None, None) => self.refuse(from, arrival.id, false),
+        }
+    }
+
+    /// Asks policy about a peer that has said what it wants.
+    fn judge(&mut self, from: &Bringer, arrival: &Arrival, peer: Arriving, at: Moment<'_>) {
+        let Arriving { service, identity } = &peer;
+        let found = self.door_for_peer(service, identity, arrival.hops, at);
         let Some((door, rule)) = found else {
-            self.audit.kept_out(&identity, &service, at.now);
-            return self.refuse(daemon, arrival.id, false);
+            self.audit.kept_out(identity, service, at.now);
+            return self.refuse(from, arrival.id, false);
         };
-        self.audit.let_in(&identity, &service, &rule, at.now);
-        let message = varlink::call(ATTACH, &Agreed { id: arrival.id }, CallFlags::default());
-        let caller = Caller::Arrival(Arriving { service, identity });
-        self.call(daemon, message, Some(door.descriptor), caller);
+        self.audit.let_in(identity, service, &rule, at.now);
+        let call = self.attach_to(from, arrival.id, Some(door.descriptor), Caller::Arrival(peer));
+        self.late.push_back((at.now + CLIMB_TIME, call));
+    }
+
+    /// Has the daemon that brought a peer go on with it, on the connection that it lives by.
+    fn attach_to(
+        &mut self,
+        from: &Bringer,
+        id: u64,
+        descriptor: Option<OwnedFd>,
+        caller: Caller,
+    ) -> CallId {
+        let message = varlink::call(ATTACH, &Agreed { id }, CallFlags::default());
+        match from.via {
+            Some(via) => self.call_via(via, message, descriptor, caller),
+            None => self.call(&from.daemon, message, descriptor, caller),
+        }
+    }
+
+    /// Has the daemon below hand its stream over, for the next daemon of the stack.
+    fn climb(
+        &mut self,
+        from: &Bringer,
+        arrival: &Arrival,
+        (next, proven): (String, Option<Vec<String>>),
+        at: Moment<'_>,
+    ) {
+        let climbing = Climbing {
+            scheme: arrival.scheme.clone(),
+            listener: arrival.listener.clone(),
+            address: arrival.address,
+            proven,
+            step: ClimbingStep::Fetched { next },
+        };
+        let call = self.attach_to(from, arrival.id, None, Caller::Climb(climbing));
+        self.late.push_back((at.now + CLIMB_TIME, call));
+    }
+
+    /// A daemon answered about a peer on its way. One that got lost is closed by what is dropped.
+    pub(super) fn climbed(
+        &mut self,
+        climbing: Climbing,
+        call: CallId,
+        answer: Answer,
+        at: Moment<'_>,
+    ) {
+        let Answer::Reply { message, socket } = answer else { return };
+        match climbing.step {
+            ClimbingStep::Fetched { ref next } => {
+                let Some(socket) = socket.filter(|socket| socket.is_connected_stream) else {
+                    return;
+                };
+                let parameters = Serve {
+                    listener: climbing.listener.clone(),
+                    address: climbing.address,
+                    service: None,
+                    deadline_ms: super::milliseconds(SERVE_TIME),
+                };
+                let message = varlink::call(SERVE, &parameters, CallFlags::default());
+                let next = next.clone();
+                let step = ClimbingStep::Served { daemon: next.clone() };
+                let caller = Caller::Climb(Climbing { step, ..climbing });
+                let call = self.call(&next, message, Some(socket.descriptor), caller);
+                self.late.push_back((at.now + CLIMB_TIME, call));
+            }
+            ClimbingStep::Served { daemon } => {
+                let Some(Arrived { mut arrival }) = read_arrival(&message) else { return };
+                // What came before is known better here than there.
+                arrival.scheme = climbing.scheme;
+                arrival.listener = climbing.listener;
+                arrival.address = climbing.address;
+                let from = Bringer { daemon, via: Some(call), proven: climbing.proven };
+                self.arrived(&from, &arrival, at);
+            }
+        }
+    }
+
+    /// Gives up calls for peers that took too long.
+    pub(super) fn give_up_late(&mut self, at: Moment<'_>) {
+        while let Some((when, call)) = self.late.front().copied() {
+            if when > at.now {
+                return;
+            }
+            self.late.pop_front();
+            if self.calls.remove(&call).is_some() {
+                self.actions.push(Action::Cancel { call });
+            }
+        }
     }
 
     /// The door that a peer may go through, and the rule that says so. A peer is told nothing
@@ -76,9 +236,12 @@ impl Broker {
         })
     }
 
-    fn refuse(&mut self, daemon: &str, id: u64, retry: bool) {
+    fn refuse(&mut self, from: &Bringer, id: u64, retry: bool) {
         let message = varlink::call(REFUSE, &Refuse { id, retry }, CallFlags::default());
-        self.call(daemon, message, None, Caller::Nobody);
+        match from.via {
+            Some(via) => self.call_via(via, message, None, Caller::Nobody),
+            None => self.call(&from.daemon, message, None, Caller::Nobody),
+        };
     }
 
     /// A daemon answered that a peer is connected, or that it is not.

@@ -1,24 +1,23 @@
-//! The way to another host: a transport daemon dials, and policy looks again at what came back.
+//! The way to another host: its turn, its time, and the first daemon of the stack, which dials.
 
 use std::time::Duration;
 
-use libipc::identity::LocalIdentity;
 use libipc::interface::broker::{BrokerError, Handoff};
-use libipc::interface::transport::{DIAL, Dial, Dialed, Hello, TransportError};
+use libipc::interface::transport::{DIAL, Dial};
 use libipc::varlink::{self, CallFlags};
 use policy::decide::Candidate;
 use policy::query::Verdict;
-use policy::route::Asker;
 use policy::target::{RemoteTarget, Target};
 
 use super::quota::Turn;
-use super::requests::{Offer, Outcome, State};
+use super::requests::{Outcome, State};
+use super::stack::{self, Stage};
 use super::{Broker, Caller, Moment, busy, milliseconds};
-use crate::action::{Action, Answer, ClientId, Socket};
+use crate::action::{Action, ClientId};
 use crate::answer;
 
 /// Our own guard behind the time that a daemon was given.
-const GUARD: Duration = Duration::from_millis(200);
+pub(super) const GUARD: Duration = Duration::from_millis(200);
 
 impl Broker {
     pub(super) fn dial(
@@ -32,9 +31,6 @@ impl Broker {
         let missing = stack.iter().find(|daemon| !at.world.has_transport(daemon));
         if let Some(missing) = missing {
             return Outcome::Failed(answer::transport_missing(candidate, missing));
-        }
-        if stack.len() != 1 {
-            return Outcome::Failed(answer::not_in_this_version(candidate));
         }
         let Some(known) = self.clients.get(&client) else { return Outcome::Done };
         let takes = known.request.as_ref().map(|request| request.take.as_slice());
@@ -69,101 +65,24 @@ impl Broker {
             return;
         };
         let share = request.share_of_time(at.now);
+        let stack = schemes.stack(&remote.scheme).unwrap_or_default();
+        let Some(daemon) = stack.first() else { return };
         let parameters = Dial {
             host: remote.host.bare(),
             port: remote.port,
             addresses: answer::addresses(addresses, schemes.dials_addresses(&remote.scheme)),
-            options: remote.options.clone(),
-            hello: remote.service.as_ref().map(|service| Hello {
-                service: service.to_string(),
-                hops: 1,
-                user: remote.user.clone(),
-                secret: remote.secret.clone(),
-            }),
+            options: remote.options_for(daemon, true),
+            hello: if stack.len() == 1 { stack::hello_for(remote) } else { None },
             keep: None,
             deadline_ms: milliseconds(share).max(1),
         };
-        let daemon = schemes.stack(&remote.scheme).and_then(<[_]>::first).cloned();
         let message = varlink::call(DIAL, &parameters, CallFlags::default());
-        let call = self.call(&daemon.unwrap_or_default(), message, None, Caller::Client(client));
+        let call = self.call(daemon, message, None, Caller::Client(client));
         let until = at.now + share + GUARD;
         if let Some(request) = self.request(client) {
-            request.state = State::Dialling { call, until };
+            request.state = State::Dialling { call, until, stage: Stage::Dial };
         }
         self.timers.insert((until, client));
-    }
-
-    /// A transport daemon answered for the current candidate.
-    pub(super) fn answered(&mut self, client: ClientId, answer: Answer, at: Moment<'_>) {
-        self.release(client, at);
-        let Some(request) = self.request(client) else { return };
-        let Some(candidate) = request.candidates.get(request.current).cloned() else { return };
-        let outcome = match read_dialed(&candidate, answer, request.waited(at.now)) {
-            Ok(socket) => self.check_and_deliver(client, &candidate, socket, at),
-            Err(error) => Err(error),
-        };
-        let Err(error) = outcome else { return };
-        self.failed(client, error, at);
-    }
-
-    /// Policy's second look: at the address that really answered, and under today's rules.
-    fn check_and_deliver(
-        &mut self,
-        client: ClientId,
-        candidate: &Candidate,
-        socket: Socket,
-        at: Moment<'_>,
-    ) -> Result<(), BrokerError> {
-        let Some(known) = self.clients.get(&client) else { return Ok(()) };
-        let identity = known.identity.clone();
-        let Some(request) = known.request.as_ref() else { return Ok(()) };
-        let mut candidate = candidate.clone();
-        if request.revision != self.revision {
-            let decision = self.decide(&request.asked, request.network.as_ref(), &identity, at);
-            candidate = decision
-                .map_err(|error| answer::of_route(&request.asked, &error))?
-                .candidates
-                .into_iter()
-                .find(|again| again.target == candidate.target)
-                .ok_or_else(|| answer::route_changed(&candidate))?;
-            if !candidate.verdict.is_allow() {
-                return Err(answer::denied(&candidate));
-            }
-        }
-        self.check_socket(&candidate, &socket, &identity)?;
-        let offer = Offer { handoff: Handoff::Descriptor, descriptor: socket.descriptor };
-        self.deliver(client, &candidate, offer, at);
-        Ok(())
-    }
-
-    fn check_socket(
-        &self,
-        candidate: &Candidate,
-        socket: &Socket,
-        identity: &LocalIdentity,
-    ) -> Result<(), BrokerError> {
-        let Target::Remote(remote) = &candidate.target else { return Ok(()) };
-        if !socket.is_connected_stream {
-            return Err(answer::wrong_descriptor(candidate));
-        }
-        if !self.live.config.schemes().dials_addresses(&remote.scheme) {
-            return Ok(());
-        }
-        let peer = socket.peer.filter(|peer| !socket.is_unix && peer.port() == remote.port);
-        let Some(peer) = peer else { return Err(answer::wrong_descriptor(candidate)) };
-        let again = policy::decide::recheck(
-            &self.live.config,
-            &candidate.service,
-            remote,
-            Asker::Local(identity),
-            peer.ip().to_canonical(),
-        );
-        match again {
-            Verdict::Allow { .. } => Ok(()),
-            verdict @ Verdict::Deny { .. } => {
-                Err(answer::denied(&Candidate { verdict, ..candidate.clone() }))
-            }
-        }
     }
 
     /// The current candidate, or the wait for its turn, took too long.
@@ -179,7 +98,7 @@ impl Broker {
                 let error = BrokerError::TimedOut { target, waited_ms: milliseconds(waited) };
                 self.end_with(client, &error, at);
             }
-            State::Dialling { call, until } if until <= at.now => {
+            State::Dialling { call, until, .. } if until <= at.now => {
                 self.calls.remove(&call);
                 self.actions.push(Action::Cancel { call });
                 self.release(client, at);
@@ -210,22 +129,4 @@ impl Broker {
             }
         }
     }
-}
-
-fn read_dialed(
-    candidate: &Candidate,
-    answer: Answer,
-    waited: Duration,
-) -> Result<Socket, BrokerError> {
-    let Answer::Reply { message, socket } = answer else {
-        return Err(answer::transport_gone(candidate));
-    };
-    if let Ok(error) = serde_json::from_slice::<TransportError>(&message) {
-        return Err(answer::of_transport(candidate, error, milliseconds(waited)));
-    }
-    let reply = varlink::read_reply(&message).ok();
-    let is_dialed = reply.is_some_and(|reply| {
-        reply.error.is_none() && varlink::read_parameters::<Dialed>(reply.parameters).is_ok()
-    });
-    socket.filter(|_| is_dialed).ok_or_else(|| answer::wrong_descriptor(candidate))
 }

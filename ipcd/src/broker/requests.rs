@@ -1,5 +1,6 @@
 //! Requests for a connection: policy's candidates, one by one, until one connects.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use policy::route::{Asker, RouteError};
 use policy::target::Target;
 use sys::door::{Door, DoorError};
 
+use super::stack::Stage;
 use super::{Broker, Moment};
 use crate::action::{Action, CallId, ClientId};
 use crate::answer;
@@ -36,6 +38,8 @@ pub(super) struct Request {
     /// What the ones before it said.
     failures: Vec<BrokerError>,
     pub(super) state: State,
+    /// The network address that was connected to, if policy was asked about it.
+    pub(super) reached: Option<SocketAddr>,
 }
 
 /// What a client asked for.
@@ -54,7 +58,7 @@ pub(super) enum State {
     /// Its turn.
     Queued { until: Instant },
     /// A transport daemon.
-    Dialling { call: CallId, until: Instant },
+    Dialling { call: CallId, until: Instant, stage: Stage },
 }
 
 /// How one candidate ended.
@@ -316,6 +320,7 @@ impl Request {
             current: 0,
             failures: Vec::new(),
             state: State::New,
+            reached: None,
         }
     }
 

@@ -27,7 +27,12 @@ impl EventLoop<'_> {
                         self.lose(token, now);
                     }
                 }
-                Action::Call { call, daemon, message, descriptor } => {
+                Action::Call { call, message, descriptor, via: Some(before), .. } => {
+                    if !self.call_on(before, call, message, descriptor) {
+                        self.report(Event::Answered { call, answer: Answer::Gone }, now);
+                    }
+                }
+                Action::Call { call, daemon, message, descriptor, via: None } => {
                     let path = self.transports.join(daemon);
                     self.call(call, Channel::open(&path, message, descriptor), now);
                 }
@@ -92,6 +97,30 @@ impl EventLoop<'_> {
                 self.report(Event::Answered { call, answer: Answer::Gone }, now);
             }
         }
+    }
+
+    /// Makes a call on the connection of an answered one. False if that is gone.
+    fn call_on(
+        &mut self,
+        before: CallId,
+        call: CallId,
+        message: Bytes,
+        descriptor: Option<OwnedFd>,
+    ) -> bool {
+        let Some(token) = self.calls.remove(&before) else { return false };
+        let Some(Source::Call(current, channel)) = self.sources.get_mut(&token) else {
+            return false;
+        };
+        *current = call;
+        let is_sent = channel.send(message, descriptor);
+        let waits = channel.has_outgoing();
+        self.calls.insert(call, token);
+        if is_sent {
+            self.watch(token, if waits { Interest::BOTH } else { Interest::READ });
+        } else {
+            self.close_call(call);
+        }
+        is_sent
     }
 
     pub(super) fn close_call(&mut self, call: CallId) {

@@ -14,6 +14,8 @@ pub const TEXT: &str = include_str!("../../interfaces/org.ipcd.Transport.varlink
 pub const DIAL: &str = "org.ipcd.Transport.Dial";
 /// Name of the method that adds an encapsulation as the client end.
 pub const WRAP: &str = "org.ipcd.Transport.Wrap";
+/// Name of the method that adds an encapsulation as the server end.
+pub const SERVE: &str = "org.ipcd.Transport.Serve";
 /// Name of the method that tells of remote peers.
 pub const LISTEN: &str = "org.ipcd.Transport.Listen";
 /// Name of the method that goes on with what was agreed.
@@ -98,6 +100,21 @@ pub struct Wrap {
     pub deadline_ms: u64,
 }
 
+/// Parameters of `Serve`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Serve {
+    /// The listener that the peer came to.
+    pub listener: String,
+    /// Where it came from.
+    pub address: SocketAddr,
+    /// What is offered to plain clients; without it peers say a hello.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How long it may take.
+    pub deadline_ms: u64,
+}
+
 /// What is proven about a remote peer.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Proven {
@@ -138,7 +155,7 @@ pub struct Arrival {
     pub identity: Proven,
 }
 
-/// One reply to `Listen`.
+/// Answer to `Serve`, and one reply to `Listen`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Arrived {
     /// The peer.

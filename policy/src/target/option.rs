@@ -56,6 +56,13 @@ const OPTIONS: [Known; 13] = [
 
 const STARTTLS: [&str; 7] = ["postgres", "smtp", "imap", "pop3", "ldap", "mysql", "xmpp"];
 
+/// Whether the transport daemon `daemon` reads the option `name`; `dials` if it does the connecting.
+pub(super) fn is_for(name: &str, daemon: &str, dials: bool) -> bool {
+    OPTIONS.iter().any(|known| {
+        known.name == name && (known.daemon == daemon || (known.daemon.is_empty() && dials))
+    })
+}
+
 /// Checks that `name` may stand in a target of `scheme` that `author` wrote, with this `value`.
 /// Returns the name for keeping.
 pub(super) fn check(

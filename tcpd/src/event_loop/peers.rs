@@ -11,8 +11,16 @@ use libipc::poller::{Interest, Token};
 use libipc::varlink;
 
 use super::{ACCEPT_BATCH, EventLoop, FIRST_LISTENER};
+use crate::config::Then;
 use crate::keepalive::keep_alive;
 use crate::peer::{DECISION_TIME, Heard, PEERS_MOST, PEERS_PER_ADDRESS_MOST, Peer, Phase};
+
+/// What a listener says of whoever comes to it.
+struct Listener {
+    name: String,
+    service: Option<ServiceName>,
+    then: Option<Then>,
+}
 
 impl EventLoop {
     pub(super) fn accept_peers(&mut self, token: Token, now: Instant) {
@@ -21,8 +29,12 @@ impl EventLoop {
             let Some(listener) = self.listeners.0.get(index) else { return };
             match sys::socket::accept(listener.socket.as_fd()) {
                 Ok(Some(socket)) => {
-                    let (name, service) = (listener.name.clone(), listener.service.clone());
-                    self.take_in(socket, name, service, now);
+                    let listener = Listener {
+                        name: listener.name.clone(),
+                        service: listener.service.clone(),
+                        then: listener.then,
+                    };
+                    self.take_in(socket, listener, now);
                 }
                 Ok(None) => return,
                 Err(error) if is_shortage(&error) => return self.rest(now),
@@ -32,13 +44,7 @@ impl EventLoop {
         }
     }
 
-    fn take_in(
-        &mut self,
-        socket: OwnedFd,
-        listener: String,
-        service: Option<ServiceName>,
-        now: Instant,
-    ) {
+    fn take_in(&mut self, socket: OwnedFd, listener: Listener, now: Instant) {
         let Ok(Some(address)) = sys::socket::peer_address(socket.as_fd()) else { return };
         let source = source_of(address.ip());
         let of_source = self.peers.values().filter(|peer| source_of(peer.address.ip()) == source);
@@ -50,12 +56,14 @@ impl EventLoop {
         let _gone = keep_alive(socket.as_fd()).is_err();
         let token = self.next_token();
         if self.poller.add(&socket, token, Interest::READ).is_ok() {
-            let mut peer = Peer::new(socket, address, listener, now);
-            peer.is_plain = service.is_some();
+            let mut peer = Peer::new(socket, address, listener.name, now);
+            peer.is_plain = listener.service.is_some() || listener.then.is_some();
+            peer.scheme = listener.then.map_or("tcp", Then::scheme);
+            let is_told_at_once = peer.is_plain;
             self.timers.insert((peer.deadline, token));
             self.peers.insert(token, peer);
-            if let Some(service) = service {
-                self.report(token, &service, None, now);
+            if is_told_at_once {
+                self.report(token, listener.service.as_ref(), None, now);
             }
         }
     }
@@ -65,7 +73,7 @@ impl EventLoop {
         match peer.listen() {
             Heard::Nothing => {}
             Heard::Asked(asked) => {
-                self.report(token, &asked.service, Some(asked.hops), now);
+                self.report(token, Some(&asked.service), Some(asked.hops), now);
             }
             Heard::Garbage => {
                 self.refuse_peer(token, false, now);
@@ -75,7 +83,13 @@ impl EventLoop {
     }
 
     /// Tells the broker. Until it has decided nothing more is read: what follows is the service's.
-    fn report(&mut self, token: Token, service: &ServiceName, hops: Option<u32>, now: Instant) {
+    fn report(
+        &mut self,
+        token: Token,
+        service: Option<&ServiceName>,
+        hops: Option<u32>,
+        now: Instant,
+    ) {
         let Some(told) = self.told else {
             self.refuse_peer(token, true, now);
             return;

@@ -1,0 +1,224 @@
+//! From the socket that was dialled up the stack of its scheme, and policy's second look at it.
+
+use libipc::interface::broker::{BrokerError, Handoff};
+use libipc::interface::transport::{
+    ATTACH, Agreed, Dialed, Hello, TransportError, WRAP, Wrap, Wrapped,
+};
+use libipc::varlink::{self, CallFlags};
+use policy::decide::Candidate;
+use policy::query::Verdict;
+use policy::route::Asker;
+use policy::target::{RemoteTarget, Target};
+use serde::de::DeserializeOwned;
+
+use super::dial::GUARD;
+use super::requests::{Offer, State};
+use super::{Broker, Caller, Moment, milliseconds};
+use crate::action::{Answer, CallId, ClientId, Socket};
+use crate::answer;
+
+/// How far up its stack a connection is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The first daemon connects.
+    Dial,
+    /// The daemon at this place of the stack wraps what the one before has made.
+    Wrap(usize),
+    /// That daemon is to hand over its end.
+    Attach(usize),
+}
+
+/// What one stage brought.
+enum Brought {
+    Socket(Socket),
+    Agreed(u64),
+}
+
+impl Broker {
+    /// A transport daemon answered for the current candidate.
+    pub(super) fn answered(
+        &mut self,
+        client: ClientId,
+        call: CallId,
+        answer: Answer,
+        at: Moment<'_>,
+    ) {
+        let Some(request) = self.request(client) else { return };
+        let State::Dialling { stage, .. } = request.state else { return };
+        let waited = milliseconds(request.waited(at.now));
+        let Some(candidate) = request.candidates.get(request.current).cloned() else { return };
+        let outcome = read(&candidate, stage, answer, waited).and_then(|brought| match brought {
+            Brought::Agreed(id) => {
+                self.attach(client, (call, stage), id);
+                Ok(())
+            }
+            Brought::Socket(socket) => self.climb_on(client, (&candidate, stage), socket, at),
+        });
+        if let Err(error) = outcome {
+            self.release(client, at);
+            self.failed(client, error, at);
+        }
+    }
+
+    /// What was made is wrapped by the next daemon; behind the last one it is the client's.
+    fn climb_on(
+        &mut self,
+        client: ClientId,
+        (candidate, stage): (&Candidate, Stage),
+        socket: Socket,
+        at: Moment<'_>,
+    ) -> Result<(), BrokerError> {
+        let Target::Remote(remote) = &candidate.target else { return Ok(()) };
+        if !self.may_bring(remote, stage, &socket) {
+            return Err(answer::wrong_descriptor(candidate));
+        }
+        let is_decided = self.live.config.schemes().dials_addresses(&remote.scheme);
+        if let Some(request) = self.request(client)
+            && stage == Stage::Dial
+        {
+            request.reached = socket.peer.filter(|_| is_decided);
+        }
+        let candidate = self.decide_again(client, candidate, at)?;
+        let next = match stage {
+            Stage::Dial => 1,
+            Stage::Wrap(place) | Stage::Attach(place) => place + 1,
+        };
+        let stack = self.live.config.schemes().stack(&remote.scheme).unwrap_or_default();
+        if let Some(daemon) = stack.get(next).cloned() {
+            let is_last = next + 1 == stack.len();
+            self.wrap(client, (&daemon, next, is_last), (remote, socket), at);
+            return Ok(());
+        }
+        self.release(client, at);
+        let offer = Offer { handoff: Handoff::Descriptor, descriptor: socket.descriptor };
+        self.deliver(client, &candidate, offer, at);
+        Ok(())
+    }
+
+    fn wrap(
+        &mut self,
+        client: ClientId,
+        (daemon, place, is_last): (&str, usize, bool),
+        (remote, socket): (&RemoteTarget, Socket),
+        at: Moment<'_>,
+    ) {
+        let Some(request) = self.request(client) else { return };
+        let State::Dialling { until, .. } = request.state else { return };
+        let left = until.saturating_duration_since(at.now).saturating_sub(GUARD);
+        let parameters = Wrap {
+            host: remote.host.bare(),
+            options: remote.options_for(daemon, false),
+            hello: if is_last { hello_for(remote) } else { None },
+            deadline_ms: milliseconds(left).max(1),
+        };
+        let message = varlink::call(WRAP, &parameters, CallFlags::default());
+        let socket = Some(socket.descriptor);
+        let call = self.call(daemon, message, socket, Caller::Client(client));
+        if let Some(request) = self.request(client) {
+            request.state = State::Dialling { call, until, stage: Stage::Wrap(place) };
+        }
+    }
+
+    fn attach(&mut self, client: ClientId, (call, stage): (CallId, Stage), id: u64) {
+        let (Stage::Wrap(place) | Stage::Attach(place)) = stage else { return };
+        let message = varlink::call(ATTACH, &Agreed { id }, CallFlags::default());
+        let call = self.call_via(call, message, None, Caller::Client(client));
+        let Some(request) = self.request(client) else { return };
+        if let State::Dialling { until, .. } = request.state {
+            request.state = State::Dialling { call, until, stage: Stage::Attach(place) };
+        }
+    }
+
+    /// Policy's second look: under today's rules, and at the address that really answered.
+    fn decide_again(
+        &self,
+        client: ClientId,
+        candidate: &Candidate,
+        at: Moment<'_>,
+    ) -> Result<Candidate, BrokerError> {
+        let mut candidate = candidate.clone();
+        let Some(known) = self.clients.get(&client) else { return Ok(candidate) };
+        let Some(request) = known.request.as_ref() else { return Ok(candidate) };
+        if request.revision != self.revision {
+            let network = request.network.as_ref();
+            candidate = self
+                .decide(&request.asked, network, &known.identity, at)
+                .map_err(|error| answer::of_route(&request.asked, &error))?
+                .candidates
+                .into_iter()
+                .find(|again| again.target == candidate.target)
+                .ok_or_else(|| answer::route_changed(&candidate))?;
+            if !candidate.verdict.is_allow() {
+                return Err(answer::denied(&candidate));
+            }
+        }
+        let (Some(reached), Target::Remote(remote)) = (request.reached, &candidate.target) else {
+            return Ok(candidate);
+        };
+        let again = policy::decide::recheck(
+            &self.live.config,
+            &candidate.service,
+            remote,
+            Asker::Local(&known.identity),
+            reached.ip().to_canonical(),
+        );
+        match again {
+            Verdict::Allow { .. } => Ok(candidate),
+            verdict @ Verdict::Deny { .. } => {
+                Err(answer::denied(&Candidate { verdict, ..candidate }))
+            }
+        }
+    }
+
+    /// Whether a socket is what this stage may bring.
+    fn may_bring(&self, remote: &RemoteTarget, stage: Stage, socket: &Socket) -> bool {
+        let is_there = || {
+            let peer = socket.peer.filter(|peer| peer.port() == remote.port);
+            peer.is_some() && !socket.is_unix
+        };
+        socket.is_connected_stream
+            && match stage {
+                Stage::Dial if self.live.config.schemes().dials_addresses(&remote.scheme) => {
+                    is_there()
+                }
+                Stage::Dial => true,
+                Stage::Wrap(_) | Stage::Attach(_) => socket.is_unix,
+            }
+    }
+}
+
+/// What the far daemon is told, if the target names a service there.
+pub(super) fn hello_for(remote: &RemoteTarget) -> Option<Hello> {
+    let service = remote.service.as_ref()?;
+    Some(Hello {
+        service: service.to_string(),
+        hops: 1,
+        user: remote.user.clone(),
+        secret: remote.secret.clone(),
+    })
+}
+
+fn read(
+    candidate: &Candidate,
+    stage: Stage,
+    answer: Answer,
+    waited_ms: u64,
+) -> Result<Brought, BrokerError> {
+    let Answer::Reply { message, socket } = answer else {
+        return Err(answer::transport_gone(candidate));
+    };
+    if let Ok(error) = serde_json::from_slice::<TransportError>(&message) {
+        return Err(answer::of_transport(candidate, error, waited_ms));
+    }
+    let brought = match stage {
+        Stage::Dial => parameters::<Dialed>(&message).and(socket).map(Brought::Socket),
+        Stage::Wrap(_) => parameters::<Wrapped>(&message).map(|agreed| Brought::Agreed(agreed.id)),
+        Stage::Attach(_) => socket.map(Brought::Socket),
+    };
+    brought.ok_or_else(|| answer::wrong_descriptor(candidate))
+}
+
+fn parameters<P: DeserializeOwned>(message: &[u8]) -> Option<P> {
+    let reply = varlink::read_reply(message).ok().filter(|reply| reply.error.is_none())?;
+    varlink::read_parameters(reply.parameters).ok()
+}
