@@ -3,7 +3,7 @@
 //! The walk over the control messages is our own: libraries were seen to leak descriptors when the
 //! kernel truncated the list, and to accept one more than asked for because of padding.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -101,7 +101,10 @@ pub fn receive(
 ) -> Result<Received, ReceiveError> {
     let mut control = MaybeUninit::<[u64; CONTROL_WORDS]>::uninit();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let mut header = empty_header(&mut part);
+    // SAFETY: all zeroes is a valid msghdr: null pointers with lengths of zero.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of_val(&control);
     let flags = wait.flag() | libc::MSG_CMSG_CLOEXEC;
@@ -191,16 +194,39 @@ pub fn send(
     descriptors: &[BorrowedFd<'_>],
     wait: Wait,
 ) -> io::Result<usize> {
-    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let mut header = empty_header(&mut part);
-    let mut control = [0_u64; CONTROL_WORDS];
-    if !descriptors.is_empty() {
-        write_rights(&mut header, &mut control, descriptors)?;
+    send_parts(socket, &[IoSlice::new(bytes)], descriptors, wait)
+}
+
+/// As [`send`], for bytes that lie in several places: one call of the kernel for all of them.
+///
+/// # Errors
+///
+/// As [`send`].
+pub fn send_parts(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    descriptors: &[BorrowedFd<'_>],
+    wait: Wait,
+) -> io::Result<usize> {
+    // SAFETY: all zeroes is a valid msghdr: null pointers with lengths of zero.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    // An IoSlice is an iovec, as std promises.
+    header.msg_iov = parts.as_ptr().cast::<libc::iovec>().cast_mut();
+    header.msg_iovlen = parts.len();
+    if descriptors.is_empty() {
+        return send_header(socket, &header, wait);
     }
+    let mut control = [0_u64; CONTROL_WORDS];
+    write_rights(&mut header, &mut control, descriptors)?;
+    send_header(socket, &header, wait)
+}
+
+/// `header` has to point to memory that is alive.
+fn send_header(socket: BorrowedFd<'_>, header: &libc::msghdr, wait: Wait) -> io::Result<usize> {
     let flags = wait.flag() | libc::MSG_NOSIGNAL;
     retry(|| {
-        // SAFETY: `header` points to `bytes`, which is only read, and to `control`.
-        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, flags) }
+        // SAFETY: both callers' bytes and control words outlive this call, and are only read.
+        unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const *header, flags) }
     })
 }
 
@@ -250,14 +276,6 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: Wait) -> io::Result
     })
 }
 
-fn empty_header(part: &mut libc::iovec) -> libc::msghdr {
-    // SAFETY: all zeroes is a valid msghdr: null pointers with lengths of zero.
-    let mut header: libc::msghdr = unsafe { mem::zeroed() };
-    header.msg_iov = part;
-    header.msg_iovlen = 1;
-    header
-}
-
 /// Repeats a call that a signal interrupted.
 fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {
@@ -269,6 +287,20 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
             return Err(error);
         }
     }
+}
+
+/// The length of the packet that would come next from a socket of packets; zero also at its end.
+/// Nothing is taken.
+///
+/// # Errors
+///
+/// The kernel's; [`io::ErrorKind::WouldBlock`] means that nothing has come yet.
+pub fn packet_bytes(socket: BorrowedFd<'_>, wait: Wait) -> io::Result<usize> {
+    let flags = wait.flag() | libc::MSG_PEEK | libc::MSG_TRUNC;
+    retry(|| {
+        // SAFETY: with a length of zero nothing is written.
+        unsafe { libc::recv(socket.as_raw_fd(), ptr::null_mut(), 0, flags) }
+    })
 }
 
 #[cfg(test)]
@@ -368,6 +400,19 @@ mod tests {
         assert_eq!(peek(right.as_fd(), &mut buffer, Wait::Never).unwrap(), 5);
         let got = receive(right.as_fd(), &mut buffer, 1, Wait::Never).unwrap();
         assert_eq!((got.bytes, got.descriptors.len()), (5, 1));
+    }
+
+    #[test]
+    fn parts_leave_together_and_a_packet_has_its_length() {
+        let (left, right) = unix_pair(SocketKind::SeqPacket).unwrap();
+        let parts = [IoSlice::new(b"head"), IoSlice::new(b"body")];
+        assert_eq!(send_parts(left.as_fd(), &parts, &[], Wait::Never).unwrap(), 8);
+        assert_eq!(packet_bytes(right.as_fd(), Wait::Never).unwrap(), 8);
+        let mut buffer = [0; 16];
+        let got = receive(right.as_fd(), &mut buffer, 0, Wait::Never).unwrap();
+        assert_eq!(&buffer[..got.bytes], b"headbody");
+        let error = packet_bytes(right.as_fd(), Wait::Never).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //!
 //! - [`ancillary`] receives and sends descriptors; every one is owned before anything is checked.
 //! - [`credentials`] tells who made a connection.
+//! - [`abstract_name`] is about sockets without a file.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
 //! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, sockets of the service
 //!   manager, bytes that never reach user space, raised rights, signals of a child.
 //!
 //! Nothing here decides anything: these are the kernel's words in types that own what they hold.
 
+pub mod abstract_name;
 pub mod ancillary;
 pub mod child;
 pub mod credentials;

@@ -24,7 +24,7 @@ pub enum SocketKind {
 }
 
 impl SocketKind {
-    fn native(self) -> SockType {
+    pub(crate) fn native(self) -> SockType {
         match self {
             Self::Stream => SockType::Stream,
             Self::SeqPacket => SockType::SeqPacket,
@@ -67,7 +67,7 @@ pub fn connect_unix(
     Ok(socket)
 }
 
-fn connect_until_done(socket: &OwnedFd, address: &UnixAddr) -> io::Result<()> {
+pub(crate) fn connect_until_done(socket: &OwnedFd, address: &UnixAddr) -> io::Result<()> {
     loop {
         match sock::connect(socket.as_raw_fd(), address) {
             Ok(()) => return Ok(()),
@@ -359,6 +359,26 @@ fn set_timeout(
         )
     };
     check(answer)
+}
+
+/// Asks for room for `bytes` that the peer has not read yet; the kernel has a highest number.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn set_send_room(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
+}
+
+/// Whether reads and writes of everybody who shares this socket return at once.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn is_nonblocking(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    Ok(OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?).contains(OFlag::O_NONBLOCK))
 }
 
 pub(crate) fn set_option(
