@@ -20,10 +20,14 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod channel;
+pub mod decoder;
 pub mod environment;
 pub mod error;
+pub mod frame;
 pub mod identity;
 pub mod interface;
+pub mod length_frame;
 pub mod listener;
 pub mod name;
 pub mod network;

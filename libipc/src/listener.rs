@@ -68,12 +68,25 @@ impl Listener {
     ///
     /// [`ListenError`].
     pub fn bind_at(path: &Path, mode: u32, lock: &Path) -> Result<Self, ListenError> {
+        Self::bind_kind_at(path, SocketKind::Stream, mode, lock)
+    }
+
+    /// As [`Listener::bind_at`], for another kind of socket.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`].
+    pub fn bind_kind_at(
+        path: &Path,
+        kind: SocketKind,
+        mode: u32,
+        lock: &Path,
+    ) -> Result<Self, ListenError> {
         let system = |error| ListenError::System { path: path.to_owned(), error };
         let lock = lock_file(lock).map_err(system)?;
         lock.lock().map_err(system)?;
         remove_dead(path)?;
-        let socket =
-            sys::socket::bind_unix(path, mode, SocketKind::Stream, BACKLOG).map_err(system)?;
+        let socket = sys::socket::bind_unix(path, mode, kind, BACKLOG).map_err(system)?;
         let file = BoundFile::at(path).map_err(system)?;
         Ok(Self { socket, file: Some(file) })
     }
@@ -209,8 +222,11 @@ fn remove_dead(path: &Path) -> Result<(), ListenError> {
             let who = sys::credentials::peer_credentials(socket.as_fd()).unwrap_or_default();
             Err(ListenError::AlreadyServed { path: path.to_owned(), pid: who.pid })
         }
-        // A full queue is a living service.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+        // A full queue is a living service, and so is a socket of another kind.
+        Err(error)
+            if error.kind() == io::ErrorKind::WouldBlock
+                || error.raw_os_error() == Some(nix::libc::EPROTOTYPE) =>
+        {
             Err(ListenError::AlreadyServed { path: path.to_owned(), pid: None })
         }
         Err(error) => Err(system(error)),
@@ -322,6 +338,16 @@ mod tests {
         let said = Listener::bind_in(&directory, &name).unwrap_err().to_string();
         assert!(said.ends_with("is not a socket, and is left as it is"), "{said}");
         assert_eq!(fs::read_to_string(directory.service(&name)).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_living_socket_of_another_kind_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, lock) = (place.path().join("packets"), place.path().join("lock"));
+        let _alive = Listener::bind_kind_at(&path, SocketKind::SeqPacket, 0o600, &lock).unwrap();
+        let said = Listener::bind_at(&path, 0o600, &lock).unwrap_err().to_string();
+        assert!(said.starts_with("already running here: "), "{said}");
+        sys::socket::connect_unix(&path, SocketKind::SeqPacket, None).unwrap();
     }
 
     #[test]
