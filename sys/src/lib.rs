@@ -4,8 +4,9 @@
 //! - [`credentials`] tells who made a connection.
 //! - [`abstract_name`] is about sockets without a file.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
-//! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, sockets of the service
-//!   manager, bytes that never reach user space, raised rights, signals of a child.
+//! - [`map`], [`memfd`], [`futex`]: memory that processes have in common.
+//! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, sockets of the
+//!   service manager, bytes that never reach user space, raised rights, signals of a child.
 //!
 //! Nothing here decides anything: these are the kernel's words in types that own what they hold.
 
@@ -14,7 +15,10 @@ pub mod ancillary;
 pub mod child;
 pub mod credentials;
 pub mod door;
+pub mod futex;
 pub mod inherited;
+pub mod map;
+pub mod memfd;
 pub mod secure;
 pub mod socket;
 pub mod splice;
