@@ -122,6 +122,14 @@ impl Connection {
         }
     }
 
+    /// Whether something waits to be sent.
+    pub(crate) fn has_outgoing(&self) -> bool {
+        match &self.protocol {
+            Protocol::Varlink(wire) => wire.has_outgoing(),
+            Protocol::Unknown(_) | Protocol::Lookup(..) | Protocol::Over => false,
+        }
+    }
+
     /// Gives a client of the first libipc its descriptor: `ok` with the descriptor riding on it.
     pub(crate) fn provide(&mut self, descriptor: BorrowedFd<'_>) -> std::io::Result<()> {
         if let Protocol::Lookup(socket, _) = &self.protocol {

@@ -24,6 +24,7 @@ use crate::patience::Patience;
 use crate::world::World;
 
 mod actions;
+mod collecting;
 mod daemons;
 
 /// The parts that the loop moves.
@@ -166,8 +167,8 @@ impl<'w> EventLoop<'w> {
     fn keep_time(&mut self, now: Instant) {
         let actions = self.broker.expire(Moment { now, world: self.world });
         self.carry_out(actions, now);
-        for client in self.patience.over(now) {
-            self.lose_patience(client, now);
+        for (client, due) in self.patience.over(now) {
+            self.lose_patience(client, due, now);
         }
         if let Accepting::Paused(until) = self.accepting
             && until <= now
@@ -256,16 +257,11 @@ impl<'w> EventLoop<'w> {
             return self.lose(ready.token, now);
         }
         if ready.writable {
-            let Some(Source::Client(client, connection)) = self.sources.get_mut(&ready.token)
-            else {
+            let Some(Source::Client(_, connection)) = self.sources.get_mut(&ready.token) else {
                 return;
             };
-            let client = *client;
             match connection.flush() {
-                Ok(true) => {
-                    self.patience.collected(client);
-                    self.watch(ready.token, Interest::READ);
-                }
+                Ok(true) => self.watch(ready.token, Interest::READ),
                 Ok(false) => {}
                 Err(_) => return self.lose(ready.token, now),
             }
@@ -277,6 +273,9 @@ impl<'w> EventLoop<'w> {
 
     /// Reads one request. Further ones are read when this one is answered.
     fn read_client(&mut self, token: Token, now: Instant) {
+        if !self.may_ask(token, now) {
+            return;
+        }
         let Some(Source::Client(client, connection)) = self.sources.get_mut(&token) else { return };
         let client = *client;
         match connection.read() {

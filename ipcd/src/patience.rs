@@ -1,7 +1,7 @@
 //! How long clients may take: to finish a request, and to collect what they were given.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::action::ClientId;
 
@@ -16,12 +16,48 @@ pub(crate) struct Patience {
 #[derive(Clone, Copy, Debug, Default)]
 struct Deadlines {
     request: Option<Instant>,
-    collect: Option<Instant>,
+    collect: Option<Collect>,
 }
+
+/// Something that a client was sent and may not have read yet. The kernel does not tell when it
+/// is read, so that has to be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Collect {
+    since: Instant,
+    until: Instant,
+    /// When a client that asks for more is looked at again.
+    look: Option<Instant>,
+}
+
+/// Whose time has come, for what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Due {
+    /// Its request is not whole in time.
+    Request,
+    /// The time to collect is over.
+    Collect,
+    /// It asks for more before that, and may have collected by now.
+    Look,
+}
+
+/// How soon it is looked again whether a client has collected, at the earliest.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
 
 impl Deadlines {
     fn first(self) -> Option<Instant> {
-        self.request.into_iter().chain(self.collect).min()
+        let collect = self.collect.map(|one| one.look.unwrap_or(one.until).min(one.until));
+        self.request.into_iter().chain(collect).min()
+    }
+
+    fn due(self, now: Instant) -> Option<Due> {
+        if self.request.is_some_and(|when| when <= now) {
+            return Some(Due::Request);
+        }
+        let collect = self.collect?;
+        if collect.until <= now {
+            return Some(Due::Collect);
+        }
+        collect.look.is_some_and(|when| when <= now).then_some(Due::Look)
     }
 }
 
@@ -36,9 +72,10 @@ impl Patience {
         self.change(client, |deadlines| deadlines.request = None);
     }
 
-    /// Something was sent, and is to be collected by `when`.
-    pub(crate) fn handed_over(&mut self, client: ClientId, when: Instant) {
-        self.change(client, |deadlines| deadlines.collect = deadlines.collect.or(Some(when)));
+    /// Something is sent now, and is to be collected by `until`.
+    pub(crate) fn handed_over(&mut self, client: ClientId, now: Instant, until: Instant) {
+        let new = Collect { since: now, until, look: None };
+        self.change(client, |deadlines| deadlines.collect = deadlines.collect.or(Some(new)));
     }
 
     /// Everything was collected.
@@ -46,14 +83,25 @@ impl Patience {
         self.change(client, |deadlines| deadlines.collect = None);
     }
 
+    /// A client has not collected yet and asks for more: it is looked at again after as long as
+    /// it has had so far. So looking costs little, however long it takes.
+    pub(crate) fn look_again(&mut self, client: ClientId, now: Instant) {
+        self.change(client, |deadlines| {
+            if let Some(collect) = &mut deadlines.collect {
+                let had = now.saturating_duration_since(collect.since);
+                collect.look = Some(now + had.max(LOOK_FIRST));
+            }
+        });
+    }
+
     /// The client is gone.
     pub(crate) fn left(&mut self, client: ClientId) {
         self.change(client, |deadlines| *deadlines = Deadlines::default());
     }
 
-    /// Whether nothing but collecting is waited for.
-    pub(crate) fn is_only_uncollected(&self, client: ClientId) -> bool {
-        self.clients.get(&client).is_some_and(|deadlines| deadlines.request.is_none())
+    /// Whether something was sent that may not have been collected yet.
+    pub(crate) fn awaits_collecting(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|deadlines| deadlines.collect.is_some())
     }
 
     /// The first deadline of all.
@@ -61,9 +109,11 @@ impl Patience {
         self.order.first().map(|(when, _)| *when)
     }
 
-    /// The clients whose time is over.
-    pub(crate) fn over(&self, now: Instant) -> Vec<ClientId> {
-        self.order.iter().take_while(|(when, _)| *when <= now).map(|(_, client)| *client).collect()
+    /// The clients whose time has come.
+    pub(crate) fn over(&self, now: Instant) -> Vec<(ClientId, Due)> {
+        let over = self.order.iter().take_while(|(when, _)| *when <= now);
+        over.filter_map(|(_, client)| Some((*client, self.clients.get(client)?.due(now)?)))
+            .collect()
     }
 
     fn change(&mut self, client: ClientId, how: impl FnOnce(&mut Deadlines)) {
@@ -88,8 +138,6 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -100,7 +148,7 @@ mod tests {
         let mut patience = Patience::default();
         patience.began(client, now);
         patience.began(client, later);
-        assert_eq!(patience.over(now), [client]);
+        assert_eq!(patience.over(now), [(client, Due::Request)]);
         patience.finished(client);
         assert!(patience.over(later).is_empty());
         assert_eq!(patience.next(), None);
@@ -112,14 +160,38 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let client = ClientId(1);
         let mut patience = Patience::default();
-        patience.handed_over(client, later);
-        assert!(patience.is_only_uncollected(client));
+        patience.handed_over(client, now, later);
+        assert!(patience.awaits_collecting(client));
         patience.began(client, now);
-        assert!(!patience.is_only_uncollected(client));
+        assert_eq!(patience.over(now), [(client, Due::Request)]);
         assert_eq!(patience.next(), Some(now));
         patience.finished(client);
         assert_eq!(patience.next(), Some(later));
+        assert_eq!(patience.over(later), [(client, Due::Collect)]);
         patience.left(client);
+        assert_eq!(patience.next(), None);
+    }
+
+    #[test]
+    fn who_asks_before_collecting_is_looked_at_a_few_times_and_no_longer_than_it_may_take() {
+        let began = Instant::now();
+        let client = ClientId(1);
+        let mut patience = Patience::default();
+        let until = began + Duration::from_secs(2);
+        patience.handed_over(client, began, until);
+        patience.look_again(client, began);
+        let mut looks = 0;
+        loop {
+            let now = patience.next().unwrap();
+            match patience.over(now).as_slice() {
+                [(_, Due::Look)] => patience.look_again(client, now),
+                [(_, Due::Collect)] => break assert_eq!(now, until),
+                other => panic!("{other:?}"),
+            }
+            looks += 1;
+        }
+        assert_eq!(looks, 11, "after 1, 2, 4 ... 1024 milliseconds");
+        patience.collected(client);
         assert_eq!(patience.next(), None);
     }
 }

@@ -56,7 +56,7 @@ impl EventLoop<'_> {
             Ok(sent) => {
                 if carries || !sent {
                     let limit = self.broker.live().config.limits.collect_timeout;
-                    self.patience.handed_over(client, now + limit);
+                    self.patience.handed_over(client, now, now + limit);
                 }
                 self.watch(token, if sent { Interest::READ } else { Interest::BOTH });
             }
@@ -127,20 +127,5 @@ impl EventLoop<'_> {
         if let Some(token) = self.calls.remove(&call) {
             self.forget(token);
         }
-    }
-
-    /// A client's time is over: for its unfinished request, or for what it does not collect.
-    pub(super) fn lose_patience(&mut self, client: ClientId, now: Instant) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection)) = self.sources.get(&token) else { return };
-        let collected = connection
-            .socket()
-            .is_none_or(|socket| sys::socket::uncollected(socket).is_ok_and(|bytes| bytes == 0));
-        if self.patience.is_only_uncollected(client) && collected {
-            self.patience.collected(client);
-            return;
-        }
-        tracing::debug!(event = "client-too-slow", client = client.0);
-        self.lose(token, now);
     }
 }
