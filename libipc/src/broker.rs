@@ -249,8 +249,11 @@ impl Broker {
         let bytes = varlink::call(method, parameters, CallFlags::default());
         self.wire.queue(bytes, None).map_err(ConnectError::Wire)?;
         self.bound_waits(deadline)?;
-        if !self.wire.flush(Wait::Block).map_err(ConnectError::of_wire)? {
-            return Err(ConnectError::TimedOut);
+        match self.wire.flush(Wait::Block).map_err(ConnectError::of_wire) {
+            // A broker that closes before it has read has said why.
+            Ok(true) | Err(ConnectError::BrokerGone) => {}
+            Ok(false) => return Err(ConnectError::TimedOut),
+            Err(error) => return Err(error),
         }
         loop {
             if let Some(message) = self.wire.take().map_err(ConnectError::Wire)? {
