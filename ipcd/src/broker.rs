@@ -43,6 +43,8 @@ pub(crate) struct Broker {
     loaded: Instant,
     clients: HashMap<ClientId, Client>,
     quota: Quota,
+    /// Clients that there are descriptors for.
+    room: usize,
     calls: HashMap<CallId, Caller>,
     timers: BTreeSet<(Instant, ClientId)>,
     /// Calls made for peers, and when they are given up.
@@ -96,12 +98,22 @@ impl Broker {
             loaded: now,
             clients: HashMap::new(),
             quota: Quota::default(),
+            room: usize::MAX,
             calls: HashMap::new(),
             timers: BTreeSet::new(),
             late: VecDeque::new(),
             actions: Vec::new(),
             transports: Vec::new(),
             last_call: 0,
+        }
+    }
+
+    /// Takes in no more clients than a process with that many descriptors can serve.
+    pub(crate) fn set_descriptors(&mut self, descriptors: usize) {
+        self.room = quota::room_for_clients(descriptors);
+        let most = self.live.config.limits.clients;
+        if self.room < most {
+            tracing::warn!(event = "few-descriptors", clients = self.room, configured = most);
         }
     }
 
@@ -237,7 +249,7 @@ impl Broker {
     fn most(&self) -> Most {
         let limits = &self.live.config.limits;
         Most {
-            clients: limits.clients,
+            clients: limits.clients.min(self.room),
             clients_per_user: limits.clients_per_user,
             dials: limits.dials,
             dials_per_user: limits.dials_per_user,

@@ -75,7 +75,13 @@ fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::system("the run directory", &error))?;
     give_up_root(&directory)?;
     let uid = nix::unistd::geteuid().as_raw();
-    let broker = Broker::new(directory.clone(), uid, live, Instant::now());
+    let mut broker = Broker::new(directory.clone(), uid, live, Instant::now());
+    match daemon::descriptors::raise_limit() {
+        Ok(descriptors) => {
+            broker.set_descriptors(usize::try_from(descriptors).unwrap_or(usize::MAX));
+        }
+        Err(error) => tracing::warn!(event = "few-descriptors", %error),
+    }
     let mut event_loop = EventLoop::new(&directory, listener, signals, broker, &host)
         .map_err(|error| Failure::system("the event loop", &error))?;
     let _children = Children::start(&args.with, &directory)

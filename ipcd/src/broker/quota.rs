@@ -37,6 +37,18 @@ pub(crate) struct Most {
     pub(crate) queue_per_user: usize,
 }
 
+/// Descriptors that clients never get, of few that a process may have.
+const RESERVED_LEAST: usize = 32;
+
+/// The part of all descriptors that clients never get: with it those who are there are served.
+const RESERVED_SHARE: usize = 8;
+
+/// Clients that there is room for in a process that may have that many descriptors. Each takes
+/// one; doors, calls and what transport daemons bring come and go beside them.
+pub(crate) fn room_for_clients(descriptors: usize) -> usize {
+    descriptors.saturating_sub(RESERVED_LEAST.max(descriptors / RESERVED_SHARE))
+}
+
 /// A limit that is reached: its name as the configuration has it, and its value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Full {
@@ -159,6 +171,13 @@ mod tests {
         assert_eq!(quota.admit(Some(3), MOST), Err(Full { limit: "clients", most: 3 }));
         quota.leave(Some(1), ClientId(1));
         quota.admit(Some(3), MOST).unwrap();
+    }
+
+    #[test]
+    fn some_descriptors_are_left_for_those_who_are_there() {
+        for (descriptors, room) in [(0, 0), (32, 0), (64, 32), (1_024, 896), (20_000, 17_500)] {
+            assert_eq!(room_for_clients(descriptors), room, "{descriptors}");
+        }
     }
 
     #[test]
