@@ -23,6 +23,7 @@ use crate::setup::Surroundings;
 
 pub mod black_hole;
 pub mod namespace;
+pub mod raw;
 mod setup;
 pub mod unmodified;
 
