@@ -4,12 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{LocalIdentity, RemoteIdentity};
+use crate::identity::{self, LocalIdentity, RemoteIdentity};
 use crate::secret::Secret;
 
 pub mod broker;
 pub mod control;
 pub mod introspection;
+pub mod registry;
 pub mod transport;
 pub mod tunnel;
 
@@ -21,6 +22,24 @@ pub enum Identity {
     Remote(RemoteIdentity),
     /// A process of this host.
     Local(LocalIdentity),
+}
+
+impl From<identity::Identity> for Identity {
+    fn from(identity: identity::Identity) -> Self {
+        match identity {
+            identity::Identity::Local(local) => Self::Local(local),
+            identity::Identity::Remote(remote) => Self::Remote(remote),
+        }
+    }
+}
+
+impl From<Identity> for identity::Identity {
+    fn from(identity: Identity) -> Self {
+        match identity {
+            Identity::Local(local) => Self::Local(local),
+            Identity::Remote(remote) => Self::Remote(remote),
+        }
+    }
 }
 
 impl Serialize for Secret {

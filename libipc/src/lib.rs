@@ -37,6 +37,7 @@ pub mod rundir;
 pub mod secret;
 pub mod shm;
 pub mod stream;
+pub mod unit;
 pub mod varlink;
 pub mod wire;
 

@@ -48,6 +48,8 @@ pub struct Message {
     pub bytes: Bytes,
     /// What came with it.
     pub descriptors: Vec<OwnedFd>,
+    /// Who wrote it, where the socket passes credentials. All of a message has one writer.
+    pub sender: Option<PeerCredentials>,
 }
 
 /// What a [`Wire::receive`] found.
@@ -75,8 +77,8 @@ pub enum WireError {
     },
     /// Descriptors came in the middle of a message.
     MisplacedDescriptors,
-    /// Bytes were written by another process than the connection's maker.
-    ForeignSender,
+    /// Two processes wrote parts of one message.
+    MixedSenders,
     /// The peer does not collect what it asked for.
     QueueFull {
         /// How many bytes may wait.
@@ -93,9 +95,7 @@ impl fmt::Display for WireError {
                 write!(f, "more than {most} descriptors for one message")
             }
             Self::MisplacedDescriptors => f.write_str("descriptors in the middle of a message"),
-            Self::ForeignSender => {
-                f.write_str("written by another process than the one that made the connection")
-            }
+            Self::MixedSenders => f.write_str("two processes wrote parts of one message"),
             Self::QueueFull { most } => write!(f, "more than {most} bytes not collected"),
         }
     }
@@ -111,12 +111,13 @@ pub struct Wire {
     socket: OwnedFd,
     reading: Reading,
     limits: Limits,
-    sender: Option<PeerCredentials>,
     decoder: Decoder,
     /// Messages that began so far, and messages that were taken.
     begun: u64,
     taken: u64,
     descriptors: VecDeque<(u64, Vec<OwnedFd>)>,
+    /// Who writes, from which message on.
+    senders: VecDeque<(u64, Option<PeerCredentials>)>,
     outgoing: VecDeque<Outgoing>,
     outgoing_bytes: usize,
 }
@@ -139,20 +140,14 @@ impl Wire {
             socket,
             reading,
             limits,
-            sender: None,
             decoder: Decoder::new(limits.message_bytes),
             begun: 0,
             taken: 0,
             descriptors: VecDeque::new(),
+            senders: VecDeque::new(),
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
         }
-    }
-
-    /// Refuses, from now on, bytes that another process than `sender` wrote. The socket has to
-    /// have been told to pass credentials.
-    pub fn expect_sender(&mut self, sender: PeerCredentials) {
-        self.sender = Some(sender);
     }
 
     /// Bytes that came and are no whole message yet.
@@ -194,13 +189,9 @@ impl Wire {
         if received.bytes == 0 {
             return Ok(Progress::Ended);
         }
-        let writer = received.credentials.map(PeerCredentials::of_message);
-        if let (Some(sender), Some(writer)) = (self.sender, writer)
-            && sender != writer
-        {
-            return Err(WireError::ForeignSender);
-        }
-        self.accept_bytes(room.get(..received.bytes).unwrap_or_default(), received.descriptors)?;
+        let bytes = room.get(..received.bytes).unwrap_or_default();
+        self.note_sender(received.credentials.map(PeerCredentials::of_message))?;
+        self.accept_bytes(bytes, received.descriptors)?;
         Ok(Progress::Some)
     }
 
@@ -216,6 +207,18 @@ impl Wire {
             Err(error) if is_blocked(&error) => Ok(None),
             Err(error) => Err(WireError::System(error)),
         }
+    }
+
+    /// The kernel never gives bytes of two writers in one piece.
+    fn note_sender(&mut self, sender: Option<PeerCredentials>) -> Result<(), WireError> {
+        if self.senders.back().is_some_and(|(_, last)| *last == sender) {
+            return Ok(());
+        }
+        if !self.decoder.is_empty() {
+            return Err(WireError::MixedSenders);
+        }
+        self.senders.push_back((self.begun + 1, sender));
+        Ok(())
     }
 
     fn accept_bytes(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<(), WireError> {
@@ -249,7 +252,11 @@ impl Wire {
         let is_ours = self.descriptors.front().is_some_and(|(message, _)| *message == taken);
         let descriptors = if is_ours { self.descriptors.pop_front() } else { None };
         let descriptors = descriptors.map(|(_, them)| them).unwrap_or_default();
-        Ok(Some(Message { bytes, descriptors }))
+        while self.senders.get(1).is_some_and(|(from, _)| *from <= taken) {
+            self.senders.pop_front();
+        }
+        let sender = self.senders.front().and_then(|(_, sender)| *sender);
+        Ok(Some(Message { bytes, descriptors, sender }))
     }
 
     /// Puts a message in the queue; [`Wire::flush`] sends it.
@@ -386,15 +393,29 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_another_process_are_refused() {
+    fn a_message_has_its_writer() {
         let (left, mut wire) = pair(Reading::Eager, Limits::default());
-        sys::credentials::pass_credentials(wire.as_fd()).unwrap();
-        wire.expect_sender(PeerCredentials { pid: Some(1), uid: Some(0), gid: Some(0) });
         write(&left, b"{}\0", &[]);
-        assert_eq!(
-            wire.receive(Wait::Never).unwrap_err().to_string(),
-            "written by another process than the one that made the connection"
-        );
+        sys::credentials::pass_credentials(wire.as_fd()).unwrap();
+        write(&left, b"{}\0", &[]);
+        let mut senders = Vec::new();
+        while wire.receive(Wait::Never).unwrap() == Progress::Some {
+            while let Some(message) = wire.take().unwrap() {
+                senders.push(message.sender.unwrap().pid);
+            }
+        }
+        assert_eq!(senders, [None, Some(std::process::id())], "before, nothing was recorded");
+    }
+
+    #[test]
+    fn one_message_of_two_writers_ends_the_connection() {
+        let (left, mut wire) = pair(Reading::Exact, Limits::default());
+        write(&left, b"{", &[]);
+        sys::credentials::pass_credentials(wire.as_fd()).unwrap();
+        write(&left, b"}\0", &[]);
+        wire.receive(Wait::Never).unwrap();
+        let error = wire.receive(Wait::Never).unwrap_err();
+        assert_eq!(error.to_string(), "two processes wrote parts of one message");
     }
 
     #[test]

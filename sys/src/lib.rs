@@ -5,8 +5,10 @@
 //! - [`abstract_name`] is about sockets without a file.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
 //! - [`map`], [`memfd`], [`futex`]: memory that processes have in common.
-//! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, sockets of the
-//!   service manager, bytes that never reach user space, raised rights, signals of a child.
+//! - [`process`] tells whether a process lives.
+//! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, beginnings,
+//!   sockets of the service manager, bytes that never reach user space, raised rights, signals of
+//!   a child.
 //!
 //! Nothing here decides anything: these are the kernel's words in types that own what they hold.
 
@@ -19,6 +21,7 @@ pub mod futex;
 pub mod inherited;
 pub mod map;
 pub mod memfd;
+pub mod process;
 pub mod secure;
 pub mod socket;
 pub mod splice;

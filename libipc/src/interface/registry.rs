@@ -1,0 +1,56 @@
+//! The methods of `org.ipcd.Broker` for those who offer services, and for those who hand their
+//! connection on.
+
+use serde::{Deserialize, Serialize};
+
+use super::Identity;
+
+/// Name of the method that offers a service.
+pub const REGISTER: &str = "org.ipcd.Broker.Register";
+
+/// Name of the method that makes a socket pair's end a connection of its maker.
+pub const ADOPT: &str = "org.ipcd.Broker.Adopt";
+
+/// Name of the method that narrows a connection.
+pub const RESTRICT: &str = "org.ipcd.Broker.Restrict";
+
+/// Name of the method that tells which services are there.
+pub const WATCH: &str = "org.ipcd.Broker.Watch";
+
+/// Parameters of `Register`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Register {
+    /// The name to serve.
+    pub service: String,
+}
+
+/// Reply to `Register`: empty at first, then one per client.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Registered {
+    /// The number of a new client, whose connection is attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Identity>,
+    /// The number of a client whose connection is to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<u64>,
+}
+
+/// Parameters of `Restrict` and of `Watch`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Services {
+    /// The names. In `Restrict` an entry may be `NAME TARGET`, as in `IPC_NETWORK`: the name then
+    /// leads there, whatever a request says.
+    pub services: Vec<String>,
+}
+
+/// Reply to `Watch`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Watched {
+    /// Which service.
+    pub service: String,
+    /// Whether it is there now.
+    pub available: bool,
+}
