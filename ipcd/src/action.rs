@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use libipc::identity::LocalIdentity;
 use libipc::interface::transport::Arrival;
+use libipc::name::ServiceName;
 use libipc::secret::Secret;
 use libipc::varlink::Bytes;
 
@@ -25,13 +26,15 @@ pub(crate) enum Event {
         client: ClientId,
         /// Who.
         identity: LocalIdentity,
+        /// Which way in.
+        entrance: Entrance,
     },
     /// A client sent a whole message.
     Called {
         /// Which client.
         client: ClientId,
-        /// The message, without its NUL.
-        message: Bytes,
+        /// The message.
+        message: Message,
     },
     /// A client of the first libipc asked.
     LookedUp {
@@ -61,6 +64,40 @@ pub(crate) enum Event {
         /// The peer.
         arrival: Arrival,
     },
+}
+
+/// Which way a client came in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Entrance {
+    /// The broker's own socket.
+    Broker,
+    /// A further broker socket, which the service manager named.
+    Named(String),
+    /// A front: to connect there is to ask for this name.
+    Front(ServiceName),
+    /// A socket pair's end that this client handed over.
+    Adopted(ClientId),
+}
+
+/// A message of a client.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// Its bytes, without the NUL.
+    pub(crate) bytes: Bytes,
+    /// Another process wrote it than the one that made the connection.
+    pub(crate) is_foreign: bool,
+    /// What came with it.
+    pub(crate) attached: Option<Attached>,
+}
+
+/// A descriptor that a client sent, and what the kernel says of it.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// The descriptor.
+    pub(crate) descriptor: OwnedFd,
+    /// Whoever made it, if it is a connected Unix stream socket that the writer of the message
+    /// made; `None` for anything else.
+    pub(crate) maker: Option<LocalIdentity>,
 }
 
 /// What became of a call.
@@ -109,6 +146,41 @@ pub(crate) enum Action {
         /// The descriptor; a door is first connected through.
         descriptor: OwnedFd,
     },
+    /// Close a client's connection if it has sent more than its call: bytes for a service that it
+    /// does not get.
+    DropIfFollowed {
+        /// Which client.
+        client: ClientId,
+    },
+    /// Make a client of a descriptor that another one sent.
+    Adopt {
+        /// Which client sent it.
+        through: ClientId,
+        /// The descriptor.
+        descriptor: OwnedFd,
+        /// Who made it.
+        maker: LocalIdentity,
+    },
+    /// Give a client's connection itself away, after a last answer to it.
+    PassOn {
+        /// Which client.
+        client: ClientId,
+        /// The answer, with its NUL; a client of a front gets none.
+        answer: Option<Bytes>,
+        /// Who gets it.
+        receiver: Receiver,
+    },
+    /// Give a client of the first libipc one end of a pair, and the other to a service.
+    ProvidePair {
+        /// Which client.
+        client: ClientId,
+        /// The connection on which the service registered.
+        registration: ClientId,
+        /// The message that tells it, with its NUL.
+        message: Bytes,
+    },
+    /// Listen to a client again: its call has no answer.
+    Resume,
     /// Close a client's connection.
     Drop {
         /// Which client.
@@ -133,4 +205,13 @@ pub(crate) enum Action {
         /// Which call.
         call: CallId,
     },
+}
+
+/// Who gets a client's connection.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    /// The connection on which a service registered.
+    pub(crate) registration: ClientId,
+    /// The message that tells it, with its NUL.
+    pub(crate) message: Bytes,
 }

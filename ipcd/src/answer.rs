@@ -33,6 +33,27 @@ pub(crate) fn unknown(service: &ServiceName) -> BrokerError {
     BrokerError::UnknownService { service: service.to_string(), known: Vec::new() }
 }
 
+/// A name whose service registered and is gone.
+pub(crate) fn stopped(service: &ServiceName, pid: Option<u32>) -> BrokerError {
+    let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    BrokerError::Unreachable {
+        target: format!("unix:{service}"),
+        reason: format!("its service{who} has stopped: start it again"),
+        retry: true,
+    }
+}
+
+/// A front that leads to a service with a socket of its own.
+pub(crate) fn front_of_a_door(service: &ServiceName) -> BrokerError {
+    BrokerError::Unreachable {
+        target: format!("unix:{service}"),
+        reason: "it has a socket of its own on this host, to which programs connect themselves: \
+                 a front leads to other hosts and to registered services"
+            .to_owned(),
+        retry: false,
+    }
+}
+
 /// A candidate that policy denies.
 pub(crate) fn denied(candidate: &Candidate) -> BrokerError {
     let Verdict::Deny { rule, reason, cure } = &candidate.verdict else {

@@ -10,23 +10,31 @@ use std::time::{Duration, Instant};
 
 use libipc::identity::LocalIdentity;
 use libipc::interface::broker::BrokerError;
+use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
 use libipc::varlink;
 
-use crate::action::{Action, CallId, ClientId, Event};
+use crate::action::{Action, CallId, ClientId, Entrance, Event};
 use crate::audit::Audit;
 use crate::broker::arrivals::{Arriving, Bringer, Climbing};
+use crate::broker::narrowing::Narrowed;
 use crate::broker::quota::{Full, Most, Quota};
+use crate::broker::registry::Registry;
 use crate::broker::requests::Request;
 use crate::reload::{Live, Refusal};
-use crate::world::World;
+use crate::world::{Sockets, World};
 
+mod adoption;
 mod arrivals;
 mod calls;
 mod control;
 mod dial;
 mod health;
+mod local;
+mod narrowing;
 mod quota;
+mod registration;
+mod registry;
 mod requests;
 mod resolve;
 mod stack;
@@ -45,6 +53,8 @@ pub(crate) struct Broker {
     quota: Quota,
     /// Clients that there are descriptors for.
     room: usize,
+    registry: Registry,
+    waiting: BTreeSet<(ServiceName, ClientId)>,
     calls: HashMap<CallId, Caller>,
     timers: BTreeSet<(Instant, ClientId)>,
     /// Calls made for peers, and when they are given up.
@@ -55,22 +65,48 @@ pub(crate) struct Broker {
     last_call: u64,
 }
 
-/// What an event may be decided by, besides what the broker knows: the time, and the world.
+/// What an event may be decided by, besides what the broker knows: the time, the world, and what
+/// the kernel says of clients' connections.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment<'w> {
     /// The time.
     pub(crate) now: Instant,
     /// Everything that changes by itself.
     pub(crate) world: &'w dyn World,
+    /// Clients' connections.
+    pub(crate) sockets: &'w dyn Sockets,
 }
 
 /// One connected client.
 #[derive(Debug)]
 struct Client {
-    identity: LocalIdentity,
-    /// It speaks the first libipc's protocol.
-    is_old: bool,
+    identity: Arc<LocalIdentity>,
+    /// Whether its unit was looked up.
+    has_units: bool,
+    speech: Speech,
+    /// What it may ask for, if not everything.
+    narrowed: Option<Arc<Narrowed>>,
+    /// What it does, if it does not ask.
+    role: Role,
     request: Option<Request>,
+}
+
+/// How a client speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Speech {
+    Varlink,
+    /// The first libipc's protocol.
+    Lookup,
+    /// Not at all: it connected to a front, and its first bytes are for the service.
+    Front,
+}
+
+/// What a client's connection is for.
+#[derive(Debug, Eq, PartialEq)]
+enum Role {
+    Asking,
+    /// It has registered this service.
+    Serving(ServiceName),
 }
 
 /// For whom a call is made.
@@ -99,6 +135,8 @@ impl Broker {
             clients: HashMap::new(),
             quota: Quota::default(),
             room: usize::MAX,
+            registry: Registry::default(),
+            waiting: BTreeSet::new(),
             calls: HashMap::new(),
             timers: BTreeSet::new(),
             late: VecDeque::new(),
@@ -120,8 +158,10 @@ impl Broker {
     /// Takes note of what happened; what is to be done about it, in order.
     pub(crate) fn handle(&mut self, event: Event, at: Moment<'_>) -> Vec<Action> {
         match event {
-            Event::Connected { client, identity } => self.admit(client, identity),
-            Event::Called { client, message } => self.called(client, &message, at),
+            Event::Connected { client, identity, entrance } => {
+                self.admit(client, identity, entrance, at);
+            }
+            Event::Called { client, message } => self.called(client, message, at),
             Event::LookedUp { client, name, network } => {
                 self.looked_up(client, &name, &network, at);
             }
@@ -189,21 +229,62 @@ impl Broker {
         }
     }
 
-    fn admit(&mut self, client: ClientId, identity: LocalIdentity) {
+    fn admit(
+        &mut self,
+        client: ClientId,
+        mut identity: LocalIdentity,
+        entrance: Entrance,
+        at: Moment<'_>,
+    ) {
+        let speech = match entrance {
+            Entrance::Front(_) => Speech::Front,
+            _ => Speech::Varlink,
+        };
         if let Err(full) = self.quota.admit(identity.uid, self.most()) {
             self.audit.busy(&identity, full.limit);
-            self.reply(client, varlink::error(&busy(full)), None);
+            if speech == Speech::Varlink {
+                self.reply(client, varlink::error(&busy(full)), None);
+            }
             self.actions.push(Action::Drop { client });
             return;
         }
-        self.clients.insert(client, Client { identity, is_old: false, request: None });
+        let mut narrowed = None;
+        match &entrance {
+            Entrance::Broker | Entrance::Front(_) => {}
+            Entrance::Named(name) => identity.socket = Some(name.clone()),
+            Entrance::Adopted(through) => {
+                if let Some(parent) = self.clients.get(through) {
+                    identity.socket.clone_from(&parent.identity.socket);
+                    narrowed.clone_from(&parent.narrowed);
+                }
+            }
+        }
+        let identity = Arc::new(identity);
+        let role = Role::Asking;
+        let new = Client { identity, has_units: false, speech, narrowed, role, request: None };
+        self.clients.insert(client, new);
+        if let Entrance::Front(service) = entrance {
+            self.asked_by_front(client, service, at);
+        }
     }
 
     fn leave(&mut self, client: ClientId, at: Moment<'_>) {
         self.end_request(client, at);
         if let Some(gone) = self.clients.remove(&client) {
             self.quota.leave(gone.identity.uid, client);
+            if let Role::Serving(service) = gone.role {
+                self.registry.strike(&service, client);
+            }
         }
+    }
+
+    /// Who a client is, with its unit if the rules ask about units.
+    fn identity(&mut self, client: ClientId, at: Moment<'_>) -> Option<Arc<LocalIdentity>> {
+        let known = self.clients.get_mut(&client)?;
+        if !known.has_units {
+            known.learn_units(client, at);
+        }
+        Some(Arc::clone(&known.identity))
     }
 
     fn reply(
@@ -255,6 +336,16 @@ impl Broker {
             dials_per_user: limits.dials_per_user,
             queue_per_user: limits.queue_per_user,
         }
+    }
+}
+
+impl Client {
+    fn learn_units(&mut self, client: ClientId, at: Moment<'_>) {
+        let units = at.sockets.units(client);
+        let identity = Arc::make_mut(&mut self.identity);
+        identity.unit = units.unit;
+        identity.user_unit = units.user_unit;
+        self.has_units = true;
     }
 }
 

@@ -1,12 +1,18 @@
 //! One client's connection: which protocol it speaks, and its bytes.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use std::time::Instant;
+
+use libipc::identity::LocalIdentity;
 use libipc::varlink::Bytes;
-use libipc::wire::{Limits, Progress, Reading, Wire, WireError};
+use libipc::wire::{self, Limits, Progress, Reading, Wire, WireError};
 use sys::ancillary::{self, Wait};
 use sys::credentials::PeerCredentials;
 
+use crate::action::{Attached, Message};
+use crate::inbox::Inbox;
 use crate::lookup::{Lookup, OK, Wanted};
 
 /// Bytes that a client may have waiting to be collected.
@@ -17,6 +23,10 @@ const QUEUE_BYTES_MOST: usize = 512 * 1024;
 pub(crate) struct Connection {
     protocol: Protocol,
     who: PeerCredentials,
+    /// It is a socket of a client's making, with whatever was set on it.
+    is_foreign: bool,
+    /// What lies there for a service that registered on it.
+    inbox: Inbox,
 }
 
 #[derive(Debug)]
@@ -34,7 +44,7 @@ enum Protocol {
 #[derive(Debug)]
 pub(crate) enum Sent {
     /// A varlink message.
-    Message(Bytes),
+    Message(Message),
     /// A request in the first libipc's protocol.
     Lookup(Wanted),
 }
@@ -53,7 +63,18 @@ pub(crate) enum Read {
 impl Connection {
     /// Takes over an accepted socket.
     pub(crate) fn new(socket: OwnedFd, who: PeerCredentials) -> Self {
-        Self { protocol: Protocol::Unknown(socket), who }
+        let protocol = Protocol::Unknown(socket);
+        Self { protocol, who, is_foreign: false, inbox: Inbox::default() }
+    }
+
+    /// Takes over a socket that a client made, which may already hold a request.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(crate) fn adopted(socket: OwnedFd, who: PeerCredentials) -> io::Result<Self> {
+        sys::credentials::pass_credentials(socket.as_fd(), true)?;
+        Ok(Self { is_foreign: true, ..Self::new(socket, who) })
     }
 
     /// Reads until something whole is there, or nothing is left.
@@ -63,14 +84,14 @@ impl Connection {
             match ancillary::peek(socket.as_fd(), &mut first, Wait::Never) {
                 Ok(0) => return Read::Over { why: None },
                 Ok(_) => self.choose(first == [0]),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Read::Nothing { unfinished: false };
                 }
                 Err(_) => return Read::Over { why: None },
             }
         }
         match &mut self.protocol {
-            Protocol::Varlink(wire) => read_varlink(wire),
+            Protocol::Varlink(wire) => read_varlink(wire, self.who),
             Protocol::Lookup(socket, lookup) => read_lookup(socket.as_fd(), lookup),
             Protocol::Unknown(_) | Protocol::Over => Read::Over { why: None },
         }
@@ -87,8 +108,7 @@ impl Connection {
             return;
         }
         let limits = Limits { queue_bytes: QUEUE_BYTES_MOST, ..Limits::default() };
-        let mut wire = Wire::new(socket, Reading::Exact, limits);
-        wire.expect_sender(self.who);
+        let wire = Wire::new(socket, Reading::Exact, limits);
         self.protocol = Protocol::Varlink(Box::new(wire));
     }
 
@@ -131,11 +151,83 @@ impl Connection {
     }
 
     /// Gives a client of the first libipc its descriptor: `ok` with the descriptor riding on it.
-    pub(crate) fn provide(&mut self, descriptor: BorrowedFd<'_>) -> std::io::Result<()> {
+    pub(crate) fn provide(&mut self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         if let Protocol::Lookup(socket, _) = &self.protocol {
             ancillary::send(socket.as_fd(), OK, &[descriptor], Wait::Never)?;
         }
         Ok(())
+    }
+
+    /// Sends a last message and gives the socket away, with nothing of ours left on it: bytes
+    /// behind the last call are in it still.
+    ///
+    /// # Errors
+    ///
+    /// The client is gone, or has not collected what it was sent before.
+    pub(crate) fn give_away(&mut self, last: Option<Bytes>) -> Result<OwnedFd, WireError> {
+        if let Some(message) = last
+            && !self.send(message, None)?
+        {
+            return Err(WireError::QueueFull { most: 0 });
+        }
+        let socket = match std::mem::replace(&mut self.protocol, Protocol::Over) {
+            Protocol::Unknown(socket) | Protocol::Lookup(socket, _) => socket,
+            Protocol::Varlink(wire) => wire.into_socket(),
+            Protocol::Over => return Err(WireError::System(io::ErrorKind::NotConnected.into())),
+        };
+        let plain = if self.is_foreign {
+            sys::socket::make_plain(socket.as_fd())
+        } else {
+            // Of an accepted socket nothing else has ever been set.
+            sys::credentials::pass_credentials(socket.as_fd(), false)
+        };
+        plain.map_err(WireError::System)?;
+        Ok(socket)
+    }
+
+    /// Sends a service one of its clients. True once nothing waits.
+    ///
+    /// # Errors
+    ///
+    /// The service is gone, or does not collect.
+    pub(crate) fn notify(
+        &mut self,
+        message: Bytes,
+        descriptor: Option<OwnedFd>,
+        now: Instant,
+    ) -> Result<bool, WireError> {
+        let before = self.occupied();
+        let sent = self.send(message, descriptor)?;
+        let after = self.occupied();
+        self.inbox.sent(before, after, now);
+        Ok(sent)
+    }
+
+    /// How many of the messages that a service was sent it has not collected.
+    pub(crate) fn uncollected(&self) -> usize {
+        self.inbox.uncollected(self.occupied())
+    }
+
+    /// When [`Connection::is_stuck`] has to be asked.
+    pub(crate) fn stuck_at(&self) -> Option<Instant> {
+        self.inbox.deadline()
+    }
+
+    /// Whether a service has left for too long what it was sent.
+    pub(crate) fn is_stuck(&mut self, now: Instant) -> bool {
+        let occupied = self.occupied();
+        self.inbox.is_stuck(occupied, now)
+    }
+
+    fn occupied(&self) -> usize {
+        self.socket().and_then(|socket| sys::socket::uncollected(socket).ok()).unwrap_or(0)
+    }
+
+    /// Whether the client has sent something that was not read.
+    pub(crate) fn is_followed(&self) -> bool {
+        let mut first = [0];
+        self.socket()
+            .is_some_and(|socket| matches!(ancillary::peek(socket, &mut first, Wait::Never), Ok(1)))
     }
 
     /// The socket, while it is ours.
@@ -148,10 +240,10 @@ impl Connection {
     }
 }
 
-fn read_varlink(wire: &mut Wire) -> Read {
+fn read_varlink(wire: &mut Wire, who: PeerCredentials) -> Read {
     loop {
         match wire.take() {
-            Ok(Some(message)) => return Read::Sent(Sent::Message(message.bytes)),
+            Ok(Some(message)) => return Read::Sent(Sent::Message(look_at(message, who))),
             Ok(None) => {}
             Err(error) => return Read::Over { why: Some(error.to_string()) },
         }
@@ -166,6 +258,25 @@ fn read_varlink(wire: &mut Wire) -> Read {
     }
 }
 
+/// Tells what the kernel says of a message, and of what came with it.
+fn look_at(message: wire::Message, who: PeerCredentials) -> Message {
+    let attached = message.descriptors.into_iter().next().map(|descriptor| {
+        let maker = maker_of(descriptor.as_fd(), message.sender);
+        Attached { descriptor, maker }
+    });
+    Message { bytes: message.bytes, is_foreign: message.sender != Some(who), attached }
+}
+
+/// Whoever made a connected Unix stream socket, if that is `sender`.
+fn maker_of(descriptor: BorrowedFd<'_>, sender: Option<PeerCredentials>) -> Option<LocalIdentity> {
+    let fits = sys::socket::is_unix(descriptor).ok()?
+        && sys::socket::is_stream(descriptor).ok()?
+        && !sys::socket::is_listening(descriptor).ok()?;
+    let maker = LocalIdentity::of_peer(descriptor).ok()?;
+    let credentials = PeerCredentials { pid: maker.pid, uid: maker.uid, gid: maker.gid };
+    (fits && maker.pid.is_some() && Some(credentials) == sender).then_some(maker)
+}
+
 fn read_lookup(socket: BorrowedFd<'_>, lookup: &mut Lookup) -> Read {
     let mut chunk = zeroize::Zeroizing::new([0; 4096]);
     loop {
@@ -173,7 +284,7 @@ fn read_lookup(socket: BorrowedFd<'_>, lookup: &mut Lookup) -> Read {
             Ok(received) if received.bytes == 0 => return Read::Over { why: None },
             Ok(received) => received,
             Err(ancillary::ReceiveError::System(error))
-                if error.kind() == std::io::ErrorKind::WouldBlock =>
+                if error.kind() == io::ErrorKind::WouldBlock =>
             {
                 return Read::Nothing { unfinished: true };
             }

@@ -10,27 +10,28 @@ use std::time::{Duration, Instant};
 
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
-use libipc::identity::{Identity, LocalIdentity};
-use libipc::listener::Listener;
 use libipc::poller::{Interest, Poller, Ready, Token};
 use libipc::rundir::RunDirectory;
-use sys::credentials::PeerCredentials;
+use libipc::unit::Units;
 
 use crate::action::{Answer, CallId, ClientId, Event};
 use crate::broker::{Broker, Moment};
 use crate::channel::{self, Channel, Heard};
 use crate::client::{Connection, Read, Sent};
+use crate::entrance::Way;
 use crate::patience::Patience;
-use crate::world::World;
+use crate::world::{Sockets, World};
 
 mod actions;
 mod collecting;
 mod daemons;
+mod entering;
+mod handover;
 
 /// The parts that the loop moves.
 pub(crate) struct EventLoop<'w> {
     poller: Poller,
-    listener: Listener,
+    entrances: Vec<Way>,
     signals: Signals,
     world: &'w dyn World,
     broker: Broker,
@@ -47,7 +48,8 @@ pub(crate) struct EventLoop<'w> {
 
 /// What a token stands for.
 enum Source {
-    Client(ClientId, Connection),
+    /// A client, and what is watched for.
+    Client(ClientId, Connection, Interest),
     Call(CallId, Channel),
     Listen(usize, Channel),
 }
@@ -66,18 +68,11 @@ enum Accepting {
     Paused(Instant),
 }
 
-const LISTENER: Token = Token(0);
-const SIGNALS: Token = Token(1);
-const FIRST_SOURCE: u64 = 2;
-
-/// How long accepting rests when the machine is out of descriptors or memory.
-const REST: Duration = Duration::from_millis(50);
+const SIGNALS: Token = Token(0);
+const FIRST_ENTRANCE: u64 = 1;
 
 /// How often a transport daemon that is not there is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// Connections accepted before others are served again.
-const ACCEPT_BATCH: usize = 64;
 
 impl<'w> EventLoop<'w> {
     /// Puts the parts together.
@@ -87,17 +82,20 @@ impl<'w> EventLoop<'w> {
     /// The kernel's: no descriptors left.
     pub(crate) fn new(
         directory: &RunDirectory,
-        listener: Listener,
+        entrances: Vec<Way>,
         signals: Signals,
         broker: Broker,
         world: &'w dyn World,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(&listener, LISTENER, Interest::READ)?;
+        for (token, way) in (FIRST_ENTRANCE..).map(Token).zip(&entrances) {
+            poller.add(&way.listener, token, Interest::READ)?;
+        }
         poller.add(&signals, SIGNALS, Interest::READ)?;
         let mut this = Self {
             poller,
-            listener,
+            last_token: FIRST_ENTRANCE + u64::try_from(entrances.len()).unwrap_or(u64::MAX),
+            entrances,
             signals,
             world,
             broker,
@@ -108,7 +106,6 @@ impl<'w> EventLoop<'w> {
             daemons: Vec::new(),
             patience: Patience::default(),
             accepting: Accepting::Yes,
-            last_token: FIRST_SOURCE,
             spare: spare(),
         };
         this.know_daemons(Instant::now());
@@ -129,14 +126,14 @@ impl<'w> EventLoop<'w> {
             self.poller.wait(&mut ready, timeout)?;
             let now = Instant::now();
             for one in &ready {
-                match one.token {
-                    LISTENER => self.accept(now),
-                    SIGNALS => {
-                        if self.take_signals(notifier, now) {
-                            return Ok(());
-                        }
+                if one.token == SIGNALS {
+                    if self.take_signals(notifier, now) {
+                        return Ok(());
                     }
-                    _ => self.serve(*one, now),
+                } else if let Some(entrance) = self.entrance_of(one.token) {
+                    self.accept(entrance, now);
+                } else {
+                    self.serve(*one, now);
                 }
             }
             self.keep_time(now);
@@ -165,7 +162,9 @@ impl<'w> EventLoop<'w> {
     }
 
     fn keep_time(&mut self, now: Instant) {
-        let actions = self.broker.expire(Moment { now, world: self.world });
+        let table = Table { sources: &self.sources, clients: &self.clients };
+        let at = Moment { now, world: self.world, sockets: &table };
+        let actions = self.broker.expire(at);
         self.carry_out(actions, now);
         for (client, due) in self.patience.over(now) {
             self.lose_patience(client, due, now);
@@ -175,8 +174,7 @@ impl<'w> EventLoop<'w> {
         {
             self.accepting = Accepting::Yes;
             self.spare = self.spare.take().or_else(spare);
-            // Watching again what was watched before cannot fail for want of anything.
-            let _watched = self.poller.change(&self.listener, LISTENER, Interest::READ).is_ok();
+            self.watch_entrances(Interest::READ);
         }
         self.look_for_daemons(now);
     }
@@ -187,53 +185,16 @@ impl<'w> EventLoop<'w> {
                 Signal::Stop => return true,
                 Signal::Reload => {
                     notifier.reloading();
+                    let table = Table { sources: &self.sources, clients: &self.clients };
+                    let at = Moment { now, world: self.world, sockets: &table };
                     // The refusal is in the log and in `ipc status`.
-                    let _refused = self.broker.reload(Moment { now, world: self.world }).is_err();
+                    let _refused = self.broker.reload(at).is_err();
                     self.know_daemons(now);
                     notifier.ready(&self.broker.health().to_string());
                 }
             }
         }
         false
-    }
-
-    fn accept(&mut self, now: Instant) {
-        for _ in 0..ACCEPT_BATCH {
-            match self.listener.try_accept() {
-                Ok(Some(stream)) => {
-                    let Some(Identity::Local(identity)) = stream.peer().cloned() else { continue };
-                    self.take_in(stream.into(), identity, now);
-                }
-                Ok(None) => return,
-                Err(error) if is_shortage(&error) => return self.rest(now),
-                // One connection that went wrong is nobody else's business.
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn take_in(&mut self, socket: OwnedFd, identity: LocalIdentity, now: Instant) {
-        let token = self.next_token();
-        let client = ClientId(token.0);
-        let who = PeerCredentials { pid: identity.pid, uid: identity.uid, gid: identity.gid };
-        if self.poller.add(&socket, token, Interest::READ).is_err() {
-            return;
-        }
-        self.sources.insert(token, Source::Client(client, Connection::new(socket, who)));
-        self.clients.insert(client, token);
-        self.report(Event::Connected { client, identity }, now);
-        // Most clients have asked by the time they are accepted.
-        self.read_client(token, now);
-    }
-
-    /// The machine is out of descriptors or memory: one waiting client is told by an end, with the
-    /// descriptor kept for that, and accepting rests.
-    fn rest(&mut self, now: Instant) {
-        self.spare = None;
-        drop(self.listener.try_accept());
-        self.spare = spare();
-        self.accepting = Accepting::Paused(now + REST);
-        let _watched = self.poller.change(&self.listener, LISTENER, Interest::NONE).is_ok();
     }
 
     fn serve(&mut self, ready: Ready, now: Instant) {
@@ -257,7 +218,7 @@ impl<'w> EventLoop<'w> {
             return self.lose(ready.token, now);
         }
         if ready.writable {
-            let Some(Source::Client(_, connection)) = self.sources.get_mut(&ready.token) else {
+            let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&ready.token) else {
                 return;
             };
             match connection.flush() {
@@ -276,7 +237,9 @@ impl<'w> EventLoop<'w> {
         if !self.may_ask(token, now) {
             return;
         }
-        let Some(Source::Client(client, connection)) = self.sources.get_mut(&token) else { return };
+        let Some(Source::Client(client, connection, _)) = self.sources.get_mut(&token) else {
+            return;
+        };
         let client = *client;
         match connection.read() {
             Read::Sent(sent) => {
@@ -352,13 +315,15 @@ impl<'w> EventLoop<'w> {
 
     /// Tells the broker, and does what it says. True if a client was answered by it.
     fn report(&mut self, event: Event, now: Instant) -> bool {
-        let actions = self.broker.handle(event, Moment { now, world: self.world });
+        let table = Table { sources: &self.sources, clients: &self.clients };
+        let at = Moment { now, world: self.world, sockets: &table };
+        let actions = self.broker.handle(event, at);
         self.carry_out(actions, now)
     }
 
     /// Closes a client's connection, and tells the broker.
     fn lose(&mut self, token: Token, now: Instant) {
-        if let Some(Source::Client(client, connection)) = self.sources.remove(&token) {
+        if let Some(Source::Client(client, connection, _)) = self.sources.remove(&token) {
             if let Some(socket) = connection.socket() {
                 let _unwatched = self.poller.remove(socket).is_ok();
             }
@@ -377,9 +342,12 @@ impl<'w> EventLoop<'w> {
         }
     }
 
-    fn watch(&self, token: Token, interest: Interest) {
-        let changed = match self.sources.get(&token) {
-            Some(Source::Client(_, connection)) => {
+    fn watch(&mut self, token: Token, interest: Interest) {
+        let changed = match self.sources.get_mut(&token) {
+            // Most requests are answered at once, and what is watched for stays as it is.
+            Some(Source::Client(_, _, watched)) if *watched == interest => None,
+            Some(Source::Client(_, connection, watched)) => {
+                *watched = interest;
                 connection.socket().map(|socket| self.poller.change(socket, token, interest))
             }
             Some(Source::Call(_, channel) | Source::Listen(_, channel)) => {
@@ -397,11 +365,32 @@ impl<'w> EventLoop<'w> {
     }
 }
 
-fn spare() -> Option<OwnedFd> {
-    std::fs::File::open("/dev/null").ok().map(Into::into)
+/// The clients' connections, as the broker may look at them.
+struct Table<'t> {
+    sources: &'t HashMap<Token, Source>,
+    clients: &'t HashMap<ClientId, Token>,
 }
 
-fn is_shortage(error: &io::Error) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
+impl Table<'_> {
+    fn connection(&self, client: ClientId) -> Option<&Connection> {
+        match self.sources.get(self.clients.get(&client)?)? {
+            Source::Client(_, connection, _) => Some(connection),
+            _ => None,
+        }
+    }
+}
+
+impl Sockets for Table<'_> {
+    fn units(&self, client: ClientId) -> Units {
+        let socket = self.connection(client).and_then(Connection::socket);
+        socket.map(Units::of_peer).unwrap_or_default()
+    }
+
+    fn uncollected(&self, client: ClientId) -> usize {
+        self.connection(client).map_or(0, Connection::uncollected)
+    }
+}
+
+fn spare() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(Into::into)
 }

@@ -31,8 +31,10 @@ mod broker;
 mod channel;
 mod children;
 mod client;
+mod entrance;
 mod event_loop;
 mod files;
+mod inbox;
 mod lookup;
 mod patience;
 mod place;
@@ -69,7 +71,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     daemon::log::start(args.log_format, args.log_level)
         .map_err(|error| Failure::system("the log", &error))?;
     let live = reload::load(&files).map_err(|refusal| Failure::Config(refusal.to_string()))?;
-    let listener =
+    let ways =
         place::open(&directory, inherited).map_err(|error| Failure::System(error.to_string()))?;
     let host = Host::new(&directory, files)
         .map_err(|error| Failure::system("the run directory", &error))?;
@@ -82,7 +84,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         }
         Err(error) => tracing::warn!(event = "few-descriptors", %error),
     }
-    let mut event_loop = EventLoop::new(&directory, listener, signals, broker, &host)
+    let mut event_loop = EventLoop::new(&directory, ways, signals, broker, &host)
         .map_err(|error| Failure::system("the event loop", &error))?;
     let _children = Children::start(&args.with, &directory)
         .map_err(|error| Failure::system("cannot start a child", &error))?;

@@ -1,4 +1,5 @@
-//! How long clients may take: to finish a request, and to collect what they were given.
+//! How long clients may take: to finish a request, and to collect what they were given; and
+//! registered services, to take up their clients.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ pub(crate) struct Patience {
 struct Deadlines {
     request: Option<Instant>,
     collect: Option<Collect>,
+    inbox: Option<Instant>,
 }
 
 /// Something that a client was sent and may not have read yet. The kernel does not tell when it
@@ -38,6 +40,8 @@ pub(crate) enum Due {
     Collect,
     /// It asks for more before that, and may have collected by now.
     Look,
+    /// It has registered a service, and should have taken up a client by now.
+    Inbox,
 }
 
 /// How soon it is looked again whether a client has collected, at the earliest.
@@ -46,12 +50,15 @@ const LOOK_FIRST: Duration = Duration::from_millis(1);
 impl Deadlines {
     fn first(self) -> Option<Instant> {
         let collect = self.collect.map(|one| one.look.unwrap_or(one.until).min(one.until));
-        self.request.into_iter().chain(collect).min()
+        self.request.into_iter().chain(collect).chain(self.inbox).min()
     }
 
     fn due(self, now: Instant) -> Option<Due> {
         if self.request.is_some_and(|when| when <= now) {
             return Some(Due::Request);
+        }
+        if self.inbox.is_some_and(|when| when <= now) {
+            return Some(Due::Inbox);
         }
         let collect = self.collect?;
         if collect.until <= now {
@@ -92,6 +99,11 @@ impl Patience {
                 collect.look = Some(now + had.max(LOOK_FIRST));
             }
         });
+    }
+
+    /// When a service's inbox is to be looked at, if at all.
+    pub(crate) fn inbox(&mut self, client: ClientId, when: Option<Instant>) {
+        self.change(client, |deadlines| deadlines.inbox = when);
     }
 
     /// The client is gone.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,9 @@ use libipc::listener::{ListenError, Listener};
 use libipc::rundir::{Instance, RunDirectory, RunDirectoryError};
 use sys::inherited::Inherited;
 
+use crate::action::Entrance;
 use crate::args::{Args, InstanceKind};
+use crate::entrance::{self, Way};
 
 /// The account that the system's broker runs as.
 pub(crate) const ACCOUNT: &str = "ipcd";
@@ -39,34 +40,39 @@ pub(crate) fn run_directory(
     RunDirectory::user(environment).ok_or(PlaceError::NoRuntimeDirectory)
 }
 
-/// The name under which a service manager passes the broker's socket.
-const DESCRIPTOR: &str = "ipc";
-
-/// Listens where clients look for the broker: on the socket that the service manager passed as
-/// `ipc`, or else at its place in the run directory, which is made then.
+/// Listens where clients look for the broker: on the sockets that the service manager passed, or
+/// else at its place in the run directory, which is made then.
 pub(crate) fn open(
     directory: &RunDirectory,
     inherited: Vec<Inherited>,
-) -> Result<Listener, PlaceError> {
-    let mut place = None;
+) -> Result<Vec<Way>, PlaceError> {
+    let mut ways = Vec::new();
     for Inherited { name, descriptor } in inherited {
-        if name == DESCRIPTOR && place.is_none() {
-            place = Some(descriptor);
-        } else {
-            tracing::warn!(event = "descriptor-not-used", ?name);
-        }
+        let entrance = entrance::of_inherited(&name).map_err(|error| PlaceError::Inherited {
+            name: name.clone(),
+            error: error.to_string(),
+        })?;
+        let listener = Listener::from_socket(descriptor).map_err(|error| {
+            PlaceError::Inherited { name: name.clone(), error: error.to_string() }
+        })?;
+        ways.push(way(directory, listener, entrance)?);
     }
-    let listener = match place {
-        Some(descriptor) => {
-            let uid = nix::unistd::geteuid().as_raw();
-            directory.check(uid).map_err(PlaceError::RunDirectory)?;
-            Listener::from_socket(descriptor).map_err(PlaceError::Listen)?
-        }
-        None => bind(directory)?,
-    };
-    sys::credentials::pass_credentials(listener.as_fd())
-        .map_err(|error| PlaceError::System { path: directory.broker(), error })?;
-    Ok(listener)
+    if ways.iter().any(|way| way.entrance == Entrance::Broker) {
+        let uid = nix::unistd::geteuid().as_raw();
+        directory.check(uid).map_err(PlaceError::RunDirectory)?;
+    } else {
+        ways.push(way(directory, bind(directory)?, Entrance::Broker)?);
+    }
+    Ok(ways)
+}
+
+fn way(
+    directory: &RunDirectory,
+    listener: Listener,
+    entrance: Entrance,
+) -> Result<Way, PlaceError> {
+    Way::new(listener, entrance)
+        .map_err(|error| PlaceError::System { path: directory.broker(), error })
 }
 
 /// Makes the run directory as design section 3 has it, and listens in it.
@@ -119,6 +125,13 @@ pub(crate) enum PlaceError {
         /// What it said.
         error: io::Error,
     },
+    /// A socket that the service manager passed is of no use.
+    Inherited {
+        /// The name that it gave the socket.
+        name: String,
+        /// What is wrong.
+        error: String,
+    },
     /// The directory cannot be believed.
     RunDirectory(RunDirectoryError),
     /// Nobody can listen there.
@@ -132,6 +145,9 @@ impl fmt::Display for PlaceError {
                 f.write_str("XDG_RUNTIME_DIR is not set: name the run directory with --rundir DIR")
             }
             Self::System { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Inherited { name, error } => {
+                write!(f, "the inherited socket {name:?}: {error}")
+            }
             Self::RunDirectory(error) => write!(f, "{error}"),
             Self::Listen(error @ ListenError::AlreadyServed { .. }) => write!(
                 f,

@@ -1,5 +1,6 @@
 //! What the broker has to look up while it decides.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,9 +9,11 @@ use std::sync::Arc;
 
 use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
+use libipc::unit::Units;
 use nix::libc;
 use sys::door::{self, Door, DoorError};
 
+use crate::action::ClientId;
 use crate::files::Files;
 use crate::reload::{Live, Refusal};
 
@@ -20,11 +23,63 @@ pub(crate) trait World {
     /// else among the services of the run directory.
     fn door(&self, service: &ServiceName, place: Option<&Path>) -> Result<Door, DoorError>;
 
+    /// The user to whom that door's socket belongs, if there is one.
+    fn owner(&self, service: &ServiceName, place: Option<&Path>) -> Option<u32> {
+        self.door(service, place).ok().map(|door| door.owner)
+    }
+
     /// Whether a transport daemon has its place.
     fn has_transport(&self, name: &str) -> bool;
 
     /// Reads the configuration again.
     fn load(&self) -> Result<Arc<Live>, Refusal>;
+}
+
+/// A world that looks once where one moment asks twice: for the owner of a service that policy
+/// wants to know, and then for its door.
+pub(crate) struct Remembering<'w> {
+    world: &'w dyn World,
+    looked: RefCell<Option<(ServiceName, Result<Door, DoorError>)>>,
+}
+
+impl<'w> Remembering<'w> {
+    /// Nothing is remembered yet.
+    pub(crate) fn new(world: &'w dyn World) -> Self {
+        Self { world, looked: RefCell::new(None) }
+    }
+}
+
+impl World for Remembering<'_> {
+    fn door(&self, service: &ServiceName, place: Option<&Path>) -> Result<Door, DoorError> {
+        match self.looked.take() {
+            Some((name, door)) if name == *service => door,
+            _ => self.world.door(service, place),
+        }
+    }
+
+    fn owner(&self, service: &ServiceName, place: Option<&Path>) -> Option<u32> {
+        let door = self.door(service, place);
+        let owner = door.as_ref().ok().map(|door| door.owner);
+        self.looked.replace(Some((service.clone(), door)));
+        owner
+    }
+
+    fn has_transport(&self, name: &str) -> bool {
+        self.world.has_transport(name)
+    }
+
+    fn load(&self) -> Result<Arc<Live>, Refusal> {
+        self.world.load()
+    }
+}
+
+/// What the kernel knows of clients' connections. Looking costs system calls.
+pub(crate) trait Sockets {
+    /// The units of whoever made a client's connection, if it lives still.
+    fn units(&self, client: ClientId) -> Units;
+
+    /// How many of the messages that a service was sent it has not collected.
+    fn uncollected(&self, client: ClientId) -> usize;
 }
 
 /// The run directory and the files of this host.

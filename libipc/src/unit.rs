@@ -62,19 +62,24 @@ impl Units {
 
     fn of_path(path: &str) -> Self {
         let mut parts = path.split('/').filter(|part| !part.is_empty());
-        let Some(unit) = parts.by_ref().find(|part| !part.ends_with(".slice")) else {
+        let Some(unit) = parts.by_ref().find(|part| !is_slice(part)) else {
             return Self::default();
         };
         if !is_unit(unit) || is_container(unit) || path.split('/').any(|part| part == "payload") {
             return Self::default();
         }
         let is_user_manager = unit.starts_with("user@") && unit.ends_with(".service");
-        let user_unit = parts.find(|part| !part.ends_with(".slice")).filter(|_| is_user_manager);
+        let user_unit = parts.find(|part| !is_slice(part)).filter(|_| is_user_manager);
         Self {
             unit: Some(unit.to_owned()),
             user_unit: user_unit.filter(|unit| is_unit(unit)).map(str::to_owned),
         }
     }
+}
+
+/// Whether a control group only groups others.
+fn is_slice(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, kind)| kind == "slice")
 }
 
 /// Whether a control group's name is that of a unit that holds processes.
@@ -100,18 +105,15 @@ fn read_cgroup(pid: u32) -> io::Result<Option<String>> {
 mod tests {
     use super::*;
 
-    fn units(text: &str) -> (Option<String>, Option<String>) {
+    /// The unit and the user's unit; empty if there is none.
+    fn units(text: &str) -> [String; 2] {
         let units = Units::parse(text);
-        (units.unit, units.user_unit)
-    }
-
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
+        [units.unit, units.user_unit].map(Option::unwrap_or_default)
     }
 
     #[test]
     fn a_system_service_is_found_in_every_layout() {
-        let expected = (some("shop.service"), None);
+        let expected = ["shop.service", ""];
         assert_eq!(units("0::/system.slice/shop.service\n"), expected);
         assert_eq!(units("0::/system.slice/shop.service/worker\n"), expected);
         assert_eq!(units("0::/system.slice/system-shop.slice/shop.service\n"), expected);
@@ -123,9 +125,9 @@ mod tests {
     #[test]
     fn a_users_unit_is_never_the_systems() {
         let text = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/shop.service\n";
-        assert_eq!(units(text), (some("user@1000.service"), some("shop.service")));
+        assert_eq!(units(text), ["user@1000.service", "shop.service"]);
         let session = "0::/user.slice/user-1000.slice/session-3.scope\n";
-        assert_eq!(units(session), (some("session-3.scope"), None));
+        assert_eq!(units(session), ["session-3.scope", ""]);
     }
 
     #[test]
@@ -136,20 +138,21 @@ mod tests {
             "0::/system.slice/docker-0123.scope\n",
             "0::/machine.slice/libpod-77.scope/container\n",
         ] {
-            assert_eq!(units(text), (None, None), "{text}");
+            assert_eq!(units(text), ["", ""], "{text}");
         }
     }
 
     #[test]
     fn managers_that_disagree_are_not_believed() {
         let text = "1:name=systemd:/system.slice/a.service\n0::/system.slice/b.service\n";
-        assert_eq!(units(text), (None, None));
+        assert_eq!(units(text), ["", ""]);
     }
 
     #[test]
     fn no_unit_is_no_unit() {
-        for text in ["", "0::/\n", "0::/system.slice\n", "0::/../..\n", "garbage", "0::/docker/1\n"] {
-            assert_eq!(units(text), (None, None), "{text}");
+        for text in ["", "0::/\n", "0::/system.slice\n", "0::/../..\n", "garbage", "0::/docker/1\n"]
+        {
+            assert_eq!(units(text), ["", ""], "{text}");
         }
     }
 
@@ -161,7 +164,10 @@ mod tests {
 
         let listener = std::os::unix::net::UnixListener::bind_addr(&abstract_name()).unwrap();
         let mut child = std::process::Command::new("python3")
-            .args(["-c", "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect('\\0'+sys.argv[1])"])
+            .args([
+                "-c",
+                "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect('\\0'+sys.argv[1])",
+            ])
             .arg(format!("ipcd-unit-test-{}", std::process::id()))
             .spawn()
             .unwrap();

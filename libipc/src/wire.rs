@@ -396,7 +396,7 @@ mod tests {
     fn a_message_has_its_writer() {
         let (left, mut wire) = pair(Reading::Eager, Limits::default());
         write(&left, b"{}\0", &[]);
-        sys::credentials::pass_credentials(wire.as_fd()).unwrap();
+        sys::credentials::pass_credentials(wire.as_fd(), true).unwrap();
         write(&left, b"{}\0", &[]);
         let mut senders = Vec::new();
         while wire.receive(Wait::Never).unwrap() == Progress::Some {
@@ -411,7 +411,7 @@ mod tests {
     fn one_message_of_two_writers_ends_the_connection() {
         let (left, mut wire) = pair(Reading::Exact, Limits::default());
         write(&left, b"{", &[]);
-        sys::credentials::pass_credentials(wire.as_fd()).unwrap();
+        sys::credentials::pass_credentials(wire.as_fd(), true).unwrap();
         write(&left, b"}\0", &[]);
         wire.receive(Wait::Never).unwrap();
         let error = wire.receive(Wait::Never).unwrap_err();

@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn the_senders_credentials_come_with_the_message_once_asked_for() {
         let (left, right) = pair();
-        crate::credentials::pass_credentials(right.as_fd()).unwrap();
+        crate::credentials::pass_credentials(right.as_fd(), true).unwrap();
         send_all(&left, b"x", &[]);
         let got = receive(right.as_fd(), &mut [0; 1], 0, Wait::Never).unwrap();
         assert_eq!(got.credentials.unwrap().pid, std::process::id());

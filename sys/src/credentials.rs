@@ -136,14 +136,14 @@ pub fn has_peer_pidfd() -> bool {
     matches!(asked, Ok(Some(_)))
 }
 
-/// Has the sender's credentials come with every message on `socket`; a listening socket passes
-/// this on to what it accepts.
+/// Has the sender's credentials come with every message on `socket`, or no longer; a listening
+/// socket passes this on to what it accepts.
 ///
 /// # Errors
 ///
 /// The kernel's.
-pub fn pass_credentials(socket: BorrowedFd<'_>) -> io::Result<()> {
-    crate::socket::set_option(socket, libc::SOL_SOCKET, libc::SO_PASSCRED, 1)
+pub fn pass_credentials(socket: BorrowedFd<'_>, pass: bool) -> io::Result<()> {
+    crate::socket::set_option(socket, libc::SOL_SOCKET, libc::SO_PASSCRED, pass.into())
 }
 
 /// Whether every user and group id of the machine is visible here. Under a partial map strangers

@@ -326,6 +326,24 @@ pub fn set_blocking(socket: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Undoes what others may have set on a Unix socket that changes hands: credentials and process
+/// descriptors with messages, time-outs, non-blocking.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn make_plain(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_PASSCRED, 0)?;
+    match set_option(socket, libc::SOL_SOCKET, libc::SO_PASSPIDFD, 0) {
+        // A kernel before 6.5 has no such option, so it is not set.
+        Err(error) if error.raw_os_error() != Some(libc::ENOPROTOOPT) => return Err(error),
+        _ => {}
+    }
+    set_receive_timeout(socket, None)?;
+    set_send_timeout(socket, None)?;
+    set_blocking(socket, true)
+}
+
 /// Has the descriptor closed, or kept, across `exec`.
 ///
 /// # Errors

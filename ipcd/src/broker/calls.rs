@@ -2,16 +2,17 @@
 
 use libipc::interface::broker::{self, BrokerError, CONNECT, Connect, RESOLVE};
 use libipc::interface::introspection::{self, Description, GetDescription, Info};
+use libipc::interface::registry::{self, Register, Services};
 use libipc::interface::{ServiceError, control};
 use libipc::varlink::{self, Call};
 use serde::Deserialize;
 
-use super::{Broker, Moment};
-use crate::action::{Action, ClientId};
+use super::{Broker, Moment, Role};
+use crate::action::{Action, ClientId, Message};
 
 impl Broker {
-    pub(super) fn called(&mut self, client: ClientId, message: &[u8], at: Moment<'_>) {
-        let call = match varlink::read_call(message) {
+    pub(super) fn called(&mut self, client: ClientId, message: Message, at: Moment<'_>) {
+        let call = match varlink::read_call(&message.bytes) {
             Ok(call) => call,
             Err(error) => {
                 let reason = error.to_string();
@@ -21,9 +22,25 @@ impl Broker {
                 return;
             }
         };
+        if !self.is_readable(client, &call.method, message.is_foreign) {
+            return;
+        }
+        if self.clients.get(&client).is_some_and(|known| known.role != Role::Asking) {
+            let reason = "this connection serves; ask on another one".to_owned();
+            self.fail(client, &BrokerError::InvalidRequest { field: "method".into(), reason });
+            self.actions.push(Action::Drop { client });
+            return;
+        }
         match &*call.method {
             CONNECT => self.read::<Connect>(client, &call, |broker, connect| {
-                broker.connect(client, &connect, at);
+                broker.connect(client, call.upgrade, connect, at);
+            }),
+            registry::ADOPT => self.adopt(client, message.attached),
+            registry::REGISTER => self.read::<Register>(client, &call, |broker, register| {
+                broker.register(client, &call, &register, at);
+            }),
+            registry::RESTRICT => self.read::<Services>(client, &call, |broker, services| {
+                broker.restrict(client, &services);
             }),
             RESOLVE => self.read(client, &call, |broker, resolve| {
                 broker.resolve(client, &resolve, at);

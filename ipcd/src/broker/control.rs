@@ -63,15 +63,18 @@ impl Broker {
     /// Whether the client is an administrator; answers it if not.
     fn permits(&mut self, client: ClientId) -> bool {
         let admins = &self.live.config.admin_gids;
-        let is_admin = self.clients.get(&client).is_some_and(|known| {
-            let who = &known.identity;
-            let groups = who.groups.iter().flatten().chain(&who.gid);
-            who.uid.is_some_and(|uid| uid == 0 || uid == self.uid)
-                || groups.into_iter().any(|group| admins.contains(group))
-        });
+        let is_admin = self.may_do_more_than_ask(client)
+            && self.clients.get(&client).is_some_and(|known| {
+                let who = &known.identity;
+                let groups = who.groups.iter().flatten().chain(&who.gid);
+                who.uid.is_some_and(|uid| uid == 0 || uid == self.uid)
+                    || groups.into_iter().any(|group| admins.contains(group))
+            });
         if !is_admin {
             let reason =
-                "only root, the broker's own user and the groups in admin-groups may".to_owned();
+                "only root, the broker's own user and the groups in admin-groups may, through the \
+                 broker's own socket"
+                    .to_owned();
             let error = varlink::error(&ControlError::NotPermitted { reason });
             self.reply(client, error, None);
         }

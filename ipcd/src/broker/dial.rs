@@ -92,6 +92,7 @@ impl Broker {
         let target = request.candidates.get(request.current).map(|one| one.target.to_string());
         let target = target.unwrap_or_default();
         match request.state {
+            State::Waiting { until, .. } if until <= at.now => self.waited_in_vain(client, at),
             State::Queued { until } if until <= at.now => {
                 let user = self.clients.get(&client).and_then(|known| known.identity.uid);
                 self.quota.stop_waiting(user, client);

@@ -7,20 +7,18 @@ use std::time::{Duration, Instant};
 use libipc::identity::LocalIdentity;
 use libipc::interface::broker::{BrokerError, Connect, Connected, Handoff, Kind};
 use libipc::name::ServiceName;
-use libipc::rundir::Instance;
 use libipc::secret::Secret;
 use libipc::varlink;
 use policy::decide::{Candidate, Decision, decide};
 use policy::query::Verdict;
 use policy::route::{Asker, RouteError};
 use policy::target::Target;
-use sys::door::{Door, DoorError};
 
 use super::stack::Stage;
-use super::{Broker, Moment};
+use super::{Broker, Moment, Speech};
 use crate::action::{Action, CallId, ClientId};
 use crate::answer;
-use crate::service::ServiceSettings;
+use crate::world::Remembering;
 
 /// A request that is under way.
 #[derive(Debug)]
@@ -28,6 +26,8 @@ pub(super) struct Request {
     pub(super) asked: ServiceName,
     pub(super) network: Option<Secret>,
     pub(super) take: Vec<Handoff>,
+    is_upgrade: bool,
+    waits: bool,
     started: Instant,
     pub(super) deadline: Instant,
     /// The configuration that decided.
@@ -47,6 +47,9 @@ struct Wanted {
     asked: ServiceName,
     network: Option<Secret>,
     take: Vec<Handoff>,
+    /// Bytes for the service may follow the call.
+    is_upgrade: bool,
+    waits: bool,
     timeout: Duration,
 }
 
@@ -55,6 +58,8 @@ struct Wanted {
 pub(super) enum State {
     /// Nothing yet.
     New,
+    /// The service, which is not there yet. What to say if it does not come.
+    Waiting { service: ServiceName, until: Instant, error: BrokerError },
     /// Its turn.
     Queued { until: Instant },
     /// A transport daemon.
@@ -81,20 +86,24 @@ pub(super) struct Offer {
 const TIMEOUT_MOST: Duration = Duration::from_secs(600);
 
 impl Broker {
-    pub(super) fn connect(&mut self, client: ClientId, wanted: &Connect, at: Moment<'_>) {
+    pub(super) fn connect(
+        &mut self,
+        client: ClientId,
+        is_upgrade: bool,
+        wanted: Connect,
+        at: Moment<'_>,
+    ) {
         let asked = match ServiceName::new(&wanted.service) {
             Ok(asked) => asked,
-            Err(error) => return self.fail(client, &invalid("service", &error)),
+            Err(error) => return self.refuse_call(client, is_upgrade, &invalid("service", &error)),
         };
-        if wanted.wait == Some(true) {
-            let reason = "waiting for a service is not in this version";
-            return self.fail(client, &invalid("wait", &reason));
-        }
         let timeout = wanted.timeout_ms.map(Duration::from_millis);
         let timeout = timeout.unwrap_or(self.live.config.limits.timeout).min(TIMEOUT_MOST);
-        let network = wanted.network.clone();
-        let wanted = Wanted { asked, network, take: wanted.take.clone(), timeout };
-        self.begin(client, wanted, at);
+        let mut take = wanted.take;
+        take.retain(|handoff| is_upgrade || *handoff != Handoff::Upgrade);
+        let waits = wanted.wait == Some(true);
+        let network = wanted.network;
+        self.begin(client, Wanted { asked, network, take, is_upgrade, waits, timeout }, at);
     }
 
     pub(super) fn looked_up(
@@ -105,7 +114,7 @@ impl Broker {
         at: Moment<'_>,
     ) {
         let Some(known) = self.clients.get_mut(&client) else { return };
-        known.is_old = true;
+        known.speech = Speech::Lookup;
         let Ok(asked) = ServiceName::new(name) else {
             self.actions.push(Action::Drop { client });
             return;
@@ -115,15 +124,37 @@ impl Broker {
             self.actions.push(Action::Drop { client });
             return;
         };
-        let timeout = self.live.config.limits.timeout;
-        let wanted = Wanted { asked, network, take: vec![Handoff::Descriptor], timeout };
+        let wanted = Wanted { network, ..self.plain(asked, vec![Handoff::Descriptor]) };
         self.begin(client, wanted, at);
     }
 
-    fn begin(&mut self, client: ClientId, wanted: Wanted, at: Moment<'_>) {
-        let Some(known) = self.clients.get_mut(&client) else { return };
-        let identity = known.identity.clone();
-        match self.decide(&wanted.asked, wanted.network.as_ref(), &identity, at) {
+    /// Somebody connected to a front.
+    pub(super) fn asked_by_front(&mut self, client: ClientId, asked: ServiceName, at: Moment<'_>) {
+        let wanted = self.plain(asked, vec![Handoff::Upgrade]);
+        self.begin(client, wanted, at);
+    }
+
+    fn plain(&self, asked: ServiceName, take: Vec<Handoff>) -> Wanted {
+        let timeout = self.live.config.limits.timeout;
+        Wanted { asked, network: None, take, is_upgrade: false, waits: false, timeout }
+    }
+
+    fn begin(&mut self, client: ClientId, mut wanted: Wanted, at: Moment<'_>) {
+        let Some(identity) = self.identity(client, at) else { return };
+        // What policy asks about a service's owner, its door answers: one look for both.
+        let world = Remembering::new(at.world);
+        let at = Moment { world: &world, ..at };
+        let narrowed = self.clients.get(&client).and_then(|known| known.narrowed.clone());
+        let network = match narrowed {
+            Some(narrowed) => narrowed.network_of(&wanted.asked),
+            None => Ok(wanted.network.take()),
+        };
+        let decision = network.and_then(|network| {
+            wanted.network = network;
+            self.decide(&wanted.asked, wanted.network.as_ref(), &identity, at)
+                .map_err(|error| answer::of_route(&wanted.asked, &error))
+        });
+        match decision {
             Ok(decision) => {
                 let request = Request::new(wanted, decision, self.revision, at.now);
                 if let Some(known) = self.clients.get_mut(&client) {
@@ -132,9 +163,31 @@ impl Broker {
                 self.go_on(client, at);
             }
             Err(error) => {
-                let error = answer::of_route(&wanted.asked, &error);
                 self.audit.failed(&identity, &wanted.asked, &error, at.now);
-                self.finish_with(client, &error);
+                self.refuse_call(client, wanted.is_upgrade, &error);
+            }
+        }
+    }
+
+    /// Asks policy again for a client that has waited for a service.
+    pub(super) fn try_again(&mut self, client: ClientId, at: Moment<'_>) {
+        self.stop_waiting(client);
+        let Some(identity) = self.identity(client, at) else { return };
+        let Some(request) = self.clients.get(&client).and_then(|known| known.request.as_ref())
+        else {
+            return;
+        };
+        match self.decide(&request.asked, request.network.as_ref(), &identity, at) {
+            Ok(decision) => {
+                let revision = self.revision;
+                if let Some(request) = self.request(client) {
+                    request.start_over(decision, revision);
+                }
+                self.go_on(client, at);
+            }
+            Err(error) => {
+                let error = answer::of_route(&request.asked, &error);
+                self.end_with(client, &error, at);
             }
         }
     }
@@ -146,15 +199,11 @@ impl Broker {
         identity: &LocalIdentity,
         at: Moment<'_>,
     ) -> Result<Decision, RouteError> {
-        let owner = |service: &ServiceName| {
-            let place = ServiceSettings::of(&self.live.config, service).socket;
-            at.world.door(service, place).ok().map(|door| door.owner)
-        };
         let request = policy::decide::Request {
             asked,
             network: network.map(Secret::expose),
             asker: Asker::Local(identity),
-            service_owner: &owner,
+            service_owner: &|service| self.owner_of(service, at),
         };
         decide(&self.live.config, &request)
     }
@@ -164,7 +213,7 @@ impl Broker {
         let Some(request) = self.request(client) else { return };
         let Some(candidate) = request.candidates.get(request.current).cloned() else {
             let error = request.verdict_of_all();
-            return self.end_with(client, &error, at);
+            return self.wait_or_end(client, error, at);
         };
         if let Outcome::Failed(error) = self.attempt(client, &candidate, at) {
             self.failed(client, error, at);
@@ -184,18 +233,7 @@ impl Broker {
 
     fn attempt(&mut self, client: ClientId, candidate: &Candidate, at: Moment<'_>) -> Outcome {
         match (&candidate.target, &candidate.verdict) {
-            (Target::Local(service), verdict) => {
-                let place = ServiceSettings::of(&self.live.config, service).socket;
-                match (at.world.door(service, place), verdict) {
-                    // A name that no rule mentions and nobody serves is unknown, not forbidden.
-                    (Err(DoorError::NotFound), Verdict::Deny { rule: None, .. }) => {
-                        Outcome::Failed(answer::unknown(service))
-                    }
-                    (_, Verdict::Deny { .. }) => Outcome::Failed(answer::denied(candidate)),
-                    (Err(error), _) => Outcome::Failed(answer::no_door(service, &error)),
-                    (Ok(door), _) => self.open_door(client, candidate, door, at),
-                }
-            }
+            (Target::Local(service), _) => self.attempt_local(client, candidate, service, at),
             (Target::Remote(_), Verdict::Deny { .. }) => Outcome::Failed(answer::denied(candidate)),
             (Target::Remote(remote), Verdict::Allow { .. }) => {
                 self.dial(client, candidate, remote, at)
@@ -203,42 +241,41 @@ impl Broker {
         }
     }
 
-    /// Hands over the door of a service of this host, if the service and the client can use it.
-    fn open_door(
-        &mut self,
-        client: ClientId,
-        candidate: &Candidate,
-        door: Door,
-        at: Moment<'_>,
-    ) -> Outcome {
-        let Target::Local(service) = &candidate.target else { return Outcome::Done };
-        let settings = ServiceSettings::of(&self.live.config, service);
-        if !settings.may_belong_to(door.owner, self.private_uid()) {
-            return Outcome::Failed(answer::foreign_owner(service, door.owner));
-        }
-        let Some(known) = self.clients.get(&client) else { return Outcome::Done };
-        let takes = known.request.as_ref().map(|request| request.take.as_slice());
-        let takes_door = takes.unwrap_or_default().contains(&Handoff::Door);
-        let handoff = match (known.is_old, settings.door, takes_door) {
-            // Such a client can use nothing but a connected descriptor.
-            (true, ..) if settings.trusts_broker || self.is_private() => Handoff::Descriptor,
-            (false, true, true) => Handoff::Door,
-            (_, true, _) => {
-                return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Door]));
-            }
-            (_, false, _) => return Outcome::Failed(answer::no_handoff(candidate, &[])),
+    /// Nothing connected. A client that waits does so for the first of its ways that is on this
+    /// host, unless policy has the last word.
+    fn wait_or_end(&mut self, client: ClientId, error: BrokerError, at: Moment<'_>) {
+        let Some(request) = self.request(client) else { return };
+        let can_help =
+            matches!(error, BrokerError::UnknownService { .. } | BrokerError::Unreachable { .. });
+        let service = request.candidates.iter().find_map(|candidate| match &candidate.target {
+            Target::Local(service) => Some(service.clone()),
+            Target::Remote(_) => None,
+        });
+        let (Some(service), true) = (service, request.waits && can_help) else {
+            return self.end_with(client, &error, at);
         };
-        self.deliver(client, candidate, Offer { handoff, descriptor: door.descriptor }, at);
-        Outcome::Done
+        let until = request.deadline;
+        request.state = State::Waiting { service: service.clone(), until, error };
+        self.waiting.insert((service, client));
+        self.timers.insert((until, client));
     }
 
-    /// The one user of a private instance, who owns its services.
-    pub(super) fn private_uid(&self) -> Option<u32> {
-        self.is_private().then_some(self.uid)
+    fn stop_waiting(&mut self, client: ClientId) {
+        let Some(request) = self.request(client) else { return };
+        let state = std::mem::replace(&mut request.state, State::New);
+        if let State::Waiting { service, until, .. } = state {
+            self.timers.remove(&(until, client));
+            self.waiting.remove(&(service, client));
+        }
     }
 
-    fn is_private(&self) -> bool {
-        self.directory.instance() != Instance::System
+    /// A service that a client waited for did not come.
+    pub(super) fn waited_in_vain(&mut self, client: ClientId, at: Moment<'_>) {
+        let Some(request) = self.request(client) else { return };
+        let State::Waiting { error, .. } = &request.state else { return };
+        let error = error.clone();
+        self.stop_waiting(client);
+        self.end_with(client, &error, at);
     }
 
     pub(super) fn deliver(
@@ -248,10 +285,9 @@ impl Broker {
         offer: Offer,
         at: Moment<'_>,
     ) {
-        let Some(known) = self.clients.get_mut(&client) else { return };
-        let Some(request) = known.request.take() else { return };
-        self.audit.allowed(&known.identity, &request.asked, candidate, at.now);
-        if known.is_old {
+        self.end_with_success(client, candidate, at);
+        let Some(known) = self.clients.get(&client) else { return };
+        if known.speech == Speech::Lookup {
             self.actions.push(Action::Provide { client, descriptor: offer.descriptor });
             return;
         }
@@ -264,17 +300,32 @@ impl Broker {
         self.reply(client, varlink::reply(&answer, false), Some(offer.descriptor));
     }
 
+    /// The request has its connection: it is written down, and over.
+    pub(super) fn end_with_success(
+        &mut self,
+        client: ClientId,
+        candidate: &Candidate,
+        at: Moment<'_>,
+    ) {
+        let Some(known) = self.clients.get_mut(&client) else { return };
+        let Some(request) = known.request.take() else { return };
+        self.audit.allowed(&known.identity, &request.asked, candidate, at.now);
+    }
+
     /// Ends a request without an answer: nobody is there to hear it.
     pub(super) fn end_request(&mut self, client: ClientId, at: Moment<'_>) {
         let Some(request) = self.request(client) else { return };
-        match request.state {
+        match &request.state {
             State::New => {}
+            State::Waiting { .. } => self.stop_waiting(client),
             State::Queued { until } => {
+                let until = *until;
                 self.timers.remove(&(until, client));
                 let user = self.clients.get(&client).and_then(|known| known.identity.uid);
                 self.quota.stop_waiting(user, client);
             }
             State::Dialling { call, .. } => {
+                let call = *call;
                 self.calls.remove(&call);
                 self.actions.push(Action::Cancel { call });
                 self.release(client, at);
@@ -287,18 +338,25 @@ impl Broker {
 
     pub(super) fn end_with(&mut self, client: ClientId, error: &BrokerError, at: Moment<'_>) {
         let Some(known) = self.clients.get_mut(&client) else { return };
-        if let Some(request) = known.request.take() {
-            self.audit.failed(&known.identity, &request.asked, error, at.now);
+        let Some(request) = known.request.take() else { return };
+        if matches!(error, BrokerError::Denied { .. }) && !known.has_units {
+            known.learn_units(client, at);
         }
-        self.finish_with(client, error);
+        self.audit.failed(&known.identity, &request.asked, error, at.now);
+        self.refuse_call(client, request.is_upgrade, error);
     }
 
-    /// Answers with an error in the client's own protocol; the first libipc's has none.
-    fn finish_with(&mut self, client: ClientId, error: &BrokerError) {
-        if self.clients.get(&client).is_some_and(|known| known.is_old) {
+    /// Answers with an error in the client's own way: a front's and the first libipc's have none
+    /// but the end.
+    fn refuse_call(&mut self, client: ClientId, is_upgrade: bool, error: &BrokerError) {
+        let speech = self.clients.get(&client).map_or(Speech::Varlink, |known| known.speech);
+        if speech != Speech::Varlink {
             self.actions.push(Action::Drop { client });
-        } else {
-            self.fail(client, error);
+            return;
+        }
+        self.fail(client, error);
+        if is_upgrade {
+            self.actions.push(Action::DropIfFollowed { client });
         }
     }
 
@@ -313,6 +371,8 @@ impl Request {
             asked: wanted.asked,
             network: wanted.network,
             take: wanted.take,
+            is_upgrade: wanted.is_upgrade,
+            waits: wanted.waits,
             started: now,
             deadline: now + wanted.timeout,
             revision,
@@ -322,6 +382,14 @@ impl Request {
             state: State::New,
             reached: None,
         }
+    }
+
+    fn start_over(&mut self, decision: Decision, revision: u64) {
+        self.candidates = decision.candidates;
+        self.revision = revision;
+        self.current = 0;
+        self.failures.clear();
+        self.state = State::New;
     }
 
     pub(super) fn waited(&self, now: Instant) -> Duration {

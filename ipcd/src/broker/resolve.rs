@@ -11,12 +11,10 @@ use super::requests::invalid;
 use super::{Broker, Moment};
 use crate::action::ClientId;
 use crate::answer;
-use crate::service::ServiceSettings;
 
 impl Broker {
     pub(super) fn resolve(&mut self, client: ClientId, wanted: &Resolve, at: Moment<'_>) {
-        let Some(known) = self.clients.get(&client) else { return };
-        let identity = known.identity.clone();
+        let Some(identity) = self.identity(client, at) else { return };
         if wanted.subject.is_some() || wanted.from.is_some() {
             let reason = "asking about others is not in this version";
             return self.fail(client, &invalid("as", &reason));
@@ -25,15 +23,11 @@ impl Broker {
             Ok(asked) => asked,
             Err(error) => return self.fail(client, &invalid("service", &error)),
         };
-        let owner = |service: &ServiceName| {
-            let place = ServiceSettings::of(&self.live.config, service).socket;
-            at.world.door(service, place).ok().map(|door| door.owner)
-        };
         let request = policy::decide::Request {
             asked: &asked,
             network: wanted.network.as_ref().map(Secret::expose),
             asker: Asker::Local(&identity),
-            service_owner: &owner,
+            service_owner: &|service| self.owner_of(service, at),
         };
         match policy::decide::explain(&self.live.config, &request) {
             Ok(explanation) => {

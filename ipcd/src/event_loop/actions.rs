@@ -13,6 +13,7 @@ use crate::action::{Action, Answer, CallId, ClientId, Event};
 use crate::channel::Channel;
 
 impl EventLoop<'_> {
+    /// Does what the broker wants. True if a client goes on being listened to by it.
     pub(super) fn carry_out(&mut self, actions: Vec<Action>, now: Instant) -> bool {
         let mut answered = false;
         for action in actions {
@@ -22,11 +23,19 @@ impl EventLoop<'_> {
                     self.reply(client, message, descriptor, now);
                 }
                 Action::Provide { client, descriptor } => self.provide(client, descriptor, now),
-                Action::Drop { client } => {
-                    if let Some(token) = self.clients.get(&client).copied() {
-                        self.lose(token, now);
-                    }
+                Action::ProvidePair { client, registration, message } => {
+                    self.provide_pair(client, registration, message, now);
                 }
+                Action::Resume => answered = true,
+                Action::Adopt { through, descriptor, maker } => {
+                    self.adopt(through, descriptor, maker, now);
+                }
+                Action::PassOn { client, answer, receiver } => {
+                    answered = true;
+                    self.pass_on(client, answer, receiver, now);
+                }
+                Action::DropIfFollowed { client } => self.drop_if_followed(client, now),
+                Action::Drop { client } => self.drop_client(client, now),
                 Action::Call { call, message, descriptor, via: Some(before), .. } => {
                     if !self.call_on(before, call, message, descriptor) {
                         self.report(Event::Answered { call, answer: Answer::Gone }, now);
@@ -50,7 +59,7 @@ impl EventLoop<'_> {
         now: Instant,
     ) {
         let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection)) = self.sources.get_mut(&token) else { return };
+        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else { return };
         let carries = descriptor.is_some();
         match connection.send(message, descriptor) {
             Ok(sent) => {
@@ -66,14 +75,14 @@ impl EventLoop<'_> {
 
     /// The first libipc's clients can use nothing but a connected descriptor: a door is connected
     /// through here, which the configuration has allowed.
-    fn provide(&mut self, client: ClientId, descriptor: OwnedFd, now: Instant) {
+    pub(super) fn provide(&mut self, client: ClientId, descriptor: OwnedFd, now: Instant) {
         let Some(token) = self.clients.get(&client).copied() else { return };
         let connected = if sys::door::is_path(descriptor.as_fd()).unwrap_or(false) {
             sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(now))
         } else {
             Ok(descriptor)
         };
-        if let (Ok(connected), Some(Source::Client(_, connection))) =
+        if let (Ok(connected), Some(Source::Client(_, connection, _))) =
             (connected, self.sources.get_mut(&token))
         {
             // The client sees the end of the connection, which is that protocol's only error.
@@ -82,7 +91,7 @@ impl EventLoop<'_> {
         self.lose(token, now);
     }
 
-    fn call(&mut self, call: CallId, opened: io::Result<Channel>, now: Instant) {
+    pub(super) fn call(&mut self, call: CallId, opened: io::Result<Channel>, now: Instant) {
         let token = self.next_token();
         let watched = opened.and_then(|channel| {
             let interest = if channel.has_outgoing() { Interest::BOTH } else { Interest::READ };

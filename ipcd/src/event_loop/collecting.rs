@@ -16,7 +16,7 @@ use crate::patience::Due;
 impl EventLoop<'_> {
     /// Whether the client's next request may be read: not before it has read the last answer.
     pub(super) fn may_ask(&mut self, token: Token, now: Instant) -> bool {
-        let Some(Source::Client(client, connection)) = self.sources.get(&token) else {
+        let Some(Source::Client(client, connection, _)) = self.sources.get(&token) else {
             return false;
         };
         if !self.patience.awaits_collecting(*client) {
@@ -35,13 +35,14 @@ impl EventLoop<'_> {
     /// A client's time has come: for its unfinished request, or for what it does not collect.
     pub(super) fn lose_patience(&mut self, client: ClientId, due: Due, now: Instant) {
         let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection)) = self.sources.get(&token) else { return };
+        let Some(Source::Client(_, connection, _)) = self.sources.get(&token) else { return };
         match due {
             Due::Collect | Due::Look if has_collected(connection) => {
                 self.patience.collected(client);
                 self.watch(token, Interest::READ);
             }
             Due::Look => self.patience.look_again(client, now),
+            Due::Inbox => self.look_at_inbox(token, client, now),
             Due::Request | Due::Collect => {
                 tracing::debug!(event = "client-too-slow", client = client.0, due = ?due);
                 self.lose(token, now);

@@ -60,6 +60,8 @@ limits! {
     dials_per_user: usize, "dials-per-user", 64, 1..=1_000_000;
     /// Requests of one user that wait for their turn to be dialled.
     queue_per_user: usize, "queue-per-user", 256, 0..=1_000_000;
+    /// Clients that a registered service was given and has not taken up.
+    uncollected_per_service: usize, "uncollected-per-service", 64, 1..=4_096;
     /// How long a client may leave what was handed to it uncollected.
     collect_timeout: Duration, "collect-timeout-ms", 2_000, 10..=600_000;
     /// Lines about decisions in the log, per second; what is left out is counted.

@@ -1,0 +1,135 @@
+//! Connections that may ask for some names only.
+
+use std::sync::Arc;
+
+use libipc::interface::broker::BrokerError;
+use libipc::interface::registry::Services;
+use libipc::name::ServiceName;
+use libipc::network;
+use libipc::secret::Secret;
+use libipc::varlink;
+
+use super::requests::invalid;
+use super::{Broker, Role};
+use crate::action::ClientId;
+
+/// What a narrowed connection may ask for.
+#[derive(Debug)]
+pub(super) struct Narrowed {
+    /// Each name, with where it leads if whoever narrowed the connection said so. What requests
+    /// bring of `IPC_NETWORK` does not count: it would lead to names that are not here.
+    entries: Vec<(ServiceName, Option<Secret>)>,
+}
+
+impl Narrowed {
+    fn read(services: &[String]) -> Result<Self, BrokerError> {
+        let entry = |text: &String| {
+            let (name, target) = match text.split_once(char::is_whitespace) {
+                Some((name, _)) => (name, Some(text.as_str())),
+                None => (text.as_str(), None),
+            };
+            let name = ServiceName::new(name).map_err(|error| invalid("services", &error))?;
+            let target = target.map(|text| network::entries_for(&name, text)).transpose();
+            let target = target.map_err(|error| invalid("services", &error))?.flatten();
+            Ok((name, target))
+        };
+        Ok(Self { entries: services.iter().map(entry).collect::<Result<_, _>>()? })
+    }
+
+    /// What both allow, led as this one says.
+    fn and(&self, other: &Self) -> Self {
+        let both = self.entries.iter().filter(|(name, _)| other.entry(name).is_some());
+        Self { entries: both.cloned().collect() }
+    }
+
+    fn entry(&self, name: &ServiceName) -> Option<&(ServiceName, Option<Secret>)> {
+        self.entries.iter().find(|(known, _)| known == name)
+    }
+
+    /// Where a name leads in place of the request's own word; an error if it may not be asked for.
+    pub(super) fn network_of(&self, asked: &ServiceName) -> Result<Option<Secret>, BrokerError> {
+        if let Some((_, network)) = self.entry(asked) {
+            return Ok(network.clone());
+        }
+        let names: Vec<_> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
+        Err(BrokerError::Denied {
+            target: format!("unix:{asked}"),
+            rule: None,
+            reason: match names.as_slice() {
+                [] => "this connection is narrowed, and may ask for nothing".to_owned(),
+                names => format!("this connection is narrowed to {}", names.join(", ")),
+            },
+            cure: None,
+            retry: false,
+        })
+    }
+}
+
+impl Broker {
+    /// Narrows a connection for good.
+    pub(super) fn restrict(&mut self, client: ClientId, wanted: &Services) {
+        let narrowed = match Narrowed::read(&wanted.services) {
+            Ok(narrowed) => narrowed,
+            Err(error) => return self.fail(client, &error),
+        };
+        let Some(known) = self.clients.get_mut(&client) else { return };
+        let narrowed = match &known.narrowed {
+            Some(before) => before.and(&narrowed),
+            None => narrowed,
+        };
+        known.narrowed = Some(Arc::new(narrowed));
+        self.reply(client, varlink::reply(&Empty {}, false), None);
+    }
+
+    /// Whether a client may do more than ask: neither through a named socket, nor narrowed.
+    pub(super) fn may_do_more_than_ask(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(|known| {
+            known.identity.socket.is_none()
+                && known.narrowed.is_none()
+                && known.role == Role::Asking
+        })
+    }
+}
+
+/// A reply that says nothing but that all is well.
+#[derive(serde::Serialize)]
+pub(super) struct Empty {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn narrowed(entries: &[&str]) -> Narrowed {
+        Narrowed::read(&entries.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn name(text: &str) -> ServiceName {
+        ServiceName::new(text).unwrap()
+    }
+
+    #[test]
+    fn only_its_names_can_be_asked_for_and_lead_where_it_says() {
+        let narrowed = narrowed(&["db tcp://h:1/db", "log"]);
+        let network = narrowed.network_of(&name("db")).unwrap().unwrap();
+        assert_eq!(network.expose(), "db tcp://h:1/db");
+        assert!(narrowed.network_of(&name("log")).unwrap().is_none());
+        let said = narrowed.network_of(&name("other")).unwrap_err().to_string();
+        assert!(said.contains("this connection is narrowed to db, log"), "{said}");
+    }
+
+    #[test]
+    fn narrowing_again_never_widens() {
+        let both = narrowed(&["a tcp://h:1/a", "b"]).and(&narrowed(&["a tcp://evil:1/a", "c"]));
+        assert_eq!(both.network_of(&name("a")).unwrap().unwrap().expose(), "a tcp://h:1/a");
+        assert!(both.network_of(&name("b")).is_err());
+        assert!(both.network_of(&name("c")).is_err());
+        let said = both.and(&narrowed(&[])).network_of(&name("a")).unwrap_err().to_string();
+        assert!(said.contains("may ask for nothing"), "{said}");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let said = Narrowed::read(&["a/b".to_owned()]).unwrap_err().to_string();
+        assert!(said.contains("services"), "{said}");
+    }
+}

@@ -1,0 +1,188 @@
+//! Services that register, and clients that are handed to them.
+
+use libipc::identity::Identity;
+use libipc::interface::broker::{BrokerError, Connected, Handoff, Kind};
+use libipc::interface::registry::{Register, Registered};
+use libipc::name::ServiceName;
+use libipc::varlink::{self, Call};
+use policy::decide::Candidate;
+use serde::Serialize;
+
+use super::quota::Full;
+use super::registry::Registration;
+use super::requests::{Outcome, invalid};
+use super::{Broker, Moment, Role, Speech, busy};
+use crate::action::{Action, ClientId, Receiver};
+use crate::answer;
+use crate::service::ServiceSettings;
+
+/// The error that ends an older registration.
+#[derive(Serialize)]
+#[serde(tag = "error", content = "parameters")]
+enum Ended {
+    #[serde(rename = "org.ipcd.Broker.Replaced")]
+    Replaced { service: String },
+}
+
+impl Broker {
+    pub(super) fn register(
+        &mut self,
+        client: ClientId,
+        call: &Call<'_>,
+        wanted: &Register,
+        at: Moment<'_>,
+    ) {
+        match self.may_register(client, call, wanted) {
+            Ok(service) => self.enter(client, &service, at),
+            Err(error) => self.fail(client, &error),
+        }
+    }
+
+    fn may_register(
+        &self,
+        client: ClientId,
+        call: &Call<'_>,
+        wanted: &Register,
+    ) -> Result<ServiceName, BrokerError> {
+        if !call.more {
+            return Err(invalid("more", &"Register is answered many times: call it with more"));
+        }
+        let service =
+            ServiceName::new(&wanted.service).map_err(|error| invalid("service", &error))?;
+        let denied = |reason: String, cure: Option<String>| BrokerError::Denied {
+            target: format!("unix:{service}"),
+            rule: None,
+            reason,
+            cure,
+            retry: false,
+        };
+        if !self.may_do_more_than_ask(client) {
+            let reason = "services are not offered through a narrowed or named broker socket";
+            return Err(denied(reason.to_owned(), None));
+        }
+        let uid = self.clients.get(&client).and_then(|known| known.identity.uid);
+        let owner = ServiceSettings::of(&self.live.config, &service).owner;
+        let may = uid.is_some() && [Some(0), self.private_uid(), owner].contains(&uid);
+        if !may {
+            let who = uid.map_or_else(|| "a user".to_owned(), |uid| uid.to_string());
+            let reason = "only root and the service's owner may offer it".to_owned();
+            return Err(denied(reason, Some(format!("[services.{service}] owner = \"{who}\""))));
+        }
+        match self.registry.get(&service) {
+            Some(known) if known.owner != uid => {
+                let pid = known.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+                Err(denied(format!("another user's process serves it{pid}"), None))
+            }
+            _ => Ok(service),
+        }
+    }
+
+    fn enter(&mut self, client: ClientId, service: &ServiceName, at: Moment<'_>) {
+        let Some(known) = self.clients.get_mut(&client) else { return };
+        known.role = Role::Serving(service.clone());
+        let (owner, pid) = (known.identity.uid, known.identity.pid);
+        self.reply(client, varlink::reply(&Registered::default(), true), None);
+        let registration = Registration { client, owner, pid, last_id: 0 };
+        if let Some(old) = self.registry.enter(service.clone(), registration) {
+            if let Some(known) = self.clients.get_mut(&old.client) {
+                known.role = Role::Asking;
+            }
+            let ended = Ended::Replaced { service: service.to_string() };
+            self.reply(old.client, varlink::error(&ended), None);
+        }
+        tracing::info!(event = "registered", service = service.as_str(), uid = owner, pid);
+        self.appeared(service, at);
+    }
+
+    /// Hands a client over to a registered service: its very connection, after the answer.
+    pub(super) fn hand_to_service(
+        &mut self,
+        client: ClientId,
+        candidate: &Candidate,
+        service: &ServiceName,
+        at: Moment<'_>,
+    ) -> Outcome {
+        let Some(registration) = self.registry.get(service).copied() else {
+            return Outcome::Failed(answer::unknown(service));
+        };
+        if let Err(error) = self.has_room(registration.client, at) {
+            return Outcome::Failed(error);
+        }
+        let Some(known) = self.clients.get(&client) else { return Outcome::Done };
+        let takes = known.request.as_ref().map(|request| request.take.as_slice());
+        let settings = ServiceSettings::of(&self.live.config, service);
+        let way = match known.speech {
+            // Such a client can use nothing but a connected descriptor.
+            Speech::Lookup if settings.trusts_broker || self.is_private() => Handoff::Descriptor,
+            Speech::Varlink if takes.unwrap_or_default().contains(&Handoff::Upgrade) => {
+                Handoff::Upgrade
+            }
+            Speech::Front => Handoff::Upgrade,
+            _ => return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Upgrade])),
+        };
+        let identity = Identity::Local((*known.identity).clone());
+        let message = self.next_client(service, identity);
+        let answer = (known_speaks_varlink(self, client)).then(|| connected(candidate));
+        self.end_with_success(client, candidate, at);
+        let registration = registration.client;
+        self.actions.push(if way == Handoff::Descriptor {
+            Action::ProvidePair { client, registration, message }
+        } else {
+            let receiver = Receiver { registration, message };
+            Action::PassOn { client, answer, receiver }
+        });
+        Outcome::Done
+    }
+
+    /// Whether a registered service collects what it is given.
+    pub(super) fn has_room(
+        &self,
+        registration: ClientId,
+        at: Moment<'_>,
+    ) -> Result<(), BrokerError> {
+        let most = self.live.config.limits.uncollected_per_service;
+        if at.sockets.uncollected(registration) < most {
+            return Ok(());
+        }
+        Err(busy(Full { limit: "uncollected-per-service", most }))
+    }
+
+    /// The message that brings a service its next client.
+    pub(super) fn next_client(
+        &mut self,
+        service: &ServiceName,
+        identity: Identity,
+    ) -> varlink::Bytes {
+        let id = self.registry.next_id(service);
+        let told = Registered { id: Some(id), client: Some(identity.into()), closed: None };
+        varlink::reply(&told, true)
+    }
+
+    /// A service is there now: whoever waits for it is served.
+    pub(super) fn appeared(&mut self, service: &ServiceName, at: Moment<'_>) {
+        let first = (service.clone(), ClientId(0));
+        let waiting: Vec<ClientId> = self
+            .waiting
+            .range(first..)
+            .take_while(|(name, _)| name == service)
+            .map(|(_, client)| *client)
+            .collect();
+        for client in waiting {
+            self.try_again(client, at);
+        }
+    }
+}
+
+fn known_speaks_varlink(broker: &Broker, client: ClientId) -> bool {
+    broker.clients.get(&client).is_some_and(|known| known.speech == Speech::Varlink)
+}
+
+fn connected(candidate: &Candidate) -> varlink::Bytes {
+    let answer = Connected {
+        handoff: Handoff::Upgrade,
+        kind: Kind::Stream,
+        target: candidate.target.to_string(),
+        rule: answer::rule_with_source(&candidate.verdict),
+    };
+    varlink::reply(&answer, false)
+}

@@ -1,0 +1,110 @@
+//! Clients that come in.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use libipc::identity::{Identity, LocalIdentity};
+use libipc::poller::{Interest, Token};
+use sys::credentials::PeerCredentials;
+
+use super::{Accepting, EventLoop, FIRST_ENTRANCE, Source};
+use crate::action::{ClientId, Entrance, Event};
+use crate::client::Connection;
+
+/// How long accepting rests when the machine is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(50);
+
+/// Connections accepted before others are served again.
+const ACCEPT_BATCH: usize = 64;
+
+impl EventLoop<'_> {
+    /// Which entrance has that token, if it is one's.
+    pub(super) fn entrance_of(&self, token: Token) -> Option<usize> {
+        let index = usize::try_from(token.0.checked_sub(FIRST_ENTRANCE)?).ok()?;
+        (index < self.entrances.len()).then_some(index)
+    }
+
+    pub(super) fn accept(&mut self, entrance: usize, now: Instant) {
+        for _ in 0..ACCEPT_BATCH {
+            let Some(way) = self.entrances.get(entrance) else { return };
+            match way.listener.try_accept() {
+                Ok(Some(stream)) => {
+                    let Some(Identity::Local(identity)) = stream.peer().cloned() else { continue };
+                    let entrance = way.entrance.clone();
+                    let connection = Connection::new(stream.into(), credentials(&identity));
+                    self.take_in(connection, identity, entrance, now);
+                }
+                Ok(None) => return,
+                Err(error) if is_shortage(&error) => return self.rest(entrance, now),
+                // One connection that went wrong is nobody else's business.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Makes a client of a socket that another client sent.
+    pub(super) fn adopt(
+        &mut self,
+        through: ClientId,
+        descriptor: OwnedFd,
+        maker: LocalIdentity,
+        now: Instant,
+    ) {
+        // What cannot be taken in is closed, which its maker sees.
+        let Ok(connection) = Connection::adopted(descriptor, credentials(&maker)) else { return };
+        self.take_in(connection, maker, Entrance::Adopted(through), now);
+    }
+
+    fn take_in(
+        &mut self,
+        connection: Connection,
+        identity: LocalIdentity,
+        entrance: Entrance,
+        now: Instant,
+    ) {
+        let token = self.next_token();
+        let client = ClientId(token.0);
+        let asks_by_itself = matches!(entrance, Entrance::Front(_));
+        let interest = if asks_by_itself { Interest::NONE } else { Interest::READ };
+        let watched = connection.socket().map(|socket| self.poller.add(socket, token, interest));
+        if !matches!(watched, Some(Ok(()))) {
+            return;
+        }
+        self.sources.insert(token, Source::Client(client, connection, interest));
+        self.clients.insert(client, token);
+        self.report(Event::Connected { client, identity, entrance }, now);
+        if !asks_by_itself {
+            // Most clients have asked by the time they are accepted.
+            self.read_client(token, now);
+        }
+    }
+
+    /// The machine is out of descriptors or memory: one waiting client is told by an end, with the
+    /// descriptor kept for that, and accepting rests.
+    fn rest(&mut self, entrance: usize, now: Instant) {
+        self.spare = None;
+        if let Some(way) = self.entrances.get(entrance) {
+            drop(way.listener.try_accept());
+        }
+        self.spare = super::spare();
+        self.accepting = Accepting::Paused(now + REST);
+        self.watch_entrances(Interest::NONE);
+    }
+
+    pub(super) fn watch_entrances(&self, interest: Interest) {
+        for (token, way) in (FIRST_ENTRANCE..).map(Token).zip(&self.entrances) {
+            // Watching again what was watched before cannot fail for want of anything.
+            let _watched = self.poller.change(&way.listener, token, interest).is_ok();
+        }
+    }
+}
+
+fn credentials(identity: &LocalIdentity) -> PeerCredentials {
+    PeerCredentials { pid: identity.pid, uid: identity.uid, gid: identity.gid }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
+}

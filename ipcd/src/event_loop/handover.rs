@@ -1,0 +1,108 @@
+//! Connections that are given away whole, and services that are told of them.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use libipc::poller::{Interest, Token};
+use libipc::varlink::Bytes;
+use sys::socket::SocketKind;
+
+use super::{EventLoop, Source};
+use crate::action::{ClientId, Receiver};
+
+impl EventLoop<'_> {
+    /// Gives a client's own connection away, behind a last answer. If the receiver is gone, the
+    /// client sees the end of its connection.
+    pub(super) fn pass_on(
+        &mut self,
+        client: ClientId,
+        answer: Option<Bytes>,
+        receiver: Receiver,
+        now: Instant,
+    ) {
+        let Some(socket) = self.release(client, answer, now) else { return };
+        self.notify(receiver.registration, receiver.message, Some(socket), now);
+    }
+
+    /// Takes a client's socket out of the loop, and lets the broker know that it is gone.
+    fn release(
+        &mut self,
+        client: ClientId,
+        answer: Option<Bytes>,
+        now: Instant,
+    ) -> Option<OwnedFd> {
+        let token = self.clients.get(&client).copied()?;
+        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else {
+            return None;
+        };
+        if let Some(socket) = connection.socket() {
+            // A copy of it lives on elsewhere, and would go on being told.
+            let _unwatched = self.poller.remove(socket).is_ok();
+        }
+        let socket = connection.give_away(answer).ok();
+        self.lose(token, now);
+        socket
+    }
+
+    /// Tells a service of a client.
+    pub(super) fn notify(
+        &mut self,
+        client: ClientId,
+        message: Bytes,
+        descriptor: Option<OwnedFd>,
+        now: Instant,
+    ) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else { return };
+        match connection.notify(message, descriptor, now) {
+            Ok(sent) => {
+                self.patience.inbox(client, connection.stuck_at());
+                self.watch(token, if sent { Interest::READ } else { Interest::BOTH });
+            }
+            Err(_) => self.lose(token, now),
+        }
+    }
+
+    /// A service's time to collect is over: what was there at its beginning must be gone.
+    pub(super) fn look_at_inbox(&mut self, token: Token, client: ClientId, now: Instant) {
+        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else { return };
+        if connection.is_stuck(now) {
+            tracing::warn!(event = "service-stuck", client = client.0);
+            return self.lose(token, now);
+        }
+        self.patience.inbox(client, connection.stuck_at());
+    }
+
+    /// A client of the first libipc gets one end of a pair, a registered service the other.
+    pub(super) fn provide_pair(
+        &mut self,
+        client: ClientId,
+        registration: ClientId,
+        message: Bytes,
+        now: Instant,
+    ) {
+        match sys::socket::unix_pair(SocketKind::Stream) {
+            Ok((ours, services)) => {
+                self.notify(registration, message, Some(services), now);
+                self.provide(client, ours, now);
+            }
+            // Out of descriptors: the client sees the end, that protocol's only error.
+            Err(_) => self.drop_client(client, now),
+        }
+    }
+
+    /// Closes a client that sent bytes for a service it does not get: they are no calls.
+    pub(super) fn drop_if_followed(&mut self, client: ClientId, now: Instant) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let Some(Source::Client(_, connection, _)) = self.sources.get(&token) else { return };
+        if connection.is_followed() {
+            self.lose(token, now);
+        }
+    }
+
+    pub(super) fn drop_client(&mut self, client: ClientId, now: Instant) {
+        if let Some(token) = self.clients.get(&client).copied() {
+            self.lose(token, now);
+        }
+    }
+}
