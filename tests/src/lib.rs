@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use crate::setup::Surroundings;
 
 pub mod black_hole;
+pub mod dns;
 pub mod namespace;
 pub mod raw;
 mod setup;

@@ -5,11 +5,13 @@
 //! what a killed test left behind goes when the next one begins.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sched::CloneFlags;
 
 use crate::{has, installed, is_root, outcome};
 
@@ -86,6 +88,19 @@ impl Namespace {
         let mut command = Command::new(installed("ip").expect("iproute2"));
         command.args(["netns", "exec", &self.name]).arg(program);
         command
+    }
+
+    /// Does something as if in it: sockets that are made then are its own, wherever they are used.
+    pub fn within<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+        let place = File::open(Path::new("/run/netns").join(&self.name)).expect("it is there");
+        std::thread::scope(|scope| {
+            // Only this thread enters, and it ends there.
+            let inside = scope.spawn(|| {
+                nix::sched::setns(&place, CloneFlags::CLONE_NEWNET).expect("root may enter");
+                what()
+            });
+            inside.join().expect("it did not fail")
+        })
     }
 
     fn etc(&self) -> PathBuf {
