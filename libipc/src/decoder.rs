@@ -26,25 +26,19 @@ impl Framing {
         }
     }
 
-    /// Appends the header of a payload of `length` bytes.
+    /// What goes before a payload of `length` bytes.
     ///
     /// # Errors
     ///
-    /// [`FrameError::TooLong`] and [`FrameError::NoChannels`]; nothing is appended then.
-    pub fn append_header(
-        self,
-        channel: Channel,
-        length: usize,
-        to: &mut Vec<u8>,
-    ) -> Result<(), FrameError> {
+    /// [`FrameError::TooLong`] and [`FrameError::NoChannels`].
+    pub fn header(self, channel: Channel, length: usize) -> Result<Header, FrameError> {
         match self {
-            Self::Frames => to.extend_from_slice(&frame::header(channel, length)?),
+            Self::Frames => Ok(Header::Frame(frame::header(channel, length)?)),
             Self::LengthFrames if channel != Channel::default() => {
-                return Err(FrameError::NoChannels { channel });
+                Err(FrameError::NoChannels { channel })
             }
-            Self::LengthFrames => to.extend_from_slice(&length_frame::header(length)?),
+            Self::LengthFrames => Ok(Header::LengthFrame(length_frame::header(length)?)),
         }
-        Ok(())
     }
 
     /// Channel and length of the payload of the message that `bytes` begin with.
@@ -59,6 +53,30 @@ impl Framing {
                 let length = length_frame::read_header(bytes, most)?;
                 Ok(length.map(|length| (Channel::default(), length)))
             }
+        }
+    }
+}
+
+/// What goes before a payload.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Header {
+    /// Nothing: the kernel tells messages apart.
+    #[default]
+    None,
+    /// Magic, length and channel.
+    Frame([u8; frame::HEADER_BYTES]),
+    /// A length.
+    LengthFrame([u8; length_frame::HEADER_BYTES]),
+}
+
+impl Header {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Frame(bytes) => bytes,
+            Self::LengthFrame(bytes) => bytes,
         }
     }
 }
@@ -189,6 +207,12 @@ impl Decoder {
         Ok(Some(Frame { channel, payload: payload.freeze() }))
     }
 
+    /// Whether a whole message is there.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        self.next_total().is_ok_and(|total| total.is_some_and(|total| self.filled >= total))
+    }
+
     /// Whether no message has begun: the place where a stream may end.
     #[must_use]
     pub fn is_between(&self) -> bool {
@@ -203,7 +227,6 @@ impl Decoder {
 
     /// Position of the last message that begins among the bytes that came last, if one does;
     /// `count` is how many those were.
-    #[cfg_attr(not(test), expect(dead_code, reason = "connections follow"))]
     pub(crate) fn last_beginning(&self, count: usize) -> Option<u64> {
         let mut rest = self.buffer.get(..self.filled)?;
         let new = self.filled.checked_sub(count)?;
@@ -238,7 +261,8 @@ mod tests {
     fn bytes_of(framing: Framing, frames: &[Frame]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for frame in frames {
-            framing.append_header(frame.channel, frame.payload.len(), &mut bytes).unwrap();
+            let header = framing.header(frame.channel, frame.payload.len()).unwrap();
+            bytes.extend_from_slice(header.bytes());
             bytes.extend_from_slice(&frame.payload);
         }
         bytes
@@ -353,8 +377,7 @@ mod tests {
 
     #[test]
     fn length_frames_have_no_channels() {
-        let error =
-            Framing::LengthFrames.append_header(Channel::DATA, 1, &mut Vec::new()).unwrap_err();
+        let error = Framing::LengthFrames.header(Channel::DATA, 1).unwrap_err();
         let said = "these messages have no channels, so none goes on channel 2 (DATA)";
         assert_eq!(error.to_string(), said);
     }

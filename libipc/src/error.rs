@@ -50,6 +50,13 @@ pub enum ConnectError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// The socket at a path, or under an abstract name, did not take the connection.
+    Socket {
+        /// Where.
+        address: String,
+        /// The kernel's answer.
+        error: io::Error,
+    },
     /// The broker's: its answer cannot be read.
     Malformed(MessageError),
     /// The broker's: its answer brought no descriptor of the promised kind.
@@ -107,7 +114,7 @@ impl ConnectError {
             }
             Self::Broker(error) => broker_errno(error),
             Self::TimedOut => libc::ETIMEDOUT,
-            Self::Service { error, .. } | Self::System(error) => {
+            Self::Service { error, .. } | Self::Socket { error, .. } | Self::System(error) => {
                 error.raw_os_error().unwrap_or(libc::EIO)
             }
             Self::Malformed(_) | Self::NoDescriptor | Self::UnknownError | Self::Wire(_) => {
@@ -126,7 +133,8 @@ impl ConnectError {
             | Self::BrokerDown { .. }
             | Self::BrokerGone
             | Self::TimedOut
-            | Self::Service { .. } => true,
+            | Self::Service { .. }
+            | Self::Socket { .. } => true,
             _ => false,
         }
     }
@@ -168,6 +176,7 @@ impl fmt::Display for ConnectError {
             Self::Service { service, error } => {
                 write!(f, "refused: {service} is known, but does not answer: {error}")
             }
+            Self::Socket { address, error } => write!(f, "{address}: {error}"),
             Self::Malformed(error) => write!(f, "the broker's answer: {error}"),
             Self::NoDescriptor => f.write_str("the broker's answer brought no connection"),
             Self::NotAStream => f.write_str("the service does not speak in streams"),

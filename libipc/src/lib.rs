@@ -19,8 +19,10 @@
 //! signal. What the broker and the library say to each other is in `docs/protocol.md`.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod broker;
 pub mod channel;
+pub mod connection;
 pub mod decoder;
 pub mod environment;
 pub mod error;
@@ -31,6 +33,7 @@ pub mod length_frame;
 pub mod listener;
 pub mod name;
 pub mod network;
+pub mod patience;
 pub mod poller;
 pub mod private_place;
 pub mod rundir;
@@ -41,10 +44,14 @@ pub mod unit;
 pub mod varlink;
 pub mod wire;
 
+pub use address::Address;
 pub use broker::{Broker, connect, connect_within};
+pub use channel::Channel;
+pub use connection::{Connection, ConnectionError, Message};
 pub use error::ConnectError;
 pub use identity::Identity;
 pub use listener::Listener;
 pub use name::ServiceName;
+pub use patience::Patience;
 pub use shm::Shm;
 pub use stream::Stream;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::ancillary::{self, ReceiveError, Wait};
+use sys::socket::SocketKind;
 
 use crate::identity::Identity;
 
@@ -29,6 +30,16 @@ impl Stream {
     #[must_use]
     pub fn new(socket: OwnedFd, peer: Option<Identity>) -> Self {
         Self { socket: socket.into(), peer }
+    }
+
+    /// Two streams that are connected to each other, both of this process.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no descriptors left.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (left, right) = sys::socket::unix_pair(SocketKind::Stream)?;
+        Ok((Self::new(left, None), Self::new(right, None)))
     }
 
     /// What is proven about the other end; `None` where nobody has looked.
@@ -168,18 +179,11 @@ impl From<Stream> for OwnedFd {
 
 #[cfg(test)]
 mod tests {
-    use sys::socket::{SocketKind, unix_pair};
-
     use super::*;
-
-    fn pair() -> (Stream, Stream) {
-        let (left, right) = unix_pair(SocketKind::Stream).unwrap();
-        (Stream::new(left, None), Stream::new(right, None))
-    }
 
     #[test]
     fn half_of_a_stream_may_end() {
-        let (mut left, mut right) = pair();
+        let (mut left, mut right) = Stream::pair().unwrap();
         left.set_nodelay();
         left.write_all(b"question").unwrap();
         left.shutdown(Shutdown::Write).unwrap();
@@ -195,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_nonblocking_descriptor_is_waited_for() {
-        let (mut left, right) = pair();
+        let (mut left, right) = Stream::pair().unwrap();
         sys::socket::set_blocking(right.as_fd(), false).unwrap();
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 5];
@@ -208,7 +212,7 @@ mod tests {
 
     #[test]
     fn time_outs_hold_whatever_the_flags() {
-        let (_left, mut right) = pair();
+        let (_left, mut right) = Stream::pair().unwrap();
         right.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         for blocking in [true, false] {
             sys::socket::set_blocking(right.as_fd(), blocking).unwrap();

@@ -1,0 +1,253 @@
+//! The direction to the peer.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::libc;
+use nix::poll::PollFlags;
+use sys::ancillary::{self, DESCRIPTORS_MOST, Wait};
+
+use super::receiver::is_blocked;
+use super::{Carrier, ConnectionError, Options};
+use crate::channel::Channel;
+use crate::decoder::Header;
+use crate::frame::FrameError;
+use crate::patience::Patience;
+
+/// Bytes of messages that are gathered for one call of the kernel.
+const GATHERED_MOST: usize = 32 << 10;
+
+/// The half of a [`Connection`](super::Connection) that sends.
+///
+/// What is queued when it is dropped is not sent.
+#[derive(Debug)]
+pub struct Sender {
+    socket: Arc<OwnedFd>,
+    pub(super) options: Options,
+    outgoing: VecDeque<Batch>,
+    outgoing_bytes: usize,
+    /// The memory of the batch that left last, for the next one.
+    spare: Vec<u8>,
+}
+
+/// Bytes that leave together.
+#[derive(Debug)]
+struct Batch {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Sender {
+    pub(super) fn new(socket: Arc<OwnedFd>, options: Options) -> Self {
+        let (outgoing, spare) = (VecDeque::new(), Vec::new());
+        Self { socket, options, outgoing, outgoing_bytes: 0, spare }
+    }
+
+    /// As [`Connection::send`](super::Connection::send).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send(&mut self, channel: Channel, payload: &[u8]) -> Result<(), ConnectionError> {
+        self.send_within(channel, payload, &[], Patience::Forever)
+    }
+
+    /// As [`Connection::send_within`](super::Connection::send_within).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_within(
+        &mut self,
+        channel: Channel,
+        payload: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        patience: Patience,
+    ) -> Result<(), ConnectionError> {
+        let header = self.header(channel, payload.len())?;
+        self.judge(descriptors)?;
+        if !self.flush(patience)? {
+            return Err(ConnectionError::TimedOut);
+        }
+        loop {
+            let parts = [IoSlice::new(header.bytes()), IoSlice::new(payload)];
+            match self.send_parts(&parts, descriptors, patience.in_call()) {
+                Ok(sent) => return self.finish(header.bytes(), payload, sent, patience),
+                Err(error) if is_blocked(&error) => {
+                    let is_ready = patience.wait(self.as_fd(), PollFlags::POLLOUT);
+                    if !is_ready.map_err(ConnectionError::System)? {
+                        return Err(ConnectionError::TimedOut);
+                    }
+                }
+                Err(error) => return Err(self.refused(error, payload.len())),
+            }
+        }
+    }
+
+    /// Sends the rest of a message, and keeps what does not leave in time.
+    fn finish(
+        &mut self,
+        header: &[u8],
+        payload: &[u8],
+        mut sent: usize,
+        patience: Patience,
+    ) -> Result<(), ConnectionError> {
+        let total = header.len() + payload.len();
+        while sent < total {
+            let head = header.get(sent..).unwrap_or_default();
+            let rest = payload.get(sent.saturating_sub(header.len())..).unwrap_or_default();
+            let parts = [IoSlice::new(head), IoSlice::new(rest)];
+            match self.send_parts(&parts, &[], patience.in_call()) {
+                Ok(count) => sent += count,
+                Err(error) if is_blocked(&error) => {
+                    let is_ready = patience.wait(self.as_fd(), PollFlags::POLLOUT);
+                    if !is_ready.map_err(ConnectionError::System)? {
+                        self.push(&[head, rest])?;
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(ConnectionError::of(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Connection::queue`](super::Connection::queue).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn queue(&mut self, channel: Channel, payload: &[u8]) -> Result<(), ConnectionError> {
+        let header = self.header(channel, payload.len())?;
+        let most = self.options.outgoing_most;
+        let total = header.bytes().len() + payload.len();
+        if self.outgoing_bytes + total > most {
+            self.flush(Patience::Never)?;
+        }
+        if self.outgoing_bytes + total > most {
+            return Err(ConnectionError::QueueFull { most });
+        }
+        self.push(&[header.bytes(), payload])?;
+        if self.outgoing_bytes >= GATHERED_MOST {
+            self.flush(Patience::Never)?;
+        }
+        Ok(())
+    }
+
+    /// Puts bytes behind what waits.
+    fn push(&mut self, parts: &[&[u8]]) -> Result<(), FrameError> {
+        let total = parts.iter().map(|part| part.len()).sum();
+        let has_room = |batch: &Batch| batch.bytes.len() + total <= GATHERED_MOST;
+        let gathers = matches!(self.options.carrier, Carrier::Stream(_));
+        if !self.outgoing.back().is_some_and(|batch| gathers && has_room(batch)) {
+            let bytes = std::mem::take(&mut self.spare);
+            self.outgoing.push_back(Batch { bytes, sent: 0 });
+        }
+        if let Some(batch) = self.outgoing.back_mut() {
+            let no_memory = |_| FrameError::NoMemory { bytes: total };
+            batch.bytes.try_reserve(total).map_err(no_memory)?;
+            for part in parts {
+                batch.bytes.extend_from_slice(part);
+            }
+            self.outgoing_bytes += total;
+        }
+        Ok(())
+    }
+
+    /// As [`Connection::flush`](super::Connection::flush).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn flush(&mut self, patience: Patience) -> Result<bool, ConnectionError> {
+        while let Some(batch) = self.outgoing.front_mut() {
+            let rest = batch.bytes.get(batch.sent..).unwrap_or_default();
+            match ancillary::send(self.socket.as_fd(), rest, &[], patience.in_call()) {
+                Ok(sent) => {
+                    batch.sent += sent;
+                    self.outgoing_bytes -= sent;
+                    if batch.sent == batch.bytes.len() {
+                        self.recycle();
+                    }
+                }
+                Err(error) if is_blocked(&error) => {
+                    let is_ready = patience.wait(self.socket.as_fd(), PollFlags::POLLOUT);
+                    if !is_ready.map_err(ConnectionError::System)? {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => {
+                    let length = rest.len();
+                    return Err(self.refused(error, length));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the first batch out, and keeps its memory unless it is much.
+    fn recycle(&mut self) {
+        let Some(Batch { mut bytes, .. }) = self.outgoing.pop_front() else { return };
+        if bytes.capacity() <= 2 * GATHERED_MOST {
+            bytes.clear();
+            self.spare = bytes;
+        }
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn outgoing_bytes(&self) -> usize {
+        self.outgoing_bytes
+    }
+
+    fn header(&self, channel: Channel, length: usize) -> Result<Header, FrameError> {
+        let most = self.options.payload_most;
+        if length > most {
+            return Err(FrameError::TooLong { length, most });
+        }
+        match self.options.carrier {
+            Carrier::Stream(framing) => framing.header(channel, length),
+            Carrier::Packets if channel != Channel::default() => {
+                Err(FrameError::NoChannels { channel })
+            }
+            Carrier::Packets => Ok(Header::default()),
+        }
+    }
+
+    fn judge(&self, descriptors: &[BorrowedFd<'_>]) -> Result<(), ConnectionError> {
+        if descriptors.len() > DESCRIPTORS_MOST {
+            return Err(ConnectionError::TooManyDescriptors { most: DESCRIPTORS_MOST });
+        }
+        // A network socket would lose them without a word.
+        if !descriptors.is_empty() && !sys::socket::is_unix(self.as_fd())? {
+            return Err(ConnectionError::NoDescriptorsHere);
+        }
+        Ok(())
+    }
+
+    fn send_parts(
+        &self,
+        parts: &[IoSlice<'_>],
+        descriptors: &[BorrowedFd<'_>],
+        wait: Wait,
+    ) -> io::Result<usize> {
+        ancillary::send_parts(self.as_fd(), parts, descriptors, wait)
+    }
+
+    /// Why the kernel did not take a message of `length` bytes.
+    fn refused(&self, error: io::Error, length: usize) -> ConnectionError {
+        if self.options.carrier == Carrier::Packets && error.raw_os_error() == Some(libc::EMSGSIZE)
+        {
+            return ConnectionError::PacketTooLong { length };
+        }
+        ConnectionError::of(error)
+    }
+}
+
+impl AsFd for Sender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
