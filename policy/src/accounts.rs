@@ -9,6 +9,12 @@ pub trait Accounts {
     /// The id of the group `name`; `None` if there is none.
     fn gid(&self, name: &str) -> Option<u32>;
 
+    /// The groups of the user `name`, by name or number, the primary one first; empty if that is not
+    /// known. Asked only about somebody whom a question describes by his name alone.
+    fn groups_of(&self, _name: &str) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// Whether the unit of a client can be found out without a race. Where it cannot, a rule with
     /// a unit is an error: it would deny or allow by something that nobody knows.
     fn tells_units(&self) -> bool {

@@ -19,6 +19,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// What is probably not meant.
     pub warnings: Vec<Warning>,
+    /// How many of the configuration's own tests were run, all with the result that they expect.
+    pub tests: usize,
 }
 
 /// Reads and checks `sources`.
@@ -27,11 +29,11 @@ pub fn check(sources: &Sources, accounts: &dyn Accounts) -> Report {
     let command_line = (!sources.command_line.is_empty()).then(|| "command line".to_owned());
     let files = sources.drop_ins.iter().chain(&sources.main).map(|file| file.name.clone());
     let order = command_line.into_iter().chain(files).collect();
-    let (problems, warnings) = match Config::load(sources, accounts) {
-        Ok(loaded) => (Vec::new(), loaded.warnings),
-        Err(problems) => (problems, Vec::new()),
+    let (problems, warnings, tests) = match Config::load(sources, accounts) {
+        Ok(loaded) => (Vec::new(), loaded.warnings, loaded.tests),
+        Err(problems) => (problems, Vec::new(), 0),
     };
-    Report { order, problems, warnings }
+    Report { order, problems, warnings, tests }
 }
 
 impl Report {
@@ -55,6 +57,10 @@ impl fmt::Display for Report {
             let Warning { problem, .. } = warning;
             writeln!(f, "{problem} (warning)")?;
         }
-        Ok(())
+        match self.tests {
+            0 => Ok(()),
+            1 => writeln!(f, "1 test passes"),
+            tests => writeln!(f, "{tests} tests pass"),
+        }
     }
 }

@@ -79,6 +79,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is probably not meant.
     pub warnings: Vec<Warning>,
+    /// How many tests of the configuration were run, all with the result that they expect.
+    pub tests: usize,
 }
 
 /// Something in a configuration that is valid and probably not meant.
@@ -118,7 +120,22 @@ impl Config {
     /// Looks up the accounts again that did not exist when the configuration was loaded. Returns
     /// how many exist now.
     pub fn wake(&mut self, accounts: &dyn Accounts) -> usize {
-        self.rules.wake(accounts)
+        let subjects = self.rules.subjects().chain(self.redirects.subjects());
+        let woken: usize = subjects.map(|subjects| subjects.wake(accounts)).sum();
+        let services = self.services.values_mut();
+        woken + services.map(|service| usize::from(service.wake(accounts))).sum::<usize>()
+    }
+
+    /// The same configuration on a host with other accounts.
+    pub(crate) fn renamed(&self, accounts: &dyn Accounts) -> Self {
+        let mut config = self.clone();
+        for subjects in config.rules.subjects().chain(config.redirects.subjects()) {
+            subjects.rename(accounts);
+        }
+        for service in config.services.values_mut() {
+            service.rename(accounts);
+        }
+        config
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use libipc::identity::LocalIdentity;
 
 use crate::address::{Hosts, LOCALHOST, single};
+use crate::described::UNNAMED;
 use crate::host::Host;
 use crate::peer::{Kind, Peer};
 use crate::query::Query;
@@ -57,7 +58,7 @@ fn peer_as_rule(peer: &Peer<'_>) -> String {
 fn whom(asker: &LocalIdentity) -> String {
     let is_service = |unit: &&String| unit.ends_with(".service") && !is_user_manager(unit);
     let unit = asker.unit.as_ref().filter(is_service).map(|unit| format!("unit:{unit}"));
-    let user = || asker.uid.map(|uid| format!("user:{uid}"));
+    let user = || asker.uid.filter(|uid| *uid != UNNAMED).map(|uid| format!("user:{uid}"));
     let socket = asker.socket.as_ref().map(|socket| format!("socket:{socket}"));
     let all: Vec<_> = unit.or_else(user).into_iter().chain(socket).collect();
     if all.is_empty() { String::new() } else { format!(" for {}", all.join(",")) }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use libipc::identity::LocalIdentity;
 
+use crate::described::UNNAMED;
 use crate::evaluate::Outcome;
 use crate::query::Query;
 use crate::rule::{Action, Rule, RuleText};
@@ -65,10 +66,12 @@ fn note(rule: &Rule, outcome: Outcome, query: &Query<'_>) -> String {
 #[must_use]
 pub fn program(asker: &LocalIdentity) -> String {
     let mut facts = vec![match asker.uid {
+        Some(UNNAMED) => "some user".to_owned(),
         Some(uid) => format!("user {uid}"),
         None => "an unknown user".to_owned(),
     }];
-    facts.extend(asker.unit.as_ref().map(|unit| format!("unit {unit}")));
+    let unit = asker.unit.as_ref().filter(|unit| !unit.is_empty());
+    facts.extend(unit.map(|unit| format!("unit {unit}")));
     facts.extend(asker.user_unit.as_ref().map(|unit| format!("user unit {unit}")));
     facts.extend(asker.socket.as_ref().map(|socket| format!("socket {socket}")));
     facts.join(", ")

@@ -152,6 +152,11 @@ impl Redirects {
         &self.all
     }
 
+    /// Whom every redirect is for, to look accounts up again.
+    pub(crate) fn subjects(&mut self) -> impl Iterator<Item = &mut Subjects> {
+        self.all.iter_mut().map(|redirect| &mut redirect.subjects)
+    }
+
     /// The redirects that may lead `name` elsewhere, in their order.
     pub fn of<'r, 'n>(&'r self, name: &'n str) -> impl Iterator<Item = &'r Redirect> + use<'r, 'n> {
         let exact = self.exact.get(name).map(Vec::as_slice).unwrap_or_default();

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use crate::accounts::Accounts;
 use crate::address::{Address, Hosts, Place};
 use crate::merge::Merge;
 use crate::pattern::Pattern;
 use crate::rule::{Direction, Rule};
 use crate::scheme::Schemes;
+use crate::subject::Subjects;
 
 /// The rules of a configuration. In each direction, the first that matches decides.
 #[derive(Clone, Debug, Default)]
@@ -85,10 +85,10 @@ impl Rules {
         indices.filter_map(|index| list.rules.get(index))
     }
 
-    /// Looks up the accounts again that did not exist. Returns how many exist now.
-    pub fn wake(&mut self, accounts: &dyn Accounts) -> usize {
+    /// Who every rule is about, to look accounts up again.
+    pub(crate) fn subjects(&mut self) -> impl Iterator<Item = &mut Subjects> {
         let rules = self.lists.iter_mut().flat_map(|list| &mut list.rules);
-        rules.map(|rule| rule.subjects.wake(accounts)).sum()
+        rules.map(|rule| &mut rule.subjects)
     }
 
     /// The rules that name accounts that do not exist, in their order.

@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use libipc::identity::LocalIdentity;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, parse_id};
 use crate::fact::Fact;
 use crate::pattern::Pattern;
 use crate::peer::{Kind, Peer};
@@ -142,15 +142,35 @@ impl Subjects {
 
     /// Looks up again what did not exist. Returns how many exist now.
     pub fn wake(&mut self, accounts: &dyn Accounts) -> usize {
-        let users = self.users.iter_mut().map(|user| (user, true));
-        let groups = self.groups.iter_mut().map(|group| (group, false));
         let mut woken = 0;
-        for (account, is_user) in users.chain(groups).filter(|(account, _)| account.id.is_none()) {
-            let name = &account.text;
-            account.id = if is_user { accounts.uid(name) } else { accounts.gid(name) };
-            woken += usize::from(account.id.is_some());
-        }
+        self.look_up(accounts, &mut |account, found| {
+            let sleeps = account.id.is_none();
+            woken += usize::from(sleeps && found.is_some());
+            account.id = if sleeps { found } else { account.id };
+        });
         woken
+    }
+
+    /// Takes all accounts that have a name for those that `accounts` has by this name.
+    pub(crate) fn rename(&mut self, accounts: &dyn Accounts) {
+        self.look_up(accounts, &mut |account, found| account.id = found);
+    }
+
+    /// Looks up every account that has a name, and shows what was found to `change`.
+    fn look_up(
+        &mut self,
+        accounts: &dyn Accounts,
+        change: &mut dyn FnMut(&mut Account, Option<u32>),
+    ) {
+        let named = |account: &&mut Account| parse_id(&account.text).is_none();
+        for user in self.users.iter_mut().filter(named) {
+            let found = accounts.uid(&user.text);
+            change(user, found);
+        }
+        for group in self.groups.iter_mut().filter(named) {
+            let found = accounts.gid(&group.text);
+            change(group, found);
+        }
     }
 
     /// Whether a process of this host is one of these.

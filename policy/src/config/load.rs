@@ -10,6 +10,7 @@ use super::raw::{self, Raw};
 use super::service::OwnerFault;
 use super::{CommandLine, Config, Limits, Loaded, Service, Sources, Warning, WarningKind, limits};
 use crate::accounts::{Accounts, is_account_name, parse_id};
+use crate::expectation::{self, Expectation, TESTS_MOST};
 use crate::lint;
 use crate::pattern::Pattern;
 use crate::redirect::{Destination, Redirect, Redirects, check};
@@ -28,7 +29,7 @@ pub(super) fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded,
         problems: Vec::new(),
         warnings: Vec::new(),
     };
-    let files = loading.read_files(sources);
+    let mut files = loading.read_files(sources);
     loading.take_schemes(&files);
     let rules = loading.rules(sources, &files);
     let redirects = Redirects::new(loading.redirects(sources, &files));
@@ -38,6 +39,7 @@ pub(super) fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded,
         written.fill(&file.limits);
     }
     let log_decisions = files.iter().find_map(|file| file.log_decisions).unwrap_or_default();
+    let tests = loading.tests(&mut files);
     let services = loading.services(files);
     if loading.problems.is_empty() {
         // With a line missing, redirects may look as if they went another way.
@@ -55,10 +57,14 @@ pub(super) fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded,
         admin_gids,
         log_decisions,
     };
+    let failures = expectation::run(&config, &tests);
+    if !failures.is_empty() {
+        return Err(failures);
+    }
     let mut warnings = loading.warnings;
     let lint = lint::lint(&config).into_iter();
     warnings.extend(lint.map(|problem| Warning { kind: WarningKind::Lint, problem }));
-    Ok(Loaded { config, warnings })
+    Ok(Loaded { config, warnings, tests: tests.len() })
 }
 
 struct Loading<'l> {
@@ -243,6 +249,17 @@ impl Loading<'_> {
             }
         }
         services
+    }
+
+    /// The tests of all files; they are about all of these together.
+    fn tests(&mut self, files: &mut [Raw]) -> Vec<Expectation> {
+        let tests: Vec<_> =
+            files.iter_mut().flat_map(|file| std::mem::take(&mut file.tests)).collect();
+        if let Some(test) = tests.get(TESTS_MOST) {
+            self.problems
+                .push(test.problem(format_args!("there are more than {TESTS_MOST} tests")));
+        }
+        tests
     }
 
     /// The groups of all files together.

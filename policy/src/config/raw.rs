@@ -3,6 +3,7 @@
 use settings::{File, Position, Problem, Section, Text, Value};
 
 use super::{LogDecisions, limits, service};
+use crate::expectation::Expectation;
 use crate::scheme::is_scheme;
 
 /// What is said of keys that the design has and this version does not.
@@ -18,6 +19,7 @@ pub(super) struct Raw {
     pub(super) limits: limits::Written,
     pub(super) admin_groups: Vec<Text>,
     pub(super) log_decisions: Option<LogDecisions>,
+    pub(super) tests: Vec<Expectation>,
 }
 
 /// A redirect as it is written.
@@ -39,7 +41,7 @@ impl Raw {
 }
 
 fn read(mut root: Section<'_>) -> Raw {
-    for key in ["front", "test", "on-reload", "authentication", "transports"] {
+    for key in ["front", "on-reload", "authentication", "transports"] {
         root.refuse(key, NOT_IN_THIS_VERSION);
     }
     let mut redirects: Vec<_> =
@@ -65,6 +67,7 @@ fn read(mut root: Section<'_>) -> Raw {
             .unwrap_or_default(),
         admin_groups: root.texts("admin-groups"),
         log_decisions: decisions,
+        tests: root.sections("test").into_iter().filter_map(Expectation::read).collect(),
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Service {
     pub socket: Option<PathBuf>,
     /// The user that may register it, and to whom its socket belongs.
     pub owner: Option<u32>,
+    /// The owner as written, if by name.
+    owner_name: Option<Box<str>>,
     /// Whether clients may get its socket to connect to by themselves.
     pub door: bool,
     /// Whether the broker may connect in the place of clients that can do it in no other way.
@@ -57,6 +59,9 @@ impl Written {
         accounts: &dyn Accounts,
         report: &mut dyn FnMut(OwnerFault, &Text),
     ) -> Service {
+        let owner_name =
+            self.owner.as_ref().map(Text::as_str).filter(|text| parse_id(text).is_none());
+        let owner_name = owner_name.map(Into::into);
         let owner = self.owner.and_then(|text| {
             let found = find_owner(text.as_str(), accounts);
             found.map_err(|fault| report(fault, &text)).ok()
@@ -64,9 +69,28 @@ impl Written {
         Service {
             socket: self.socket,
             owner,
+            owner_name,
             door: self.door.unwrap_or(true),
             trusts_broker: self.trusts_broker.unwrap_or(false),
             position: self.position,
+        }
+    }
+}
+
+impl Service {
+    /// Looks the owner up again if there was none. Says whether there is one now.
+    pub(super) fn wake(&mut self, accounts: &dyn Accounts) -> bool {
+        let sleeps = self.owner.is_none();
+        if sleeps {
+            self.rename(accounts);
+        }
+        sleeps && self.owner.is_some()
+    }
+
+    /// Takes an owner that has a name for the one that `accounts` has by it.
+    pub(super) fn rename(&mut self, accounts: &dyn Accounts) {
+        if let Some(name) = &self.owner_name {
+            self.owner = accounts.uid(name);
         }
     }
 }

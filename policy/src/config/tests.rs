@@ -84,18 +84,15 @@ fn rules_may_be_a_list_and_know_where_they_stand() {
 
 #[test]
 fn what_this_version_does_not_have_is_refused() {
-    for key in ["front", "test", "on-reload", "authentication", "transports"] {
+    for key in ["front", "on-reload", "authentication", "transports"] {
         assert_eq!(
             problems(&format!("{key} = 1")),
             [format!("ipcd.toml:1:1: `{key}`: not in this version")]
         );
     }
     assert_eq!(
-        problems("[[test]]\nask = 'x'\n[transports.tls]\nproves-names = true\n"),
-        [
-            "ipcd.toml:1:3: `test`: not in this version",
-            "ipcd.toml:3:2: `transports`: not in this version"
-        ]
+        problems("[transports.tls]\nproves-names = true\n"),
+        ["ipcd.toml:1:2: `transports`: not in this version"]
     );
     assert_eq!(
         problems("[services.db]\nfront = true\n"),
@@ -121,7 +118,7 @@ fn a_key_that_is_misspelt_is_refused_with_the_one_that_is_meant() {
         ),
         (
             "listen = 1",
-            "ipcd.toml:1:1: unknown key `listen`\n  help: the keys here are admin-groups, limits, log, redirect, redirects, rules, schemes, services",
+            "ipcd.toml:1:1: unknown key `listen`\n  help: the keys here are admin-groups, limits, log, redirect, redirects, rules, schemes, services, test",
         ),
     ] {
         assert_eq!(problems(text), [expected], "{text}");
