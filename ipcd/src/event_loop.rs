@@ -130,10 +130,14 @@ impl<'w> EventLoop<'w> {
                     if self.take_signals(notifier, now) {
                         return Ok(());
                     }
-                } else if let Some(entrance) = self.entrance_of(one.token) {
-                    self.accept(entrance, now);
                 } else {
                     self.serve(*one, now);
+                }
+            }
+            // Those who leave make room for those who come.
+            for one in &ready {
+                if let Some(entrance) = self.entrance_of(one.token) {
+                    self.accept(entrance, now);
                 }
             }
             self.keep_time(now);

@@ -16,7 +16,7 @@ use crate::client::Connection;
 const REST: Duration = Duration::from_millis(50);
 
 /// Connections accepted before others are served again.
-const ACCEPT_BATCH: usize = 64;
+const ACCEPT_BATCH: usize = 16;
 
 impl EventLoop<'_> {
     /// Which entrance has that token, if it is one's.
