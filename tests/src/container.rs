@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::{binaries, has, installed, is_root, outcome};
+use crate::{binaries, has, installed, is_root, outcome, packages};
 
 /// How long a system may take to boot, on a busy machine.
 const BOOT: Duration = Duration::from_secs(60);
@@ -104,6 +104,25 @@ impl Container {
         Some(Self { keeper, leader, _place: place })
     }
 
+    /// Boots a system, and installs our packages in it.
+    #[must_use]
+    pub fn installed() -> Option<Self> {
+        let this = Self::boot()?;
+        this.add_packages(packages::built());
+        Some(this)
+    }
+
+    /// Installs, or upgrades to, all packages of that directory.
+    pub fn add_packages(&self, directory: &Path) {
+        self.must("rm -rf /var/tmp/packages");
+        for entry in fs::read_dir(directory).expect("packages").flatten() {
+            let name = entry.file_name();
+            let there = self.prepared(&format!("/var/tmp/packages/{}", name.display()));
+            fs::copy(entry.path(), there).expect("the package is copied");
+        }
+        self.must("dpkg --install /var/tmp/packages/*.deb");
+    }
+
     /// Runs a shell script in it as root, to its end.
     #[must_use]
     pub fn run(&self, script: &str) -> Outcome {
@@ -123,7 +142,7 @@ impl Container {
         assert!(
             code == 0,
             "{script}\nended with {code}\n{stdout}{stderr}\nThe journal:\n{}",
-            self.run("journalctl --no-pager --boot | tail --lines=60").stdout
+            self.run("journalctl --no-pager --boot | tail --lines=25").stdout
         );
         stdout
     }
@@ -131,6 +150,12 @@ impl Container {
     /// Runs a script that has to succeed.
     pub fn must(&self, script: &str) {
         let _output = self.output(script);
+    }
+
+    /// Waits until a script succeeds.
+    pub fn until(&self, script: &str) {
+        let waiting = format!("until {script}; do sleep 0.02; done >/dev/null 2>&1");
+        self.must(&format!("timeout 20 sh -c '{}'", waiting.replace('\'', "'\\''")));
     }
 
     /// Writes a file of root's, with its directories.

@@ -24,6 +24,7 @@ use crate::setup::Surroundings;
 pub mod black_hole;
 pub mod dns;
 pub mod namespace;
+pub mod packages;
 pub mod raw;
 mod setup;
 pub mod unmodified;
@@ -52,6 +53,8 @@ pub fn binaries() -> &'static Path {
             "pongd",
             "-p",
             "ipc",
+            "-p",
+            "xtask",
         ]);
         if directory.ends_with("release") {
             build.arg("--release");

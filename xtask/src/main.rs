@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo | ci | arch | size`.
+//! The project's own tasks: `cargo xtask demo | ci | arch | size | deb`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "what these tasks print is what they are for")]
 
@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 mod arch;
 mod ci;
 mod demo;
+mod package;
 mod size;
 
 /// Why a task failed, for the person who called it.
@@ -41,8 +42,9 @@ fn main() -> ExitCode {
         ["arch"] => arch::run(),
         ["size"] => size::run(),
         ["ci"] => ci::run_all(),
+        ["deb", words @ ..] => package::deb(words),
         _ => {
-            eprintln!("usage: cargo xtask demo [--without PART] | ci | arch | size");
+            eprintln!("usage: cargo xtask demo [--without PART] | ci | arch | size | deb");
             return ExitCode::from(64);
         }
     };

@@ -1,3 +1,5 @@
 //! The installed system, under a real systemd: units, packages, restarts.
 
+mod install;
 mod system;
+mod units;
