@@ -4,8 +4,9 @@
 //! - [`credentials`] tells who made a connection.
 //! - [`abstract_name`] is about sockets without a file.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
+//! - [`diag`] finds sockets by the number that the kernel gave them.
 //! - [`map`], [`memfd`], [`futex`]: memory that processes have in common.
-//! - [`process`] tells whether a process lives.
+//! - [`process`] tells whether a process lives, and takes copies of its descriptors.
 //! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, beginnings,
 //!   sockets of the service manager, bytes that never reach user space, raised rights, signals of
 //!   a child.
@@ -16,6 +17,7 @@ pub mod abstract_name;
 pub mod ancillary;
 pub mod child;
 pub mod credentials;
+pub mod diag;
 pub mod door;
 pub mod futex;
 pub mod inherited;
