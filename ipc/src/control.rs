@@ -73,6 +73,14 @@ fn of_control(name: &str, error: &ControlError) -> Report {
             });
             report.cure("to do", "mend it, then: ipc reload")
         }
+        ControlError::UnknownConnection { id } => {
+            let why = format!("no connection has the number {id}");
+            Report::new(69, name, "unknown connection", why)
+                .cure("to do", "look for its number: ipc connections")
+        }
+        ControlError::HandedOver { reason, .. } => {
+            Report::new(50, name, "out of reach", reason).cure("to do", "end it as root: ipc kill")
+        }
     }
 }
 

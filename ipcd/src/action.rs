@@ -64,6 +64,13 @@ pub(crate) enum Event {
         /// The peer.
         arrival: Arrival,
     },
+    /// A daemon no longer moves the bytes of a connection.
+    RelayEnded {
+        /// The daemon.
+        daemon: String,
+        /// Its number for the connection.
+        id: u64,
+    },
 }
 
 /// Which way a client came in.
@@ -125,6 +132,8 @@ pub(crate) struct Socket {
     pub(crate) is_unix: bool,
     /// The other end, if it is on the internet.
     pub(crate) peer: Option<SocketAddr>,
+    /// The kernel's number for it.
+    pub(crate) cookie: Option<u64>,
 }
 
 /// Something to be done.
@@ -181,6 +190,20 @@ pub(crate) enum Action {
     },
     /// Listen to a client again: its call has no answer.
     Resume,
+    /// Tell a service that registered something that is no new client.
+    Notify {
+        /// The connection on which the service registered.
+        registration: ClientId,
+        /// The message, with its NUL.
+        message: Bytes,
+    },
+    /// Send a message to a client that watches; whether it has read the last one or not.
+    Tell {
+        /// Which client.
+        client: ClientId,
+        /// The message, with its NUL.
+        message: Bytes,
+    },
     /// Close a client's connection.
     Drop {
         /// Which client.

@@ -1,6 +1,7 @@
 //! Decisions and failures in the words of the broker's interface.
 
-use libipc::identity::LocalIdentity;
+use libipc::identity::{LocalIdentity, RemoteIdentity};
+use libipc::interface::Identity;
 use libipc::interface::broker::{BrokerError, Handoff};
 use libipc::interface::transport::{self, TransportError};
 use libipc::name::ServiceName;
@@ -128,6 +129,15 @@ pub(crate) fn transport_gone(candidate: &Candidate) -> BrokerError {
     transport_missing(candidate, daemon)
 }
 
+/// The daemon that brought a peer went away, or does not answer as agreed.
+pub(crate) fn bringer_gone(candidate: &Candidate) -> BrokerError {
+    BrokerError::Unreachable {
+        target: candidate.target.to_string(),
+        reason: "the daemon that the peer came through gave it up".to_owned(),
+        retry: true,
+    }
+}
+
 /// A daemon handed over something that is not what was asked for.
 pub(crate) fn wrong_descriptor(candidate: &Candidate) -> BrokerError {
     BrokerError::Protocol {
@@ -191,11 +201,24 @@ pub(crate) fn rule_with_source(verdict: &Verdict) -> String {
     verdict.rule().map(with_source).unwrap_or_default()
 }
 
-fn with_source(rule: &RuleText) -> String {
+/// A rule with where it is written.
+pub(crate) fn with_source(rule: &RuleText) -> String {
     format!("{} ({})", rule.as_str(), rule.source())
 }
 
 /// Who asks, for people.
+pub(crate) fn who_is(identity: &Identity) -> String {
+    match identity {
+        Identity::Local(local) => who(local),
+        Identity::Remote(RemoteIdentity { scheme, address, names }) => {
+            let names =
+                if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+            format!("{scheme} from {address}{names}")
+        }
+    }
+}
+
+/// Which process of this host asks, for people.
 pub(crate) fn who(identity: &LocalIdentity) -> String {
     let number = |id: Option<u32>| id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
     format!("uid {}, pid {}", number(identity.uid), number(identity.pid))

@@ -1,192 +1,154 @@
-//! What is written down about decisions: one line each, bounded, with exact counts of what was
-//! left out.
+//! What is written down about decisions: exact counts of all, and bounded lines about those that
+//! the configuration wants.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use libipc::identity::{LocalIdentity, RemoteIdentity};
-use libipc::interface::broker::BrokerError;
-use libipc::interface::control::Counter;
-use libipc::name::ServiceName;
+use libipc::interface::Identity;
+use libipc::interface::control::{Counter, Decision, Verdict};
 use policy::config::{Config, LogDecisions};
-use policy::decide::Candidate;
+use policy::rule::Direction;
 
-use crate::answer;
+use crate::audit::budget::Budget;
+
+pub(crate) use crate::audit::tally::Tally;
+
+mod budget;
+mod tally;
 
 /// The record of decisions.
 #[derive(Debug)]
 pub(crate) struct Audit {
     decisions: LogDecisions,
-    per_second: usize,
-    left: usize,
-    suppressed: u64,
-    second: Instant,
-    allowed: u64,
-    denied: u64,
-    failed: u64,
-    let_in: u64,
-    kept_out: u64,
-    busy: u64,
+    budget: Budget,
+    tally: Tally,
 }
 
 impl Audit {
     /// An empty record.
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let mut audit = Self {
-            decisions: LogDecisions::Denied,
-            per_second: 0,
-            left: 0,
-            suppressed: 0,
-            second: now,
-            allowed: 0,
-            denied: 0,
-            failed: 0,
-            let_in: 0,
-            kept_out: 0,
-            busy: 0,
-        };
-        audit.configure(config);
-        audit.left = audit.per_second;
-        audit
+        Self {
+            decisions: config.log_decisions,
+            budget: Budget::new(config.limits.log_lines_per_second, now),
+            tally: Tally::default(),
+        }
     }
 
     /// Takes what a new configuration says; counts go on.
     pub(crate) fn configure(&mut self, config: &Config) {
         self.decisions = config.log_decisions;
-        self.per_second = config.limits.log_lines_per_second;
+        self.budget.set_most(config.limits.log_lines_per_second);
     }
 
-    /// A client got its connection.
-    pub(crate) fn allowed(
-        &mut self,
-        who: &LocalIdentity,
-        asked: &ServiceName,
-        candidate: &Candidate,
-        now: Instant,
-    ) {
-        self.allowed += 1;
-        if self.decisions == LogDecisions::All && self.may_write(now) {
-            tracing::info!(
-                event = "allowed",
-                service = asked.as_str(),
-                target = ?candidate.target.to_string(),
-                rule = ?answer::rule_with_source(&candidate.verdict),
-                uid = who.uid,
-                pid = who.pid,
-            );
+    /// Counts a decision.
+    pub(crate) fn count(&mut self, verdict: Verdict, direction: Option<Direction>) {
+        self.tally.count(verdict, direction);
+    }
+
+    /// Writes a decision down, if it is one of those that are wanted. It is counted elsewhere.
+    pub(crate) fn write(&mut self, decision: &Decision, now: Instant) {
+        let Some(verdict) = decision.verdict else { return };
+        if !self.wants(verdict) {
+            return;
         }
-    }
-
-    /// A client got an error.
-    pub(crate) fn failed(
-        &mut self,
-        who: &LocalIdentity,
-        asked: &ServiceName,
-        error: &BrokerError,
-        now: Instant,
-    ) {
-        let denied = matches!(error, BrokerError::Denied { .. });
-        if denied {
-            self.denied += 1;
+        self.tick(now);
+        if self.budget.take(&decision.who) {
+            write_line(verdict, decision);
         } else {
-            self.failed += 1;
-        }
-        let wanted = match self.decisions {
-            LogDecisions::All => true,
-            LogDecisions::Denied => denied,
-            LogDecisions::None => false,
-        };
-        if wanted && self.may_write(now) {
-            tracing::info!(
-                event = if denied { "denied" } else { "failed" },
-                service = asked.as_str(),
-                reason = ?error.to_string(),
-                uid = who.uid,
-                pid = who.pid,
-            );
+            self.tally.line_left_out();
         }
     }
 
-    /// A client was turned away at the door.
-    pub(crate) fn busy(&mut self, who: &LocalIdentity, limit: &str) {
-        self.busy += 1;
-        if self.decisions != LogDecisions::None && self.may_write(self.second) {
-            tracing::info!(event = "busy", limit, uid = who.uid, pid = who.pid);
-        }
+    /// A limit is reached: its name, as the configuration has it.
+    pub(crate) fn limit_reached(&mut self, limit: &str) {
+        self.tally.limit_reached(limit);
     }
 
-    /// A remote peer may go on to a service.
-    pub(crate) fn let_in(
-        &mut self,
-        peer: &RemoteIdentity,
-        service: &ServiceName,
-        rule: &str,
-        now: Instant,
-    ) {
-        self.let_in += 1;
-        if self.decisions == LogDecisions::All && self.may_write(now) {
-            let address = peer.address.to_string();
-            tracing::info!(event = "let-in", service = service.as_str(), address, rule = ?rule);
-        }
-    }
-
-    /// A remote peer may not.
-    pub(crate) fn kept_out(&mut self, peer: &RemoteIdentity, service: &ServiceName, now: Instant) {
-        self.kept_out += 1;
-        if self.decisions != LogDecisions::None && self.may_write(now) {
-            let address = peer.address.to_string();
-            tracing::info!(event = "kept-out", service = service.as_str(), address);
-        }
-    }
-
-    /// A remote peer was let in, but the service did not take the connection.
-    pub(crate) fn service_down(
-        &mut self,
-        peer: &RemoteIdentity,
-        service: &ServiceName,
-        now: Instant,
-    ) {
-        self.failed += 1;
-        if self.decisions != LogDecisions::None && self.may_write(now) {
-            let address = peer.address.to_string();
-            tracing::info!(event = "service-down", service = service.as_str(), address);
-        }
+    /// When [`Audit::tick`] is to be called at the latest, so that what was left out is told.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.budget.next()
     }
 
     /// Writes down how much was left out, once the second is over.
     pub(crate) fn tick(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.second) < Duration::from_secs(1) {
-            return;
-        }
-        self.second = now;
-        self.left = self.per_second;
-        if self.suppressed > 0 {
-            tracing::info!(event = "suppressed", lines = self.suppressed);
-            self.suppressed = 0;
+        if let Some(left_out) = self.budget.tick(now) {
+            tracing::info!(event = "suppressed", lines = left_out);
         }
     }
 
     /// All counts since the start.
     pub(crate) fn counters(&self) -> Vec<Counter> {
-        [
-            ("allowed", self.allowed),
-            ("denied", self.denied),
-            ("failed", self.failed),
-            ("let-in", self.let_in),
-            ("kept-out", self.kept_out),
-            ("busy", self.busy),
-        ]
-        .into_iter()
-        .map(|(name, value)| Counter { name: name.to_owned(), value })
-        .collect()
+        self.tally.counters()
     }
 
-    fn may_write(&mut self, now: Instant) -> bool {
-        self.tick(now);
-        if self.left == 0 {
-            self.suppressed += 1;
-            return false;
+    /// The counts themselves.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whether lines about such decisions are written at all.
+    pub(crate) fn wants(&self, verdict: Verdict) -> bool {
+        match self.decisions {
+            LogDecisions::All => true,
+            LogDecisions::Denied => verdict.refuses_or_would(),
+            LogDecisions::None => false,
         }
-        self.left -= 1;
-        true
+    }
+}
+
+/// One line, with a field for every fact that is known. What comes from outside is escaped.
+fn write_line(verdict: Verdict, decision: &Decision) {
+    let Decision { service, target, direction, rule, reason, client, revision, .. } = decision;
+    let facts = Facts::of(&decision.who);
+    tracing::info!(
+        event = verdict.as_str(),
+        verdict = verdict.as_str(),
+        service = service.as_str(),
+        target = target.as_str(),
+        direction = direction.as_deref(),
+        rule = rule.as_deref(),
+        reason = reason.as_str(),
+        client = client.as_str(),
+        client_pid = facts.pid,
+        client_uid = facts.uid,
+        client_gid = facts.gid,
+        client_unit = facts.unit,
+        client_socket = facts.socket,
+        client_address = facts.address,
+        client_names = facts.names,
+        revision,
+        carrier = decision.carrier.as_deref(),
+        connection = decision.connection,
+    );
+}
+
+/// What is known of whoever asked, each as a field.
+#[derive(Debug, Default)]
+struct Facts<'d> {
+    pid: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    unit: Option<&'d str>,
+    socket: Option<&'d str>,
+    address: Option<String>,
+    names: Option<String>,
+}
+
+impl<'d> Facts<'d> {
+    fn of(who: &'d Identity) -> Self {
+        match who {
+            Identity::Local(local) => Self {
+                pid: local.pid,
+                uid: local.uid,
+                gid: local.gid,
+                unit: local.unit.as_deref().or(local.user_unit.as_deref()),
+                socket: local.socket.as_deref(),
+                ..Self::default()
+            },
+            Identity::Remote(remote) => Self {
+                address: Some(remote.address.to_string()),
+                names: (!remote.names.is_empty()).then(|| remote.names.join(" ")),
+                ..Self::default()
+            },
+        }
     }
 }

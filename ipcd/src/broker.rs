@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libipc::identity::LocalIdentity;
+use libipc::interface::Identity;
 use libipc::interface::broker::BrokerError;
 use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
@@ -21,6 +22,9 @@ use crate::broker::narrowing::Narrowed;
 use crate::broker::quota::{Full, Most, Quota};
 use crate::broker::registry::Registry;
 use crate::broker::requests::Request;
+use crate::connections::{ConnectionId, Connections};
+use crate::decision;
+use crate::monitors::Monitors;
 use crate::reload::{Live, Refusal};
 use crate::world::{Sockets, World};
 
@@ -30,8 +34,10 @@ mod calls;
 mod control;
 mod dial;
 mod health;
+mod listing;
 mod local;
 mod narrowing;
+mod notes;
 mod quota;
 mod registration;
 mod registry;
@@ -46,7 +52,8 @@ pub(crate) struct Broker {
     uid: u32,
     live: Arc<Live>,
     revision: u64,
-    refused: Option<Refusal>,
+    /// Why a newer configuration was not taken, and when.
+    refused: Option<(Refusal, Instant)>,
     started: Instant,
     loaded: Instant,
     clients: HashMap<ClientId, Client>,
@@ -61,6 +68,8 @@ pub(crate) struct Broker {
     late: VecDeque<(Instant, CallId)>,
     actions: Vec<Action>,
     audit: Audit,
+    connections: Connections,
+    monitors: Monitors,
     transports: Vec<String>,
     last_call: u64,
 }
@@ -107,6 +116,8 @@ enum Role {
     Asking,
     /// It has registered this service.
     Serving(ServiceName),
+    /// It is told of decisions.
+    Watching,
 }
 
 /// For whom a call is made.
@@ -115,7 +126,12 @@ enum Caller {
     Client(ClientId),
     /// A peer goes on up its stack.
     Climb(Climbing),
-    Arrival(Arriving),
+    Arrival(Box<Arriving>),
+    /// An administrator, who has a connection ended.
+    Kill {
+        client: ClientId,
+        id: ConnectionId,
+    },
     /// A call whose answer changes nothing.
     Nobody,
 }
@@ -141,6 +157,8 @@ impl Broker {
             timers: BTreeSet::new(),
             late: VecDeque::new(),
             actions: Vec::new(),
+            connections: Connections::default(),
+            monitors: Monitors::default(),
             transports: Vec::new(),
             last_call: 0,
         }
@@ -169,12 +187,14 @@ impl Broker {
             Event::Answered { call, answer } => match self.calls.remove(&call) {
                 Some(Caller::Client(client)) => self.answered(client, call, answer, at),
                 Some(Caller::Climb(climbing)) => self.climbed(climbing, call, answer, at),
-                Some(Caller::Arrival(arriving)) => self.attached(&arriving, &answer, at),
+                Some(Caller::Arrival(arriving)) => self.attached(*arriving, &answer, at),
+                Some(Caller::Kill { client, id }) => self.killed(client, id, &answer),
                 Some(Caller::Nobody) | None => {}
             },
             Event::Arrived { daemon, arrival } => {
                 self.arrived(&Bringer::listening(daemon), &arrival, at);
             }
+            Event::RelayEnded { daemon, id } => self.connections.relay_ended(&daemon, id),
         }
         std::mem::take(&mut self.actions)
     }
@@ -182,7 +202,8 @@ impl Broker {
     /// When [`Broker::expire`] has to be called at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let client = self.timers.first().map(|(when, _)| *when);
-        client.into_iter().chain(self.late.front().map(|(when, _)| *when)).min()
+        let late = self.late.front().map(|(when, _)| *when);
+        client.into_iter().chain(late).chain(self.next_record()).min()
     }
 
     /// Ends what has taken too long.
@@ -195,7 +216,7 @@ impl Broker {
             self.timed_out(client, at);
         }
         self.give_up_late(at);
-        self.audit.tick(at.now);
+        self.keep_records(at);
         std::mem::take(&mut self.actions)
     }
 
@@ -206,27 +227,17 @@ impl Broker {
 
     /// Tells which transport daemons answer now.
     pub(crate) fn set_transports(&mut self, available: Vec<String>) {
+        for gone in self.transports.iter().filter(|known| !available.contains(known)) {
+            self.connections.daemon_gone(gone);
+        }
         self.transports = available;
     }
 
-    /// Takes a new configuration, or notes why it was refused; the old one stays then.
-    pub(crate) fn reload(&mut self, at: Moment<'_>) -> Result<u64, Refusal> {
-        match at.world.load() {
-            Ok(live) => {
-                self.audit.configure(&live.config);
-                self.live = live;
-                self.revision += 1;
-                self.refused = None;
-                self.loaded = at.now;
-                tracing::info!(event = "reloaded", revision = self.revision);
-                Ok(self.revision)
-            }
-            Err(refusal) => {
-                tracing::error!(event = "reload-refused", problems = ?refusal.to_string());
-                self.refused = Some(refusal.clone());
-                Err(refusal)
-            }
-        }
+    /// Reads the configuration again because a signal says so. Whether it was taken is in the log
+    /// and in the status.
+    pub(crate) fn reload_by_signal(&mut self, at: Moment<'_>) -> Vec<Action> {
+        let _refused = self.reload(at).is_err();
+        std::mem::take(&mut self.actions)
     }
 
     fn admit(
@@ -241,9 +252,11 @@ impl Broker {
             _ => Speech::Varlink,
         };
         if let Err(full) = self.quota.admit(identity.uid, self.most()) {
-            self.audit.busy(&identity, full.limit);
+            let busy = busy(full);
+            let who = Identity::Local(identity);
+            self.note_failed(decision::about(who, None, self.revision), &[], &busy, at.now);
             if speech == Speech::Varlink {
-                self.reply(client, varlink::error(&busy(full)), None);
+                self.reply(client, varlink::error(&busy), None);
             }
             self.actions.push(Action::Drop { client });
             return;
@@ -272,9 +285,15 @@ impl Broker {
         self.end_request(client, at);
         if let Some(gone) = self.clients.remove(&client) {
             self.quota.leave(gone.identity.uid, client);
-            if let Role::Serving(service) = gone.role {
-                self.registry.strike(&service, client);
+            match gone.role {
+                Role::Asking => {}
+                Role::Serving(service) => {
+                    self.registry.strike(&service, client);
+                }
+                Role::Watching => self.monitors.end(client),
             }
+            // It may have served until another one took its place.
+            self.connections.registration_gone(client);
         }
     }
 

@@ -4,9 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use libipc::interface::transport::{Arrived, Empty, LISTEN};
+use libipc::interface::transport::{Empty, LISTEN};
 use libipc::varlink::{self, Bytes, CallFlags};
 use libipc::wire::{Limits, Message, Progress, Reading, Wire};
+use serde::de::DeserializeOwned;
 use sys::ancillary::Wait;
 
 use crate::action::Socket;
@@ -103,14 +104,12 @@ pub(crate) fn inspect(descriptor: OwnedFd) -> Socket {
     let is_unix = sys::socket::is_unix(fd).unwrap_or(false);
     let peer =
         if is_connected_stream { sys::socket::peer_address(fd).ok().flatten() } else { None };
-    Socket { descriptor, is_connected_stream, is_unix, peer }
+    let cookie = sys::diag::cookie(fd).ok();
+    Socket { descriptor, is_connected_stream, is_unix, peer, cookie }
 }
 
-/// A reply to `Listen`.
-pub(crate) fn read_arrival(message: &[u8]) -> Option<Arrived> {
-    let reply = varlink::read_reply(message).ok()?;
-    if reply.error.is_some() {
-        return None;
-    }
+/// The parameters of a reply, unless it is an error or something else.
+pub(crate) fn read_reply<P: DeserializeOwned>(message: &[u8]) -> Option<P> {
+    let reply = varlink::read_reply(message).ok().filter(|reply| reply.error.is_none())?;
     varlink::read_parameters(reply.parameters).ok()
 }

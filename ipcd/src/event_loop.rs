@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
+use libipc::interface::transport::Told;
 use libipc::poller::{Interest, Poller, Ready, Token};
 use libipc::rundir::RunDirectory;
 use libipc::unit::Units;
@@ -191,8 +192,8 @@ impl<'w> EventLoop<'w> {
                     notifier.reloading();
                     let table = Table { sources: &self.sources, clients: &self.clients };
                     let at = Moment { now, world: self.world, sockets: &table };
-                    // The refusal is in the log and in `ipc status`.
-                    let _refused = self.broker.reload(at).is_err();
+                    let actions = self.broker.reload_by_signal(at);
+                    self.carry_out(actions, now);
                     self.know_daemons(now);
                     notifier.ready(&self.broker.health().to_string());
                 }
@@ -222,11 +223,18 @@ impl<'w> EventLoop<'w> {
             return self.lose(ready.token, now);
         }
         if ready.writable {
-            let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&ready.token) else {
+            let Some(Source::Client(client, connection, _)) = self.sources.get_mut(&ready.token)
+            else {
                 return;
             };
+            let client = *client;
             match connection.flush() {
-                Ok(true) => self.watch(ready.token, Interest::READ),
+                Ok(true) => {
+                    self.watch(ready.token, Interest::READ);
+                    if let Some(message) = self.broker.caught_up(client) {
+                        self.tell(client, message, now);
+                    }
+                }
                 Ok(false) => {}
                 Err(_) => return self.lose(ready.token, now),
             }
@@ -309,9 +317,12 @@ impl<'w> EventLoop<'w> {
                 Heard::Message(message) => {
                     let Some(daemon) = self.daemons.get(index) else { return };
                     let daemon = daemon.name.clone();
-                    if let Some(arrived) = channel::read_arrival(&message.bytes) {
-                        self.report(Event::Arrived { daemon, arrival: arrived.arrival }, now);
-                    }
+                    let event = match channel::read_reply(&message.bytes) {
+                        Some(Told::Arrived { arrival }) => Event::Arrived { daemon, arrival },
+                        Some(Told::Ended { ended }) => Event::RelayEnded { daemon, id: ended },
+                        None => continue,
+                    };
+                    self.report(event, now);
                 }
             }
         }

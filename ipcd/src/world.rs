@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
@@ -33,6 +34,12 @@ pub(crate) trait World {
 
     /// Reads the configuration again.
     fn load(&self) -> Result<Arc<Live>, Refusal>;
+
+    /// Whether the process that had the number `pid` at `seen` lives at `now`.
+    fn lives(&self, pid: u32, seen: Instant, now: Instant) -> bool;
+
+    /// Names in the run directory's place of services, as far as the broker may see them.
+    fn services(&self) -> Vec<ServiceName>;
 }
 
 /// A world that looks once where one moment asks twice: for the owner of a service that policy
@@ -71,6 +78,14 @@ impl World for Remembering<'_> {
     fn load(&self) -> Result<Arc<Live>, Refusal> {
         self.world.load()
     }
+
+    fn lives(&self, pid: u32, seen: Instant, now: Instant) -> bool {
+        self.world.lives(pid, seen, now)
+    }
+
+    fn services(&self) -> Vec<ServiceName> {
+        self.world.services()
+    }
 }
 
 /// What the kernel knows of clients' connections. Looking costs system calls.
@@ -86,6 +101,7 @@ pub(crate) trait Sockets {
 #[derive(Debug)]
 pub(crate) struct Host {
     services: File,
+    place: PathBuf,
     transports: PathBuf,
     files: Files,
 }
@@ -98,7 +114,12 @@ impl Host {
             .read(true)
             .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
             .open(directory.services())?;
-        Ok(Self { services, transports: directory.transports(), files })
+        Ok(Self {
+            services,
+            place: directory.services(),
+            transports: directory.transports(),
+            files,
+        })
     }
 }
 
@@ -116,5 +137,15 @@ impl World for Host {
 
     fn load(&self) -> Result<Arc<Live>, Refusal> {
         crate::reload::load(&self.files)
+    }
+
+    fn lives(&self, pid: u32, seen: Instant, now: Instant) -> bool {
+        crate::process::lives(pid, seen, now)
+    }
+
+    fn services(&self) -> Vec<ServiceName> {
+        // The system's broker may pass through that directory, and not list it.
+        let names = fs::read_dir(&self.place).into_iter().flatten().flatten();
+        names.filter_map(|entry| ServiceName::new(entry.file_name().to_str()?).ok()).collect()
     }
 }

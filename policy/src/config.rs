@@ -33,6 +33,8 @@ pub struct Config {
     pub admin_gids: Vec<u32>,
     /// Which decisions are logged.
     pub log_decisions: LogDecisions,
+    /// What a reload does with connections that it would deny.
+    pub on_reload: OnReload,
 }
 
 /// Which decisions are logged.
@@ -45,6 +47,17 @@ pub enum LogDecisions {
     All,
     /// None.
     None,
+}
+
+/// What a reload does with connections that were handed over and that it would deny.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OnReload {
+    /// They stay.
+    #[default]
+    Keep,
+    /// Those that the broker can end are ended: what is relayed, and what registered services
+    /// have.
+    Revoke,
 }
 
 /// All texts that make a configuration, the most important first.

@@ -31,14 +31,23 @@ const REST: Duration = Duration::from_millis(50);
 /// Dropping this ends the thread and all relays.
 #[derive(Debug)]
 pub struct Pumps {
-    sender: Option<Sender<Pair>>,
+    sender: Option<Sender<Order>>,
     waker: Waker,
+    ended: Receiver<u64>,
     live: Arc<AtomicUsize>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// What the thread is to do.
+#[derive(Debug)]
+enum Order {
+    Begin(Pair),
+    End(u64),
+}
+
 #[derive(Debug)]
 struct Pair {
+    id: u64,
     left: OwnedFd,
     right: OwnedFd,
 }
@@ -56,33 +65,51 @@ impl fmt::Display for RelaysFull {
 impl std::error::Error for RelaysFull {}
 
 impl Pumps {
-    /// Starts the thread.
+    /// Starts the thread. It wakes `daemon` when [`Pumps::ended`] has something to tell.
     ///
     /// # Errors
     ///
     /// The kernel's: no thread, descriptors or memory left.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(daemon: &Waker) -> io::Result<Self> {
         let (sender, receiver) = channel();
-        let mut pump = Pump::new(receiver)?;
+        let (told, ended) = channel();
+        let mut pump = Pump::new(receiver, Ends { told, daemon: daemon.clone() })?;
         let (waker, live) = (pump.waker.clone(), Arc::clone(&pump.live));
         let thread = thread::Builder::new().name("pumps".to_owned()).spawn(move || pump.run())?;
-        Ok(Self { sender: Some(sender), waker, live, thread: Some(thread) })
+        Ok(Self { sender: Some(sender), waker, ended, live, thread: Some(thread) })
     }
 
-    /// Relays between two connected sockets, which are taken over and made non-blocking.
+    /// Relays between two connected sockets, which are taken over and made non-blocking. `id` is
+    /// the daemon's number for the relay, never zero and never used again.
     ///
     /// # Errors
     ///
     /// [`RelaysFull`].
-    pub fn add(&self, left: OwnedFd, right: OwnedFd) -> Result<(), RelaysFull> {
+    pub fn add(&self, id: u64, left: OwnedFd, right: OwnedFd) -> Result<(), RelaysFull> {
         if self.live.fetch_add(1, Ordering::Relaxed) >= RELAYS_MOST {
             self.live.fetch_sub(1, Ordering::Relaxed);
             return Err(RelaysFull);
         }
-        let sent = self.sender.as_ref().map(|sender| sender.send(Pair { left, right }));
+        self.order(Order::Begin(Pair { id, left, right }));
+        Ok(())
+    }
+
+    /// Ends a relay as if both sides had been reset; [`Pumps::ended`] tells when it is over. One
+    /// that is over already stays so.
+    pub fn end(&self, id: u64) {
+        self.order(Order::End(id));
+    }
+
+    /// A relay that is over, for whatever reason, and was not told before.
+    #[must_use]
+    pub fn ended(&self) -> Option<u64> {
+        self.ended.try_recv().ok()
+    }
+
+    fn order(&self, order: Order) {
+        let sent = self.sender.as_ref().map(|sender| sender.send(order));
         debug_assert!(matches!(sent, Some(Ok(()))), "the thread lives as long as this");
         self.waker.wake();
-        Ok(())
     }
 
     /// Relays at this moment.
@@ -110,14 +137,30 @@ const WAKER: Token = Token(0);
 struct Pump {
     poller: Poller,
     waker: Waker,
-    receiver: Receiver<Pair>,
+    receiver: Receiver<Order>,
+    ends: Ends,
     live: Arc<AtomicUsize>,
     relays: HashMap<u64, Relay>,
     pipes: Pipes,
     /// Relays that stand still for want of a pipe, and until when.
     starved: Vec<u64>,
     resume: Option<Instant>,
-    last: u64,
+}
+
+/// Where ends of relays are told.
+#[derive(Debug)]
+struct Ends {
+    told: Sender<u64>,
+    daemon: Waker,
+}
+
+impl Ends {
+    fn tell(&self, id: u64) {
+        // Nobody listens only while the daemon itself ends.
+        if self.told.send(id).is_ok() {
+            self.daemon.wake();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -139,19 +182,19 @@ enum Fate {
 }
 
 impl Pump {
-    fn new(receiver: Receiver<Pair>) -> io::Result<Self> {
+    fn new(receiver: Receiver<Order>, ends: Ends) -> io::Result<Self> {
         let poller = Poller::new()?;
         let waker = Waker::new(&poller, WAKER)?;
         Ok(Self {
             poller,
             waker,
             receiver,
+            ends,
             live: Arc::default(),
             relays: HashMap::new(),
             pipes: Pipes::default(),
             starved: Vec::new(),
             resume: None,
-            last: 0,
         })
     }
 
@@ -165,7 +208,7 @@ impl Pump {
             for one in &ready {
                 if one.token == WAKER {
                     self.waker.clear();
-                    if self.take_pairs() {
+                    if self.take_orders() {
                         return;
                     }
                 } else {
@@ -187,16 +230,19 @@ impl Pump {
         }
     }
 
-    /// Takes new pairs; true if no more will come.
-    fn take_pairs(&mut self) -> bool {
+    /// Takes what there is to do; true if no more will come.
+    fn take_orders(&mut self) -> bool {
         use std::sync::mpsc::TryRecvError;
         loop {
             match self.receiver.try_recv() {
-                Ok(pair) => {
+                Ok(Order::Begin(pair)) => {
+                    let id = pair.id;
                     if self.begin(pair).is_err() {
                         self.live.fetch_sub(1, Ordering::Relaxed);
+                        self.ends.tell(id);
                     }
                 }
+                Ok(Order::End(id)) => self.break_off(id),
                 Err(TryRecvError::Empty) => return false,
                 Err(TryRecvError::Disconnected) => return true,
             }
@@ -206,7 +252,6 @@ impl Pump {
     fn begin(&mut self, pair: Pair) -> io::Result<()> {
         sys::socket::set_blocking(pair.left.as_fd(), false)?;
         sys::socket::set_blocking(pair.right.as_fd(), false)?;
-        self.last += 1;
         let relay = Relay {
             left: pair.left,
             right: pair.right,
@@ -214,9 +259,9 @@ impl Pump {
             back: Flow::default(),
             watched: [Interest::READ; 2],
         };
-        self.poller.add(&relay.left, token(self.last, Side::Left), Interest::READ)?;
-        self.poller.add(&relay.right, token(self.last, Side::Right), Interest::READ)?;
-        self.relays.insert(self.last, relay);
+        self.poller.add(&relay.left, token(pair.id, Side::Left), Interest::READ)?;
+        self.poller.add(&relay.right, token(pair.id, Side::Right), Interest::READ)?;
+        self.relays.insert(pair.id, relay);
         Ok(())
     }
 
@@ -235,14 +280,18 @@ impl Pump {
                 }
             }
             Fate::Ends => self.end(id),
-            Fate::Breaks => {
-                for socket in [relay.left.as_fd(), relay.right.as_fd()] {
-                    // What cannot be reset is closed, which is all that it knows.
-                    let _not_tcp = sys::socket::reset_on_close(socket).is_err();
-                }
-                self.end(id);
-            }
+            Fate::Breaks => self.break_off(id),
         }
+    }
+
+    /// Both sides are to see a reset.
+    fn break_off(&mut self, id: u64) {
+        let Some(relay) = self.relays.get(&id) else { return };
+        for socket in [relay.left.as_fd(), relay.right.as_fd()] {
+            // What cannot be reset is closed, which is all that it knows.
+            let _not_tcp = sys::socket::reset_on_close(socket).is_err();
+        }
+        self.end(id);
     }
 
     fn end(&mut self, id: u64) {
@@ -256,6 +305,7 @@ impl Pump {
         relay.there.give_back(&mut self.pipes);
         relay.back.give_back(&mut self.pipes);
         self.live.fetch_sub(1, Ordering::Relaxed);
+        self.ends.tell(id);
     }
 }
 
@@ -328,19 +378,29 @@ mod tests {
 
     use super::*;
 
+    fn pumps() -> Pumps {
+        let poller = Poller::new().unwrap();
+        Pumps::start(&Waker::new(&poller, WAKER).unwrap()).unwrap()
+    }
+
+    fn next_id() -> u64 {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        u64::try_from(LAST.fetch_add(1, Ordering::Relaxed)).unwrap() + 1
+    }
+
     /// A relay between a Unix socket and a TCP connection: the two far ends.
     fn relay(pumps: &Pumps) -> (UnixStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let remote = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let (client, ours) = UnixStream::pair().unwrap();
-        pumps.add(ours.into(), accepted.into()).unwrap();
+        pumps.add(next_id(), ours.into(), accepted.into()).unwrap();
         (client, remote)
     }
 
     #[test]
     fn bytes_and_half_closes_pass_both_ways() {
-        let pumps = Pumps::start().unwrap();
+        let pumps = pumps();
         let (mut client, mut remote) = relay(&pumps);
         client.write_all(b"question").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
@@ -357,7 +417,7 @@ mod tests {
     #[test]
     fn more_than_all_buffers_hold_arrives_whole() {
         const SIZE: usize = 32 << 20;
-        let pumps = Pumps::start().unwrap();
+        let pumps = pumps();
         let (client, remote) = relay(&pumps);
         let send = |mut socket: Box<dyn Write + Send>, finish: Box<dyn FnOnce() + Send>| {
             thread::spawn(move || {
@@ -398,7 +458,7 @@ mod tests {
 
     #[test]
     fn a_reset_is_a_reset_on_the_other_side() {
-        let pumps = Pumps::start().unwrap();
+        let pumps = pumps();
         let (client, mut remote) = relay(&pumps);
         remote.write_all(b"x").unwrap();
         let mut byte = [0];
@@ -413,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_relay_is_gone_when_both_directions_have_ended() {
-        let pumps = Pumps::start().unwrap();
+        let pumps = pumps();
         let (client, remote) = relay(&pumps);
         assert_eq!(pumps.live(), 1);
         drop(remote);
@@ -435,9 +495,9 @@ mod tests {
 
     #[test]
     fn a_reset_between_tcp_connections_arrives_as_a_reset() {
-        let pumps = Pumps::start().unwrap();
+        let pumps = pumps();
         let ((mut client, left), (remote, right)) = (tcp_pair(), tcp_pair());
-        pumps.add(left.into(), right.into()).unwrap();
+        pumps.add(next_id(), left.into(), right.into()).unwrap();
         sys::socket::reset_on_close(remote.as_fd()).unwrap();
         drop(remote);
         let error = client.read(&mut [0]).unwrap_err();
@@ -446,7 +506,7 @@ mod tests {
 
     #[test]
     fn an_answer_arrives_though_its_sender_reads_no_more() {
-        let pumps = Pumps::start().unwrap();
+        let pumps = pumps();
         let (service, mut remote) = relay(&pumps);
         service.shutdown(Shutdown::Read).unwrap();
         remote.write_all(b"more than is wanted").unwrap();
@@ -462,13 +522,16 @@ mod tests {
     #[test]
     fn an_ended_relay_is_not_watched_though_a_copy_of_its_socket_lives() {
         let (sender, receiver) = channel();
-        let mut pump = Pump::new(receiver).unwrap();
+        let (told, ended) = channel();
+        let daemon = Waker::new(&Poller::new().unwrap(), WAKER).unwrap();
+        let mut pump = Pump::new(receiver, Ends { told, daemon }).unwrap();
         let (client, left) = UnixStream::pair().unwrap();
         let (far, right) = tcp_pair();
         let _copy = left.try_clone().unwrap();
         pump.live.store(1, Ordering::Relaxed);
-        sender.send(Pair { left: left.into(), right: right.into() }).unwrap();
-        assert!(!pump.take_pairs());
+        let (left, right) = (left.into(), right.into());
+        sender.send(Order::Begin(Pair { id: 7, left, right })).unwrap();
+        assert!(!pump.take_orders());
         drop((client, far));
         let mut ready = Vec::new();
         while pump.live.load(Ordering::Relaxed) > 0 {
@@ -479,17 +542,46 @@ mod tests {
         }
         pump.poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
         assert!(ready.is_empty(), "{ready:?}");
+        assert_eq!(ended.try_iter().collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn a_relay_is_ended_by_its_number_and_every_end_is_told_once() {
+        let mut poller = Poller::new().unwrap();
+        let waker = Waker::new(&poller, Token(9)).unwrap();
+        let pumps = Pumps::start(&waker).unwrap();
+        let mut ready = Vec::new();
+        let mut next_end = || {
+            poller.wait(&mut ready, None).unwrap();
+            waker.clear();
+            pumps.ended()
+        };
+        let ((mut client, left), (remote, right)) = (tcp_pair(), tcp_pair());
+        let ((other, left_too), (mut others_remote, right_too)) = (tcp_pair(), tcp_pair());
+        pumps.add(11, left.into(), right.into()).unwrap();
+        pumps.add(12, left_too.into(), right_too.into()).unwrap();
+        pumps.end(99);
+        pumps.end(11);
+        assert_eq!(next_end(), Some(11));
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        drop(remote);
+        (&other).write_all(b"x").unwrap();
+        others_remote.read_exact(&mut [0]).unwrap();
+        drop((other, others_remote));
+        assert_eq!(next_end(), Some(12));
+        assert_eq!(pumps.ended(), None);
     }
 
     #[test]
     fn the_limit_is_told_by_name() {
-        let pumps = Pumps::start().unwrap();
+        let pumps = pumps();
         let pair = || UnixStream::pair().unwrap();
         pumps.live.store(RELAYS_MOST - 1, Ordering::Relaxed);
         let ((_client, left), (_service, right)) = (pair(), pair());
-        pumps.add(left.into(), right.into()).unwrap();
+        pumps.add(next_id(), left.into(), right.into()).unwrap();
         let ((_client, left), (_service, right)) = (pair(), pair());
-        let error = pumps.add(left.into(), right.into()).unwrap_err();
+        let error = pumps.add(next_id(), left.into(), right.into()).unwrap_err();
         assert_eq!(error.to_string(), "the limit relays (10000) is reached");
         assert_eq!(pumps.live(), RELAYS_MOST);
     }

@@ -4,15 +4,17 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use libipc::poller::{Poller, Token, Waker};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use relay::pump::Pumps;
 
 #[test]
 fn a_relay_that_finds_no_pipe_goes_on_when_there_is_one() {
-    let pumps = Pumps::start().unwrap();
+    let poller = Poller::new().unwrap();
+    let pumps = Pumps::start(&Waker::new(&poller, Token(0)).unwrap()).unwrap();
     let ((mut client, left), (mut service, right)) =
         (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
-    pumps.add(left.into(), right.into()).unwrap();
+    pumps.add(1, left.into(), right.into()).unwrap();
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
     client.write_all(b"patience").unwrap();

@@ -1,6 +1,6 @@
 //! The loop of `tcpd`: callers, connections that are being made, and peers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ pub(crate) struct EventLoop {
     peers: HashMap<Token, Peer>,
     /// Connections that wait for their second step.
     kept: HashMap<Token, Kept>,
+    /// Connections whose bytes are moved here, by the number under which they were agreed.
+    relayed: HashSet<u64>,
     /// Who is told of peers: the newest who asked.
     told: Option<Token>,
     timers: BTreeSet<(Instant, Token)>,
@@ -87,13 +89,14 @@ impl EventLoop {
             signals,
             server,
             resolver: Resolver::start(&waker)?,
+            pumps: Pumps::start(&waker)?,
             waker,
-            pumps: Pumps::start()?,
             listeners,
             callers: HashMap::new(),
             attempts: HashMap::new(),
             peers: HashMap::new(),
             kept: HashMap::new(),
+            relayed: HashSet::new(),
             told: None,
             timers: BTreeSet::new(),
             resume: None,
@@ -120,7 +123,11 @@ impl EventLoop {
                             return Ok(());
                         }
                     }
-                    WAKER => self.take_answers(now),
+                    WAKER => {
+                        self.waker.clear();
+                        self.take_answers(now);
+                        self.tell_ends();
+                    }
                     _ => self.serve(*one, now),
                 }
             }
@@ -245,7 +252,8 @@ impl EventLoop {
             Request::Close(agreed) => {
                 let agreed_token = Token(agreed.id);
                 let known = self.forget_kept(agreed_token).is_some()
-                    || self.forget_peer(agreed_token).is_some();
+                    || self.forget_peer(agreed_token).is_some()
+                    || self.end_relay(agreed.id);
                 self.answer_about(token, agreed.id, known);
             }
         }

@@ -5,20 +5,25 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use libipc::identity::RemoteIdentity;
+use libipc::interface::Identity;
+use libipc::interface::broker::BrokerError;
 use libipc::interface::transport::{
-    ATTACH, Agreed, Arrival, Arrived, REFUSE, Refuse, SERVE, Serve,
+    ATTACH, Agreed, Arrival, Arrived, REFUSE, Refuse, SERVE, Serve, TransportError,
 };
 use libipc::name::ServiceName;
 use libipc::varlink::{self, CallFlags};
-use policy::decide::decide;
+use policy::decide::{Candidate, decide};
 use policy::route::Asker;
 use policy::target::Target;
 use sys::door::Door;
 
+use super::notes::Given;
 use super::{Broker, Caller, Moment};
 use crate::action::{Action, Answer, CallId};
 use crate::answer;
-use crate::channel::read_arrival;
+use crate::channel::read_reply;
+use crate::connections::{Carried, Handed};
+use crate::decision;
 use crate::service::ServiceSettings;
 
 /// Calls to transport daemons that are under way at most; a peer beyond is told to come again.
@@ -30,11 +35,27 @@ const CLIMB_TIME: Duration = Duration::from_secs(20);
 /// Time that a daemon gets for its part of a peer's way.
 const SERVE_TIME: Duration = Duration::from_secs(15);
 
+/// A peer that has said what it wants.
+struct Peer {
+    service: ServiceName,
+    identity: RemoteIdentity,
+}
+
 /// A peer that was let in, while its way is made.
 #[derive(Debug)]
 pub(super) struct Arriving {
     service: ServiceName,
     identity: RemoteIdentity,
+    candidate: Candidate,
+    carried: Carried,
+    /// The configuration that let it in.
+    revision: u64,
+}
+
+/// Why a peer gets nothing, and where the name would have led.
+struct Refused {
+    candidates: Vec<Candidate>,
+    error: BrokerError,
 }
 
 /// A peer on its way up the stack of its scheme, before it has said what it wants.
@@ -96,7 +117,7 @@ impl Broker {
                     names: proven.unwrap_or_default(),
                 };
                 match ServiceName::new(service) {
-                    Ok(service) => self.judge(from, arrival, Arriving { service, identity }, at),
+                    Ok(service) => self.judge(from, arrival, Peer { service, identity }, at),
                     Err(_) => self.refuse(from, arrival.id, false),
                 }
             }
@@ -105,16 +126,24 @@ impl Broker {
     }
 
     /// Asks policy about a peer that has said what it wants.
-    fn judge(&mut self, from: &Bringer, arrival: &Arrival, peer: Arriving, at: Moment<'_>) {
-        let Arriving { service, identity } = &peer;
-        let found = self.door_for_peer(service, identity, arrival.hops, at);
-        let Some((door, rule)) = found else {
-            self.audit.kept_out(identity, service, at.now);
-            return self.refuse(from, arrival.id, false);
-        };
-        self.audit.let_in(identity, service, &rule, at.now);
-        let call = self.attach_to(from, arrival.id, Some(door.descriptor), Caller::Arrival(peer));
-        self.late.push_back((at.now + CLIMB_TIME, call));
+    fn judge(&mut self, from: &Bringer, arrival: &Arrival, peer: Peer, at: Moment<'_>) {
+        let Peer { service, identity } = peer;
+        match self.door_for_peer(&service, &identity, arrival.hops, at) {
+            Ok((door, candidate)) => {
+                let carried = Carried::Relayed { daemon: from.daemon.clone(), id: arrival.id };
+                let revision = self.revision;
+                let arriving = Arriving { service, identity, candidate, carried, revision };
+                let caller = Caller::Arrival(Box::new(arriving));
+                let call = self.attach_to(from, arrival.id, Some(door.descriptor), caller);
+                self.late.push_back((at.now + CLIMB_TIME, call));
+            }
+            Err(refused) => {
+                let who = Identity::Remote(identity);
+                let about = decision::about(who, Some(&service), self.revision);
+                self.note_failed(about, &refused.candidates, &refused.error, at.now);
+                self.refuse(from, arrival.id, false);
+            }
+        }
     }
 
     /// Has the daemon that brought a peer go on with it, on the connection that it lives by.
@@ -179,7 +208,7 @@ impl Broker {
                 self.late.push_back((at.now + CLIMB_TIME, call));
             }
             ClimbingStep::Served { daemon } => {
-                let Some(Arrived { mut arrival }) = read_arrival(&message) else { return };
+                let Some(Arrived { mut arrival }) = read_reply(&message) else { return };
                 // What came before is known better here than there.
                 arrival.scheme = climbing.scheme;
                 arrival.listener = climbing.listener;
@@ -203,15 +232,15 @@ impl Broker {
         }
     }
 
-    /// The door that a peer may go through, and the rule that says so. A peer is told nothing
-    /// about why there is none.
+    /// The door that a peer may go through. A peer is told nothing about why there is none; the
+    /// log is.
     fn door_for_peer(
         &self,
         service: &ServiceName,
         identity: &RemoteIdentity,
         hops: Option<u32>,
         at: Moment<'_>,
-    ) -> Option<(Door, String)> {
+    ) -> Result<(Door, Candidate), Box<Refused>> {
         let owner = |service: &ServiceName| {
             let place = ServiceSettings::of(&self.live.config, service).socket;
             at.world.door(service, place).ok().map(|door| door.owner)
@@ -223,17 +252,38 @@ impl Broker {
             asker: Asker::Remote(identity, hops),
             service_owner: &owner,
         };
-        let decision = decide(&self.live.config, &request).ok()?;
-        decision.candidates.iter().find_map(|candidate| {
-            let Target::Local(target) = &candidate.target else { return None };
-            let settings = ServiceSettings::of(&self.live.config, target);
-            if !candidate.verdict.is_allow() || !settings.door {
-                return None;
+        let decision = decide(&self.live.config, &request).map_err(|error| {
+            let error = answer::of_route(service, &error);
+            Box::new(Refused { candidates: Vec::new(), error })
+        })?;
+        let mut first = None;
+        for candidate in &decision.candidates {
+            match self.door_of(candidate, at) {
+                Ok(door) => return Ok((door, candidate.clone())),
+                Err(error) => first = first.or(Some(error)),
             }
-            let door = at.world.door(target, settings.socket).ok()?;
-            let is_its = settings.may_belong_to(door.owner, self.private_uid());
-            is_its.then(|| (door, answer::rule_with_source(&candidate.verdict)))
-        })
+        }
+        let error = first.unwrap_or_else(|| answer::unknown(service));
+        Err(Box::new(Refused { candidates: decision.candidates, error }))
+    }
+
+    fn door_of(&self, candidate: &Candidate, at: Moment<'_>) -> Result<Door, BrokerError> {
+        let Target::Local(target) = &candidate.target else {
+            return Err(answer::unknown(&candidate.service));
+        };
+        if !candidate.verdict.is_allow() {
+            return Err(answer::denied(candidate));
+        }
+        let settings = ServiceSettings::of(&self.live.config, target);
+        if !settings.door {
+            return Err(answer::no_handoff(candidate, &[]));
+        }
+        let door = at.world.door(target, settings.socket);
+        let door = door.map_err(|error| answer::no_door(target, &error))?;
+        if !settings.may_belong_to(door.owner, self.private_uid()) {
+            return Err(answer::foreign_owner(target, door.owner));
+        }
+        Ok(door)
     }
 
     fn refuse(&mut self, from: &Bringer, id: u64, retry: bool) {
@@ -245,15 +295,31 @@ impl Broker {
     }
 
     /// A daemon answered that a peer is connected, or that it is not.
-    pub(super) fn attached(&mut self, arriving: &Arriving, answer: &Answer, at: Moment<'_>) {
-        let is_error = match answer {
-            Answer::Gone => true,
-            Answer::Reply { message, .. } => {
-                varlink::read_reply(message).map_or(true, |reply| reply.error.is_some())
+    pub(super) fn attached(&mut self, arriving: Arriving, answer: &Answer, at: Moment<'_>) {
+        let Arriving { service, identity, candidate, carried, revision } = arriving;
+        let who = Identity::Remote(identity);
+        match error_of(&candidate, answer) {
+            None => {
+                let (asked, candidate) = (&service, &candidate);
+                let handed = Handed::here(carried);
+                self.note_allowed(Given { who, asked, candidate, handed, revision }, at.now);
             }
-        };
-        if is_error {
-            self.audit.service_down(&arriving.identity, &arriving.service, at.now);
+            Some(error) => {
+                let about = decision::about(who, Some(&service), revision);
+                self.note_failed(about, &[candidate], &error, at.now);
+            }
         }
     }
+}
+
+/// Why a peer that was let in is not connected to its service.
+fn error_of(candidate: &Candidate, answer: &Answer) -> Option<BrokerError> {
+    let Answer::Reply { message, .. } = answer else {
+        return Some(answer::bringer_gone(candidate));
+    };
+    if let Ok(error) = serde_json::from_slice::<TransportError>(message) {
+        return Some(answer::of_transport(candidate, error, 0));
+    }
+    let is_error = varlink::read_reply(message).map_or(true, |reply| reply.error.is_some());
+    is_error.then(|| answer::bringer_gone(candidate))
 }

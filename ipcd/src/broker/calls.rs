@@ -47,6 +47,19 @@ impl Broker {
             }),
             control::STATUS => self.status(client, at),
             control::RELOAD => self.reload_for(client, at),
+            control::SERVICES => self.read(client, &call, |broker, wanted| {
+                broker.services(client, &wanted, at);
+            }),
+            control::CONNECTIONS => self.read(client, &call, |broker, wanted| {
+                broker.list(client, wanted, at);
+            }),
+            control::KILL => self.read(client, &call, |broker, wanted| {
+                broker.kill(client, wanted);
+            }),
+            control::METRICS => self.metrics(client, at),
+            control::MONITOR => self.read(client, &call, |broker, wanted| {
+                broker.monitor(client, &call, &wanted);
+            }),
             introspection::GET_INFO => self.reply(client, varlink::reply(&info(), false), None),
             introspection::GET_DESCRIPTION => self.read(client, &call, |broker, wanted| {
                 broker.describe(client, &wanted);

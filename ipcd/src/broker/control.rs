@@ -1,21 +1,39 @@
-//! What administrators may call.
+//! What administrators may call about the broker itself.
 
 use std::time::Instant;
 
-use libipc::interface::control::{ControlError, Reloaded, Status, Transport};
-use libipc::varlink;
+use libipc::interface::control::{
+    ControlError, Metrics, Monitor, Reloaded, Status, Taken, Transport,
+};
+use libipc::varlink::{self, Call};
 
-use super::{Broker, Moment, milliseconds};
+use super::quota::{Full, Share};
+use super::requests::invalid;
+use super::{Broker, Moment, Role, busy, milliseconds};
 use crate::action::ClientId;
+use crate::metrics;
+use crate::monitors::Monitors;
+
+/// Problems and dormant rules that are told at most: an answer has to fit into a message. The log,
+/// and `ipc check`, tell all.
+const TOLD_MOST: usize = 100;
 
 impl Broker {
     pub(super) fn status(&mut self, client: ClientId, at: Moment<'_>) {
-        if !self.permits(client) {
-            return;
+        if self.permits(client) {
+            let status = self.state(at);
+            self.reply(client, varlink::reply(&status, false), None);
         }
+    }
+
+    /// How the broker does.
+    fn state(&self, at: Moment<'_>) -> Status {
         let since = |then: Instant| milliseconds(at.now.saturating_duration_since(then));
-        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let status = Status {
+        let (refused, refused_ms) = match &self.refused {
+            Some((refusal, when)) => (refusal.problems(), Some(since(*when))),
+            None => (Vec::new(), None),
+        };
+        Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             instance: self.directory.instance().as_str().to_owned(),
@@ -25,43 +43,122 @@ impl Broker {
             loaded_ms: since(self.loaded),
             origins: self.live.origins.clone(),
             rules: number(self.live.config.rules.len()),
-            dormant: self.live.dormant(),
-            refused: self
-                .refused
-                .as_ref()
-                .map(crate::reload::Refusal::problems)
-                .unwrap_or_default(),
+            dormant: self.live.dormant().into_iter().take(TOLD_MOST).collect(),
+            refused: refused.into_iter().take(TOLD_MOST).collect(),
+            refused_ms,
             clients: number(self.quota.clients()),
-            transports: self
-                .live
-                .daemons()
-                .into_iter()
-                .map(|name| Transport {
-                    available: self.transports.contains(&name),
-                    relays: 0,
-                    name,
-                })
-                .collect(),
+            connections: number(self.connections.len()),
+            taken: self.taken(),
+            transports: self.carriers(),
             counters: self.audit.counters(),
+        }
+    }
+
+    fn carriers(&self) -> Vec<Transport> {
+        let names = self.live.daemons().into_iter();
+        let carrier = |name: String| Transport {
+            available: self.transports.contains(&name),
+            relays: number(self.connections.relayed_by(&name)),
+            name,
         };
-        self.reply(client, varlink::reply(&status, false), None);
+        names.map(carrier).collect()
+    }
+
+    fn taken(&self) -> Vec<Taken> {
+        let limits = &self.live.config.limits;
+        let (user, by_one) = self.connections.held_by_one().unwrap_or_default();
+        let of_all = |limit, used, most| Share { limit, used, most, user: None };
+        let more = [
+            of_all("connections-listed", self.connections.held(), limits.connections_listed),
+            Share {
+                limit: "connections-listed-per-user",
+                used: by_one,
+                most: limits.connections_listed_per_user,
+                user,
+            },
+            of_all("monitors", self.monitors.len(), limits.monitors),
+        ];
+        let all = self.quota.taken(self.most()).into_iter().chain(more);
+        let taken = |Share { limit, used, most, user }| Taken {
+            limit: limit.to_owned(),
+            used: number(used),
+            most: number(most),
+            user,
+        };
+        all.map(taken).collect()
+    }
+
+    pub(super) fn metrics(&mut self, client: ClientId, at: Moment<'_>) {
+        if self.permits(client) {
+            let text = metrics::text(&self.state(at), self.audit.tally(), &self.connections);
+            self.reply(client, varlink::reply(&Metrics { text }, false), None);
+        }
+    }
+
+    pub(super) fn monitor(&mut self, client: ClientId, call: &Call<'_>, wanted: &Monitor) {
+        if !self.permits(client) {
+            return;
+        }
+        if !call.more {
+            let reason = "Monitor is answered many times: call it with more";
+            return self.fail(client, &invalid("more", &reason));
+        }
+        let most = self.live.config.limits.monitors;
+        if self.monitors.len() >= most {
+            self.audit.limit_reached("monitors");
+            return self.fail(client, &busy(Full { limit: "monitors", most }));
+        }
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.role = Role::Watching;
+        }
+        self.monitors.begin(client, wanted);
+        let begun = Monitors::begun(self.revision);
+        self.reply(client, begun, None);
+    }
+
+    /// A client that watches has not yet read what it was told.
+    pub(crate) fn fell_behind(&mut self, client: ClientId) {
+        self.monitors.fell_behind(client);
+    }
+
+    /// A client that watches has read everything; what it is to be told now.
+    pub(crate) fn caught_up(&mut self, client: ClientId) -> Option<varlink::Bytes> {
+        self.monitors.caught_up(client)
     }
 
     pub(super) fn reload_for(&mut self, client: ClientId, at: Moment<'_>) {
         if !self.permits(client) {
             return;
         }
-        let message = match self.reload(at) {
-            Ok(revision) => varlink::reply(&Reloaded { revision, would_be_denied: 0 }, false),
+        match self.reload(at) {
+            Ok(done) => self.reply(client, varlink::reply(&done, false), None),
             Err(refusal) => {
-                varlink::error(&ControlError::ConfigurationInvalid { problems: refusal.problems() })
+                let problems = refusal.problems().into_iter().take(TOLD_MOST).collect();
+                let error = ControlError::ConfigurationInvalid { problems };
+                self.reply(client, varlink::error(&error), None);
             }
-        };
-        self.reply(client, message, None);
+        }
+    }
+
+    /// Takes a new configuration, or notes why it was refused; the old one stays then.
+    pub(crate) fn reload(&mut self, at: Moment<'_>) -> Result<Reloaded, crate::reload::Refusal> {
+        let live = at.world.load().inspect_err(|refusal| {
+            tracing::error!(event = "reload-refused", problems = ?refusal.to_string());
+            self.refused = Some((refusal.clone(), at.now));
+        })?;
+        self.audit.configure(&live.config);
+        self.live = live;
+        self.revision += 1;
+        self.refused = None;
+        self.loaded = at.now;
+        let (would_be_denied, ended) = self.judge_handed_over(at);
+        let revision = self.revision;
+        tracing::info!(event = "reloaded", revision, would_be_denied, ended);
+        Ok(Reloaded { revision, would_be_denied, ended })
     }
 
     /// Whether the client is an administrator; answers it if not.
-    fn permits(&mut self, client: ClientId) -> bool {
+    pub(super) fn permits(&mut self, client: ClientId) -> bool {
         let admins = &self.live.config.admin_gids;
         let is_admin = self.may_do_more_than_ask(client)
             && self.clients.get(&client).is_some_and(|known| {
@@ -80,4 +177,8 @@ impl Broker {
         }
         is_admin
     }
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }

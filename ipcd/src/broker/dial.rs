@@ -123,11 +123,16 @@ impl Broker {
                 State::Queued { until } => Some(until),
                 _ => None,
             });
-            if let Some(Some(until)) = waiting {
-                self.timers.remove(&(until, next));
-                self.start_dial(next, at);
-                return;
+            let Some(Some(until)) = waiting else { continue };
+            self.timers.remove(&(until, next));
+            if !self.is_outdated(next) {
+                return self.start_dial(next, at);
             }
+            // Decided before a reload: it is asked anew, and its turn is somebody else's.
+            if let Some(request) = self.request(next) {
+                request.state = State::New;
+            }
+            self.go_on(next, at);
         }
     }
 }

@@ -11,6 +11,7 @@ use super::requests::{Offer, Outcome};
 use super::{Broker, Moment, Speech};
 use crate::action::ClientId;
 use crate::answer;
+use crate::connections::{Carried, Handed};
 use crate::service::ServiceSettings;
 
 impl Broker {
@@ -86,7 +87,12 @@ impl Broker {
             }
             (_, false, _) => return Outcome::Failed(answer::no_handoff(candidate, &[])),
         };
-        self.deliver(client, candidate, Offer { handoff, descriptor: door.descriptor }, at);
+        let carried = match handoff {
+            Handoff::Door => Carried::Name,
+            _ => Carried::Socket { cookie: None },
+        };
+        let (descriptor, handed) = (door.descriptor, Handed::here(carried));
+        self.deliver(client, candidate, Offer { handoff, descriptor, handed }, at);
         Outcome::Done
     }
 

@@ -58,6 +58,19 @@ pub(crate) struct Full {
     pub(crate) most: usize,
 }
 
+/// How much of a limit is taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Share {
+    /// The limit's name.
+    pub(crate) limit: &'static str,
+    /// How much is taken,
+    pub(crate) used: usize,
+    /// of how much.
+    pub(crate) most: usize,
+    /// By whom, if it is a limit of each user.
+    pub(crate) user: User,
+}
+
 /// Whether a dial may begin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
@@ -136,6 +149,23 @@ impl Quota {
     /// Connected clients.
     pub(crate) fn clients(&self) -> usize {
         self.clients
+    }
+
+    /// How much is taken of each limit; of those of one user, by whoever has taken most.
+    pub(crate) fn taken(&self, most: Most) -> Vec<Share> {
+        let fullest = |count: fn(&Taken) -> usize| {
+            let users = self.users.iter().map(|(user, taken)| (*user, count(taken)));
+            users.max_by_key(|(_, count)| *count).unwrap_or_default()
+        };
+        let of_all = |limit, used, most| Share { limit, used, most, user: None };
+        let of_one = |limit, (user, used), most| Share { limit, used, most, user };
+        vec![
+            of_all("clients", self.clients, most.clients),
+            of_one("clients-per-user", fullest(|taken| taken.clients), most.clients_per_user),
+            of_all("dials", self.dials, most.dials),
+            of_one("dials-per-user", fullest(|taken| taken.dials), most.dials_per_user),
+            of_one("queue-per-user", fullest(|taken| taken.waiting.len()), most.queue_per_user),
+        ]
     }
 
     /// Users that have taken something.

@@ -14,6 +14,7 @@ use super::requests::{Outcome, invalid};
 use super::{Broker, Moment, Role, Speech, busy};
 use crate::action::{Action, ClientId, Receiver};
 use crate::answer;
+use crate::connections::{Carried, Handed};
 use crate::service::ServiceSettings;
 
 /// The error that ends an older registration.
@@ -121,10 +122,11 @@ impl Broker {
             _ => return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Upgrade])),
         };
         let identity = Identity::Local((*known.identity).clone());
-        let message = self.next_client(service, identity);
+        let (id, message) = self.next_client(service, identity);
         let answer = (known_speaks_varlink(self, client)).then(|| connected(candidate));
-        self.end_with_success(client, candidate, at);
         let registration = registration.client;
+        let carried = Carried::Registered { registration, id, cookie: None };
+        self.end_with_success(client, candidate, Handed::here(carried), at);
         self.actions.push(if way == Handoff::Descriptor {
             Action::ProvidePair { client, registration, message }
         } else {
@@ -147,15 +149,15 @@ impl Broker {
         Err(busy(Full { limit: "uncollected-per-service", most }))
     }
 
-    /// The message that brings a service its next client.
+    /// The number of a service's next client, and the message that brings it.
     pub(super) fn next_client(
         &mut self,
         service: &ServiceName,
         identity: Identity,
-    ) -> varlink::Bytes {
+    ) -> (u64, varlink::Bytes) {
         let id = self.registry.next_id(service);
         let told = Registered { id: Some(id), client: Some(identity.into()), closed: None };
-        varlink::reply(&told, true)
+        (id, varlink::reply(&told, true))
     }
 
     /// A service is there now: whoever waits for it is served.

@@ -43,6 +43,11 @@ impl Registry {
         self.services.get(name)
     }
 
+    /// All names that somebody serves now.
+    pub(super) fn names(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.keys()
+    }
+
     /// Whoever served a name last, if nobody does now.
     pub(super) fn late(&self, name: &ServiceName) -> Option<Late> {
         self.gone.get(name).copied()

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use libipc::identity::LocalIdentity;
+use libipc::interface::Identity;
 use libipc::interface::broker::{BrokerError, Connect, Connected, Handoff, Kind};
 use libipc::name::ServiceName;
 use libipc::secret::Secret;
@@ -14,10 +15,13 @@ use policy::query::Verdict;
 use policy::route::{Asker, RouteError};
 use policy::target::Target;
 
+use super::notes::Given;
 use super::stack::Stage;
 use super::{Broker, Moment, Speech};
 use crate::action::{Action, CallId, ClientId};
 use crate::answer;
+use crate::connections::Handed;
+use crate::decision;
 use crate::world::Remembering;
 
 /// A request that is under way.
@@ -80,6 +84,7 @@ pub(super) enum Outcome {
 pub(super) struct Offer {
     pub(super) handoff: Handoff,
     pub(super) descriptor: OwnedFd,
+    pub(super) handed: Handed,
 }
 
 /// Longest time that a request may take, whatever the client says.
@@ -163,13 +168,21 @@ impl Broker {
                 self.go_on(client, at);
             }
             Err(error) => {
-                self.audit.failed(&identity, &wanted.asked, &error, at.now);
+                let Some(who) = self.written(client, at) else { return };
+                let about = decision::about(who, Some(&wanted.asked), self.revision);
+                self.note_failed(about, &[], &error, at.now);
                 self.refuse_call(client, wanted.is_upgrade, &error);
             }
         }
     }
 
-    /// Asks policy again for a client that has waited for a service.
+    /// Whether a client's request was decided by a configuration that is no longer the live one.
+    pub(super) fn is_outdated(&self, client: ClientId) -> bool {
+        let request = self.clients.get(&client).and_then(|known| known.request.as_ref());
+        request.is_some_and(|request| request.revision != self.revision)
+    }
+
+    /// Asks policy again: for a client that has waited for a service, or after a reload.
     pub(super) fn try_again(&mut self, client: ClientId, at: Moment<'_>) {
         self.stop_waiting(client);
         let Some(identity) = self.identity(client, at) else { return };
@@ -209,7 +222,10 @@ impl Broker {
     }
 
     /// Tries candidates until one connects, waits, or none is left.
-    fn go_on(&mut self, client: ClientId, at: Moment<'_>) {
+    pub(super) fn go_on(&mut self, client: ClientId, at: Moment<'_>) {
+        if self.is_outdated(client) {
+            return self.try_again(client, at);
+        }
         let Some(request) = self.request(client) else { return };
         let Some(candidate) = request.candidates.get(request.current).cloned() else {
             let error = request.verdict_of_all();
@@ -285,7 +301,7 @@ impl Broker {
         offer: Offer,
         at: Moment<'_>,
     ) {
-        self.end_with_success(client, candidate, at);
+        self.end_with_success(client, candidate, offer.handed, at);
         let Some(known) = self.clients.get(&client) else { return };
         if known.speech == Speech::Lookup {
             self.actions.push(Action::Provide { client, descriptor: offer.descriptor });
@@ -305,11 +321,17 @@ impl Broker {
         &mut self,
         client: ClientId,
         candidate: &Candidate,
+        handed: Handed,
         at: Moment<'_>,
     ) {
         let Some(known) = self.clients.get_mut(&client) else { return };
         let Some(request) = known.request.take() else { return };
-        self.audit.allowed(&known.identity, &request.asked, candidate, at.now);
+        let who = Identity::Local((*known.identity).clone());
+        let is_told = self.is_told(decision::verdict_of_allowed(candidate));
+        let who = if is_told { self.written(client, at).unwrap_or(who) } else { who };
+        // What was decided before a reload has been decided again.
+        let (asked, revision) = (&request.asked, self.revision);
+        self.note_allowed(Given { who, asked, candidate, handed, revision }, at.now);
     }
 
     /// Ends a request without an answer: nobody is there to hear it.
@@ -339,10 +361,9 @@ impl Broker {
     pub(super) fn end_with(&mut self, client: ClientId, error: &BrokerError, at: Moment<'_>) {
         let Some(known) = self.clients.get_mut(&client) else { return };
         let Some(request) = known.request.take() else { return };
-        if matches!(error, BrokerError::Denied { .. }) && !known.has_units {
-            known.learn_units(client, at);
-        }
-        self.audit.failed(&known.identity, &request.asked, error, at.now);
+        let Some(who) = self.written(client, at) else { return };
+        let about = decision::about(who, Some(&request.asked), request.revision);
+        self.note_failed(about, &request.candidates, error, at.now);
         self.refuse_call(client, request.is_upgrade, error);
     }
 

@@ -6,16 +6,16 @@ use libipc::interface::transport::{
 };
 use libipc::varlink::{self, CallFlags};
 use policy::decide::Candidate;
-use policy::query::Verdict;
 use policy::route::Asker;
 use policy::target::{RemoteTarget, Target};
-use serde::de::DeserializeOwned;
 
 use super::dial::GUARD;
 use super::requests::{Offer, State};
 use super::{Broker, Caller, Moment, milliseconds};
 use crate::action::{Answer, CallId, ClientId, Socket};
 use crate::answer;
+use crate::channel::read_reply;
+use crate::connections::{Carried, Handed};
 
 /// How far up its stack a connection is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,8 +24,8 @@ pub(super) enum Stage {
     Dial,
     /// The daemon at this place of the stack wraps what the one before has made.
     Wrap(usize),
-    /// That daemon is to hand over its end.
-    Attach(usize),
+    /// That daemon is to hand over its end of what it knows under this number.
+    Attach(usize, u64),
 }
 
 /// What one stage brought.
@@ -81,7 +81,7 @@ impl Broker {
         let candidate = self.decide_again(client, candidate, at)?;
         let next = match stage {
             Stage::Dial => 1,
-            Stage::Wrap(place) | Stage::Attach(place) => place + 1,
+            Stage::Wrap(place) | Stage::Attach(place, _) => place + 1,
         };
         let stack = self.live.config.schemes().stack(&remote.scheme).unwrap_or_default();
         if let Some(daemon) = stack.get(next).cloned() {
@@ -89,8 +89,17 @@ impl Broker {
             self.wrap(client, (&daemon, next, is_last), (remote, socket), at);
             return Ok(());
         }
+        let carried = match (stage, stack.last()) {
+            (Stage::Attach(_, id), Some(daemon)) => {
+                Carried::Relayed { daemon: daemon.to_string(), id }
+            }
+            _ => Carried::Socket { cookie: socket.cookie },
+        };
+        let reached = self.request(client).and_then(|request| request.reached);
+        let address = reached.map(|reached| reached.ip().to_canonical());
+        let (descriptor, handed) = (socket.descriptor, Handed { carried, address });
         self.release(client, at);
-        let offer = Offer { handoff: Handoff::Descriptor, descriptor: socket.descriptor };
+        let offer = Offer { handoff: Handoff::Descriptor, descriptor, handed };
         self.deliver(client, &candidate, offer, at);
         Ok(())
     }
@@ -120,12 +129,12 @@ impl Broker {
     }
 
     fn attach(&mut self, client: ClientId, (call, stage): (CallId, Stage), id: u64) {
-        let (Stage::Wrap(place) | Stage::Attach(place)) = stage else { return };
+        let (Stage::Wrap(place) | Stage::Attach(place, _)) = stage else { return };
         let message = varlink::call(ATTACH, &Agreed { id }, CallFlags::default());
         let call = self.call_via(call, message, None, Caller::Client(client));
         let Some(request) = self.request(client) else { return };
         if let State::Dialling { until, .. } = request.state {
-            request.state = State::Dialling { call, until, stage: Stage::Attach(place) };
+            request.state = State::Dialling { call, until, stage: Stage::Attach(place, id) };
         }
     }
 
@@ -155,19 +164,15 @@ impl Broker {
         let (Some(reached), Target::Remote(remote)) = (request.reached, &candidate.target) else {
             return Ok(candidate);
         };
-        let again = policy::decide::recheck(
+        let verdict = policy::decide::recheck(
             &self.live.config,
             &candidate.service,
             remote,
             Asker::Local(&known.identity),
             reached.ip().to_canonical(),
         );
-        match again {
-            Verdict::Allow { .. } => Ok(candidate),
-            verdict @ Verdict::Deny { .. } => {
-                Err(answer::denied(&Candidate { verdict, ..candidate }))
-            }
-        }
+        let again = Candidate { verdict, ..candidate };
+        if again.verdict.is_allow() { Ok(again) } else { Err(answer::denied(&again)) }
     }
 
     /// Whether a socket is what this stage may bring.
@@ -182,7 +187,7 @@ impl Broker {
                     is_there()
                 }
                 Stage::Dial => true,
-                Stage::Wrap(_) | Stage::Attach(_) => socket.is_unix,
+                Stage::Wrap(_) | Stage::Attach(..) => socket.is_unix,
             }
     }
 }
@@ -211,14 +216,9 @@ fn read(
         return Err(answer::of_transport(candidate, error, waited_ms));
     }
     let brought = match stage {
-        Stage::Dial => parameters::<Dialed>(&message).and(socket).map(Brought::Socket),
-        Stage::Wrap(_) => parameters::<Wrapped>(&message).map(|agreed| Brought::Agreed(agreed.id)),
-        Stage::Attach(_) => socket.map(Brought::Socket),
+        Stage::Dial => read_reply::<Dialed>(&message).and(socket).map(Brought::Socket),
+        Stage::Wrap(_) => read_reply::<Wrapped>(&message).map(|agreed| Brought::Agreed(agreed.id)),
+        Stage::Attach(..) => socket.map(Brought::Socket),
     };
     brought.ok_or_else(|| answer::wrong_descriptor(candidate))
-}
-
-fn parameters<P: DeserializeOwned>(message: &[u8]) -> Option<P> {
-    let reply = varlink::read_reply(message).ok().filter(|reply| reply.error.is_none())?;
-    varlink::read_parameters(reply.parameters).ok()
 }

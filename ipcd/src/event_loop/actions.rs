@@ -22,6 +22,10 @@ impl EventLoop<'_> {
                     answered = true;
                     self.reply(client, message, descriptor, now);
                 }
+                Action::Notify { registration, message } => {
+                    self.notify(registration, message, None, now);
+                }
+                Action::Tell { client, message } => self.tell(client, message, now),
                 Action::Provide { client, descriptor } => self.provide(client, descriptor, now),
                 Action::ProvidePair { client, registration, message } => {
                     self.provide_pair(client, registration, message, now);
@@ -68,6 +72,21 @@ impl EventLoop<'_> {
                     self.patience.handed_over(client, now, now + limit);
                 }
                 self.watch(token, if sent { Interest::READ } else { Interest::BOTH });
+            }
+            Err(_) => self.lose(token, now),
+        }
+    }
+
+    /// Tells a client that watches something. It may take its time: what does not fit into its
+    /// socket waits here, and until that is sent nothing more is told.
+    pub(super) fn tell(&mut self, client: ClientId, message: Bytes, now: Instant) {
+        let Some(token) = self.clients.get(&client).copied() else { return };
+        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else { return };
+        match connection.send(message, None) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.broker.fell_behind(client);
+                self.watch(token, Interest::BOTH);
             }
             Err(_) => self.lose(token, now),
         }

@@ -2,6 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+mod connection;
+mod decision;
+
+pub use connection::{
+    Connection, ConnectionKind, Connections, Kill, ListConnections, ListServices, Metrics, Service,
+    ServiceKind, Services,
+};
+pub use decision::{Decision, Monitor, Verdict};
+
 /// The interface file.
 pub const TEXT: &str = include_str!("../../interfaces/org.ipcd.Control.varlink");
 
@@ -10,6 +19,21 @@ pub const STATUS: &str = "org.ipcd.Control.Status";
 
 /// Name of the method that reads the configuration again.
 pub const RELOAD: &str = "org.ipcd.Control.Reload";
+
+/// Name of the method that lists the services of this host.
+pub const SERVICES: &str = "org.ipcd.Control.Services";
+
+/// Name of the method that lists what was handed over.
+pub const CONNECTIONS: &str = "org.ipcd.Control.Connections";
+
+/// Name of the method that ends a connection.
+pub const KILL: &str = "org.ipcd.Control.Kill";
+
+/// Name of the method that gives all numbers to a monitoring system.
+pub const METRICS: &str = "org.ipcd.Control.Metrics";
+
+/// Name of the method that tells of every decision.
+pub const MONITOR: &str = "org.ipcd.Control.Monitor";
 
 /// Answer to `Status`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -37,8 +61,17 @@ pub struct Status {
     pub dormant: Vec<String>,
     /// Why a newer configuration was not taken.
     pub refused: Vec<Problem>,
+    /// How long ago that was, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_ms: Option<u64>,
     /// Connected clients.
     pub clients: u64,
+    /// Connections that are listed.
+    #[serde(default)]
+    pub connections: u64,
+    /// What is taken of each limit.
+    #[serde(default)]
+    pub taken: Vec<Taken>,
     /// The daemons that carry connections to and from other hosts.
     pub transports: Vec<Transport>,
     /// What was counted since the start.
@@ -81,6 +114,28 @@ pub struct Counter {
     pub value: u64,
 }
 
+/// How much of a limit is taken now.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Taken {
+    /// The limit, as the configuration names it.
+    pub limit: String,
+    /// How much is taken: of a limit per user, by the one who has taken most.
+    pub used: u64,
+    /// How much there may be.
+    pub most: u64,
+    /// That user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
+}
+
+impl Taken {
+    /// Whether four fifths of it are taken.
+    #[must_use]
+    pub fn is_nearly_all(&self) -> bool {
+        self.used.saturating_mul(5) >= self.most.saturating_mul(4) && self.used > 0
+    }
+}
+
 /// Answer to `Reload`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,6 +144,9 @@ pub struct Reloaded {
     pub revision: u64,
     /// Connections handed over that would be denied now.
     pub would_be_denied: u64,
+    /// Connections that were ended for that.
+    #[serde(default)]
+    pub ended: u64,
 }
 
 /// What `org.ipcd.Control` answers instead.
@@ -105,6 +163,20 @@ pub enum ControlError {
     #[serde(rename = "org.ipcd.Control.NotPermitted")]
     NotPermitted {
         /// Who is.
+        reason: String,
+    },
+    /// No connection has this id.
+    #[serde(rename = "org.ipcd.Control.UnknownConnection")]
+    UnknownConnection {
+        /// The id.
+        id: u64,
+    },
+    /// The connection was handed over whole: the broker has no part of it.
+    #[serde(rename = "org.ipcd.Control.HandedOver")]
+    HandedOver {
+        /// The id.
+        id: u64,
+        /// What to do.
         reason: String,
     },
 }

@@ -155,11 +155,27 @@ pub struct Arrival {
     pub identity: Proven,
 }
 
-/// Answer to `Serve`, and one reply to `Listen`.
+/// Answer to `Serve`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Arrived {
     /// The peer.
     pub arrival: Arrival,
+}
+
+/// One reply to `Listen`: either of both.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Told {
+    /// A remote peer asks for a service.
+    Arrived {
+        /// The peer.
+        arrival: Arrival,
+    },
+    /// The bytes of what was agreed under this number are no longer moved: it is over.
+    Ended {
+        /// The number.
+        ended: u64,
+    },
 }
 
 /// Parameters of `Attach` and `Close`.

@@ -64,6 +64,13 @@ limits! {
     uncollected_per_service: usize, "uncollected-per-service", 64, 1..=4_096;
     /// How long a client may leave what was handed to it uncollected.
     collect_timeout: Duration, "collect-timeout-ms", 2_000, 10..=600_000;
+    /// Connections that are listed after they were handed over, in all. At the limit the oldest of
+    /// whoever has most is no longer listed; relays are always.
+    connections_listed: usize, "connections-listed", 16_384, 1..=1_000_000;
+    /// Those of clients of one user.
+    connections_listed_per_user: usize, "connections-listed-per-user", 4_096, 1..=1_000_000;
+    /// Administrators' connections that are told of every decision.
+    monitors: usize, "monitors", 64, 1..=10_000;
     /// Lines about decisions in the log, per second; what is left out is counted.
     log_lines_per_second: usize, "log-lines-per-second", 50, 1..=100_000;
 }

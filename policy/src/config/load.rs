@@ -38,6 +38,7 @@ pub(super) fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded,
     for file in &files {
         written.fill(&file.limits);
     }
+    let on_reload = files.iter().find_map(|file| file.on_reload).unwrap_or_default();
     let log_decisions = files.iter().find_map(|file| file.log_decisions).unwrap_or_default();
     let tests = loading.tests(&mut files);
     let services = loading.services(files);
@@ -56,6 +57,7 @@ pub(super) fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded,
         limits: Limits::from(&written),
         admin_gids,
         log_decisions,
+        on_reload,
     };
     let failures = expectation::run(&config, &tests);
     if !failures.is_empty() {

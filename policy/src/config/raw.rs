@@ -2,7 +2,7 @@
 
 use settings::{File, Position, Problem, Section, Text, Value};
 
-use super::{LogDecisions, limits, service};
+use super::{LogDecisions, OnReload, limits, service};
 use crate::expectation::Expectation;
 use crate::scheme::is_scheme;
 
@@ -20,6 +20,7 @@ pub(super) struct Raw {
     pub(super) admin_groups: Vec<Text>,
     pub(super) log_decisions: Option<LogDecisions>,
     pub(super) tests: Vec<Expectation>,
+    pub(super) on_reload: Option<OnReload>,
 }
 
 /// A redirect as it is written.
@@ -41,7 +42,7 @@ impl Raw {
 }
 
 fn read(mut root: Section<'_>) -> Raw {
-    for key in ["front", "on-reload", "authentication", "transports"] {
+    for key in ["front", "authentication", "transports"] {
         root.refuse(key, NOT_IN_THIS_VERSION);
     }
     let mut redirects: Vec<_> =
@@ -56,6 +57,9 @@ fn read(mut root: Section<'_>) -> Raw {
         ];
         log.value("decisions")?.word(&words)
     });
+    let on_reload = root
+        .value("on-reload")
+        .and_then(|value| value.word(&[("keep", OnReload::Keep), ("revoke", OnReload::Revoke)]));
     Raw {
         rules: root.texts("rules"),
         redirects,
@@ -68,6 +72,7 @@ fn read(mut root: Section<'_>) -> Raw {
         admin_groups: root.texts("admin-groups"),
         log_decisions: decisions,
         tests: root.sections("test").into_iter().filter_map(Expectation::read).collect(),
+        on_reload,
     }
 }
 

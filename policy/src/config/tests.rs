@@ -84,7 +84,7 @@ fn rules_may_be_a_list_and_know_where_they_stand() {
 
 #[test]
 fn what_this_version_does_not_have_is_refused() {
-    for key in ["front", "on-reload", "authentication", "transports"] {
+    for key in ["front", "authentication", "transports"] {
         assert_eq!(
             problems(&format!("{key} = 1")),
             [format!("ipcd.toml:1:1: `{key}`: not in this version")]
@@ -118,7 +118,7 @@ fn a_key_that_is_misspelt_is_refused_with_the_one_that_is_meant() {
         ),
         (
             "listen = 1",
-            "ipcd.toml:1:1: unknown key `listen`\n  help: the keys here are admin-groups, limits, log, redirect, redirects, rules, schemes, services, test",
+            "ipcd.toml:1:1: unknown key `listen`\n  help: the keys here are admin-groups, limits, log, on-reload, redirect, redirects, rules, schemes, services, test",
         ),
     ] {
         assert_eq!(problems(text), [expected], "{text}");
@@ -129,6 +129,7 @@ fn a_key_that_is_misspelt_is_refused_with_the_one_that_is_meant() {
 fn values_that_cannot_be_used_are_refused_at_their_place() {
     for (text, expected) in [
         ("log.decisions = 'some'", "ipcd.toml:1:17: wants one of \"denied\", \"all\", \"none\""),
+        ("on-reload = 'stop'", "ipcd.toml:1:13: wants one of \"keep\", \"revoke\""),
         ("services.x.socket = 'run/x'", "ipcd.toml:1:21: a socket is an absolute path"),
         ("services.x.owner = '-1'", "ipcd.toml:1:20: an owner is the name or number of a user"),
         (
@@ -244,12 +245,13 @@ fn of_two_files_the_one_of_more_weight_counts() {
         drop_ins: vec![file(
             "ipcd.d/10.toml",
             "limits.clients = 5\nservices.x.owner = '1'\nlog.decisions = 'none'\n\
-                 redirects.r = 'two'\nadmin-groups = '5'\nschemes.s = ['a']",
+                 redirects.r = 'two'\nadmin-groups = '5'\nschemes.s = ['a']\non-reload = 'revoke'",
         )],
         main: Some(file(
             "ipcd.toml",
             "limits = { clients = 6, dials = 7 }\nservices.x = { owner = '2', door = false }\n\
-             log.decisions = 'all'\nredirects.r = 'three'\nadmin-groups = '6'\nschemes.s = ['b']",
+             log.decisions = 'all'\nredirects.r = 'three'\nadmin-groups = '6'\nschemes.s = ['b']\n\
+             on-reload = 'keep'",
         )),
     };
     let config = load_all(&sources).unwrap().config;
@@ -257,6 +259,7 @@ fn of_two_files_the_one_of_more_weight_counts() {
     let service = &config.services[&name("x")];
     assert_eq!((service.owner, service.door), (Some(1), true), "one file writes all of a service");
     assert_eq!(config.log_decisions, LogDecisions::None);
+    assert_eq!(config.on_reload, OnReload::Revoke);
     assert_eq!(config.admin_gids, [5, 6], "groups of all files");
     assert_eq!(config.schemes().stack("s").unwrap(), ["a".into()]);
     let sources: Vec<_> =

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use libipc::interface::transport::{Agreed, Empty, TransportError};
+use libipc::interface::transport::{Agreed, Empty, Told, TransportError};
 use libipc::poller::Token;
 use libipc::varlink;
 use relay::pump::RELAYS_MOST;
@@ -87,9 +87,31 @@ impl EventLoop {
         };
         // Pieces pass as they come. What is no TCP connection any more is found out by relaying.
         let _broken = sys::socket::set_nodelay(socket.as_fd()).is_err();
-        match self.pumps.add(socket, service) {
-            Ok(()) => self.answer(caller, answer, None),
+        match self.pumps.add(agreed.id, socket, service) {
+            Ok(()) => {
+                self.relayed.insert(agreed.id);
+                self.answer(caller, answer, None);
+            }
             Err(_) => self.fail(caller, &failure::busy("relays", RELAYS_MOST)),
+        }
+    }
+
+    /// Ends what is relayed under that number. False if nothing is.
+    pub(super) fn end_relay(&mut self, id: u64) -> bool {
+        let is_known = self.relayed.contains(&id);
+        if is_known {
+            self.pumps.end(id);
+        }
+        is_known
+    }
+
+    /// Tells the broker of relays that are over.
+    pub(super) fn tell_ends(&mut self) {
+        while let Some(id) = self.pumps.ended() {
+            self.relayed.remove(&id);
+            if let Some(told) = self.told {
+                self.answer(told, varlink::reply(&Told::Ended { ended: id }, true), None);
+            }
         }
     }
 

@@ -47,7 +47,6 @@ impl EventLoop {
 
     /// Names have been resolved.
     pub(super) fn take_answers(&mut self, now: Instant) {
-        self.waker.clear();
         while let Some(Answer { lookup, caller: token, found }) = self.resolver.answer() {
             if self.dialling(token).is_none_or(|dialling| dialling.lookup != lookup) {
                 continue;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use libipc::interface::transport::Arrived;
+use libipc::interface::transport::Told;
 use libipc::name::ServiceName;
 use libipc::poller::{Interest, Token};
 use libipc::varlink;
@@ -100,7 +100,7 @@ impl EventLoop {
         // Not watched for nothing: a hang-up would be told again and again.
         let _unwatched = self.poller.remove(&peer.socket).is_ok();
         self.set_deadline(token, now + DECISION_TIME);
-        self.answer(told, varlink::reply(&Arrived { arrival }, true), None);
+        self.answer(told, varlink::reply(&Told::Arrived { arrival }, true), None);
     }
 
     /// Tells a peer no, and gives it time to hear that. False if there is no such peer.

@@ -107,12 +107,43 @@ fn a_service_behind_a_door_is_relayed_to_and_the_yes_comes_first() {
     assert_eq!(text, "question?");
     drop(serving);
     assert_eq!(heard(remote), b"answer");
+    assert_eq!(broker.answer().parameter("ended"), &json!(id(&arrived)));
 
     drop(service);
     let remote = asking(&tcpd, "authd", "");
     let answer = tcpd.attach(id(&broker.answer()), Some(door()));
     assert_eq!((answer.error(), answer.parameter("retry")), ("Unreachable", &json!(true)));
     assert_eq!(heard(remote), no(true));
+}
+
+#[test]
+fn the_broker_can_end_what_is_relayed_and_is_told_that_it_is_over() {
+    let tcpd = Tcpd::start();
+    let mut broker = listen(&tcpd);
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("authd");
+    let service = UnixListener::bind(&path).unwrap();
+    let mut remotes = Vec::new();
+    for _ in 0..2 {
+        remotes.push(asking(&tcpd, "authd", ""));
+        let number = id(&broker.answer());
+        let door = sys::door::open_path(&path).unwrap().descriptor;
+        assert_eq!(tcpd.attach(number, Some(door)).error(), "");
+        let (serving, _) = service.accept().unwrap();
+        assert_eq!(first_message(remotes.last().unwrap()), YES);
+        if remotes.len() == 1 {
+            assert_eq!(tcpd.call("Close", &json!({ "id": number })).answer().error(), "");
+            assert_eq!(broker.answer().parameter("ended"), &json!(number));
+            let again = tcpd.call("Close", &json!({ "id": number })).answer();
+            assert_eq!((again.error(), again.parameter("id")), ("UnknownId", &json!(number)));
+            let error = remotes[0].read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        } else {
+            // The other one is untouched.
+            (&serving).write_all(b"x").unwrap();
+            remotes[1].read_exact(&mut [0]).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! What is there: services of this host, and connections that were handed over.
+
+use serde::{Deserialize, Serialize};
+
+use crate::interface::Identity;
+
+/// Parameters of `Services`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ListServices {
+    /// Go on behind this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Answer to `Services`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Services {
+    /// By their names.
+    pub services: Vec<Service>,
+    /// Where to go on; `None` at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A service of this host.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// How it is offered.
+    pub kind: ServiceKind,
+    /// The user that it belongs to, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
+    /// Whether it is there.
+    pub available: bool,
+    /// Connections to it that are listed.
+    pub clients: u64,
+}
+
+/// How a service is offered.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceKind {
+    /// Its program told the broker.
+    Registered,
+    /// It listens in the run directory.
+    Socket,
+    /// It listens where the configuration says.
+    Path,
+}
+
+/// Parameters of `Connections`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct ListConnections {
+    /// Only those that the rules of today would deny.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<bool>,
+    /// Go on behind this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+/// Answer to `Connections`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Connections {
+    /// In the order of their ids.
+    pub connections: Vec<Connection>,
+    /// Where to go on; `None` at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// A connection that a client was given, or a peer of another host was let through with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// Its number, for `Kill`. Never used again for another one.
+    pub id: u64,
+    /// What is listed.
+    pub kind: ConnectionKind,
+    /// The name that was asked for.
+    pub service: String,
+    /// Where it led.
+    pub target: String,
+    /// `out`, `in` or `local`.
+    pub direction: String,
+    /// The rule that allowed it, and where it is written.
+    pub rule: String,
+    /// Who has it, for people.
+    pub client: String,
+    /// Its age, in milliseconds.
+    pub opened_ms: u64,
+    /// Who carries the bytes: `direct`, or for example `through ipcd-tlsd`.
+    pub carrier: String,
+    /// The rules of today would deny it.
+    pub stale: bool,
+    /// The configuration that allowed it.
+    pub revision: u64,
+    /// How often it was asked for.
+    pub times: u64,
+    /// The kernel's number for the socket that was handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
+    /// Who has it.
+    #[serde(flatten)]
+    pub who: Identity,
+}
+
+/// What a listed connection is, and so until when it is listed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionKind {
+    /// The right to connect to a service of this host, until the client's process ends.
+    Name,
+    /// A connected socket that the client holds alone, until its process ends.
+    Socket,
+    /// A connection that the service took over from the broker.
+    Registered,
+    /// Bytes that are moved by a daemon of ours, until it reports the end.
+    Relayed,
+}
+
+/// Parameters of `Kill`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Kill {
+    /// The connection.
+    pub id: u64,
+}
+
+/// Answer to `Metrics`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Metrics {
+    /// `OpenMetrics` text.
+    pub text: String,
+}
