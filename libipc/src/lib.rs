@@ -36,6 +36,7 @@ pub mod network;
 pub mod patience;
 pub mod poller;
 pub mod private_place;
+pub mod ring;
 pub mod rundir;
 pub mod secret;
 pub mod shm;

@@ -168,7 +168,6 @@ impl Shm {
     }
 
     /// The mapping with the header, for what is laid out over it.
-    #[cfg(test)]
     pub(crate) fn map(&self) -> &Map {
         &self.map
     }

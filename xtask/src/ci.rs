@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: every check, the quick ones first.
 
-use crate::{Failed, arch, demo, run, size};
+use crate::{Failed, arch, demo, ring_model, run, size};
 
 pub(crate) fn run_all() -> Result<(), Failed> {
     step("fmt", || run("cargo", &["fmt", "--all", "--check"]))?;
@@ -13,6 +13,7 @@ pub(crate) fn run_all() -> Result<(), Failed> {
         run("env", &["RUSTDOCFLAGS=-D warnings", "cargo", "doc", "--workspace", "--no-deps"])
     })?;
     step("test", || run("cargo", &["test", "--workspace"]))?;
+    step("loom", ring_model::check)?;
     step("config", check_configs)?;
     step("demo", || demo::run(None))
 }

@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo | ci | arch | size | deb`.
+//! The project's own tasks: `cargo xtask demo | ci | arch | size | deb | loom`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "what these tasks print is what they are for")]
 
@@ -9,6 +9,7 @@ mod arch;
 mod ci;
 mod demo;
 mod package;
+mod ring_model;
 mod size;
 
 /// Why a task failed, for the person who called it.
@@ -41,10 +42,11 @@ fn main() -> ExitCode {
         ["demo", "--without", part] => demo::run(Some(part)),
         ["arch"] => arch::run(),
         ["size"] => size::run(),
+        ["loom"] => ring_model::check(),
         ["ci"] => ci::run_all(),
         ["deb", words @ ..] => package::deb(words),
         _ => {
-            eprintln!("usage: cargo xtask demo [--without PART] | ci | arch | size | deb");
+            eprintln!("usage: cargo xtask demo [--without PART] | ci | arch | size | deb | loom");
             return ExitCode::from(64);
         }
     };

@@ -1,0 +1,21 @@
+//! `cargo xtask loom`: the ring's wake protocol under every interleaving that the memory model
+//! allows. Built apart, because the flag that turns the model on rebuilds everything.
+
+use crate::{Failed, run};
+
+pub(crate) fn check() -> Result<(), Failed> {
+    run(
+        "env",
+        &[
+            "RUSTFLAGS=--cfg loom",
+            "CARGO_TARGET_DIR=target/loom",
+            "cargo",
+            "test",
+            "--release",
+            "--package",
+            "libipc",
+            "--lib",
+            "ring::model",
+        ],
+    )
+}
