@@ -1,12 +1,42 @@
-//! Readiness of many descriptors, level-triggered.
+//! Readiness of many descriptors, timers, signals, and wake-ups from other threads.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//!
+//! use libipc::poller::{Interest, Poller, Token};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+//! let mut poller = Poller::new()?;
+//! poller.add(&ours, Token(1), Interest::READ)?;
+//! poller.set_timer(Token(2), Instant::now() + Duration::from_secs(60));
+//! drop(theirs);
+//! let mut ready = Vec::new();
+//! poller.wait(&mut ready, None)?;
+//! assert!(ready[0].token == Token(1) && ready[0].hangup);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Anything with a descriptor can be watched: a [`Stream`](crate::Stream), a
+//! [`Listener`](crate::Listener), an end of a [`ring`](crate::ring), [`Signals`], a pipe, a
+//! terminal. A poller can be watched by another one.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+
+mod signals;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+pub use signals::{Signal, Signals};
+use timers::Timers;
 
 /// The caller's name for a descriptor.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -39,8 +69,8 @@ impl Interest {
     }
 }
 
-/// One descriptor that is ready.
-#[derive(Clone, Copy, Debug)]
+/// One descriptor that is ready, or one timer that is due.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ready {
     /// Whose.
     pub token: Token,
@@ -50,10 +80,34 @@ pub struct Ready {
     pub writable: bool,
     /// Both directions are over.
     pub hangup: bool,
+    /// The moment that the token's timer was set to; then nothing is said about a descriptor.
+    pub due: Option<Instant>,
 }
 
-/// Descriptors that one wait returns at most.
-const BATCH: usize = 256;
+impl Ready {
+    fn of_event(event: &EpollEvent) -> Self {
+        let flags = event.events();
+        let over = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+        Self {
+            token: Token(event.data()),
+            readable: over || flags.contains(EpollFlags::EPOLLIN),
+            writable: over || flags.contains(EpollFlags::EPOLLOUT),
+            hangup: over,
+            due: None,
+        }
+    }
+
+    fn of_timer((at, token): (Instant, Token)) -> Self {
+        Self { token, readable: false, writable: false, hangup: false, due: Some(at) }
+    }
+}
+
+/// Descriptors that the first wait returns at most. A wait that finds more leaves the rest to the
+/// next, which has twice the room.
+const FIRST_BATCH: usize = 256;
+
+/// Descriptors that any wait returns at most: 768 KiB of the kernel's records.
+const LARGEST_BATCH: usize = 1 << 16;
 
 /// Waits for many descriptors at once.
 ///
@@ -63,6 +117,7 @@ const BATCH: usize = 256;
 pub struct Poller {
     epoll: Epoll,
     events: Vec<EpollEvent>,
+    timers: Timers,
 }
 
 impl Poller {
@@ -73,10 +128,11 @@ impl Poller {
     /// The kernel's: no descriptors or memory left.
     pub fn new() -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Self { epoll, events: vec![EpollEvent::empty(); BATCH] })
+        let events = vec![EpollEvent::empty(); FIRST_BATCH];
+        Ok(Self { epoll, events, timers: Timers::default() })
     }
 
-    /// Watches `source` under `token`.
+    /// Watches `source` under `token`. It is told in every wait for as long as it is ready.
     ///
     /// # Errors
     ///
@@ -85,7 +141,18 @@ impl Poller {
         Ok(self.epoll.add(source, EpollEvent::new(interest.flags(), token.0))?)
     }
 
-    /// Watches `source` for something else.
+    /// As [`Poller::add`], but it is told once each time that something comes (edge-triggered):
+    /// whoever is told reads or writes until that would block. Signals and wakers are level.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Poller::add`].
+    pub fn add_edge(&self, source: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+        let flags = interest.flags() | EpollFlags::EPOLLET;
+        Ok(self.epoll.add(source, EpollEvent::new(flags, token.0))?)
+    }
+
+    /// Watches `source` for something else, from now on as [`Poller::add`] does.
     ///
     /// # Errors
     ///
@@ -103,30 +170,50 @@ impl Poller {
         Ok(self.epoll.delete(source)?)
     }
 
-    /// Waits until something is ready, `timeout` is over (`None`: never), or a signal came; then
-    /// fills `ready` anew, which may stay empty. Time is rounded up to whole milliseconds.
+    /// Has the wait after `at` tell `token` once, as [`Ready::due`]. A token has one timer: an
+    /// earlier setting is forgotten.
+    pub fn set_timer(&mut self, token: Token, at: Instant) {
+        self.timers.set(token, at);
+    }
+
+    /// Forgets the timer of `token`. Whether it had one that was not told yet.
+    pub fn cancel_timer(&mut self, token: Token) -> bool {
+        self.timers.cancel(token)
+    }
+
+    /// Waits until something is ready, a timer is due, `timeout` is over (`None`: never), or a
+    /// signal came; then fills `ready` anew, which may stay empty. Time is rounded up to whole
+    /// milliseconds. Descriptors come in turn: none is left out for long, however many are ready.
     ///
     /// # Errors
     ///
     /// The kernel's.
     pub fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
         ready.clear();
-        let count = match self.epoll.wait(&mut self.events, whole_milliseconds(timeout)) {
+        let timeout = whole_milliseconds(self.shortened(timeout));
+        let count = match self.epoll.wait(&mut self.events, timeout) {
             Ok(count) => count,
             Err(nix::Error::EINTR) => 0,
             Err(error) => return Err(error.into()),
         };
-        ready.extend(self.events.iter().take(count).map(|event| {
-            let flags = event.events();
-            let over = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
-            Ready {
-                token: Token(event.data()),
-                readable: over || flags.contains(EpollFlags::EPOLLIN),
-                writable: over || flags.contains(EpollFlags::EPOLLOUT),
-                hangup: over,
+        ready.extend(self.events.iter().take(count).map(Ready::of_event));
+        if self.timers.earliest().is_some() {
+            let now = Instant::now();
+            while let Some(timer) = self.timers.take_due(now) {
+                ready.push(Ready::of_timer(timer));
             }
-        }));
+        }
+        if count == self.events.len() && count < LARGEST_BATCH {
+            self.events.resize(count * 2, EpollEvent::empty());
+        }
         Ok(())
+    }
+
+    /// The time until something has to be told anyway.
+    fn shortened(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let Some(earliest) = self.timers.earliest() else { return timeout };
+        let left = earliest.saturating_duration_since(Instant::now());
+        Some(timeout.map_or(left, |timeout| timeout.min(left)))
     }
 }
 
@@ -170,58 +257,5 @@ impl Waker {
     pub fn clear(&self) {
         // Nothing to read means that it was clear.
         let _clear = self.0.read().is_err();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sys::socket::{SocketKind, unix_pair};
-
-    use super::*;
-
-    #[test]
-    fn what_is_ready_is_told_until_it_is_handled() {
-        let mut poller = Poller::new().unwrap();
-        let (left, right) = unix_pair(SocketKind::Stream).unwrap();
-        poller.add(&right, Token(7), Interest::READ).unwrap();
-        let mut ready = Vec::new();
-        poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
-        assert!(ready.is_empty());
-        sys::ancillary::send(left.as_fd(), b"x", &[], sys::ancillary::Wait::Never).unwrap();
-        for _ in 0..2 {
-            poller.wait(&mut ready, None).unwrap();
-            assert_eq!(
-                (ready[0].token, ready[0].readable, ready[0].hangup),
-                (Token(7), true, false)
-            );
-        }
-        poller.change(&right, Token(8), Interest::WRITE).unwrap();
-        drop(left);
-        poller.wait(&mut ready, None).unwrap();
-        assert_eq!((ready[0].token, ready[0].writable, ready[0].hangup), (Token(8), true, true));
-        poller.remove(&right).unwrap();
-        poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
-        assert!(ready.is_empty());
-    }
-
-    #[test]
-    fn a_wake_up_before_the_wait_is_not_lost() {
-        let mut poller = Poller::new().unwrap();
-        let waker = Waker::new(&poller, Token(1)).unwrap();
-        let from_elsewhere = waker.clone();
-        std::thread::spawn(move || from_elsewhere.wake()).join().unwrap();
-        let mut ready = Vec::new();
-        poller.wait(&mut ready, None).unwrap();
-        assert_eq!(ready[0].token, Token(1));
-        waker.clear();
-        poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
-        assert!(ready.is_empty());
-    }
-
-    #[test]
-    fn a_wait_is_never_shorter_than_asked_for() {
-        assert_eq!(whole_milliseconds(Some(Duration::from_micros(1))), EpollTimeout::from(1_u8));
-        assert_eq!(whole_milliseconds(Some(Duration::ZERO)), EpollTimeout::ZERO);
-        assert_eq!(whole_milliseconds(None), EpollTimeout::NONE);
     }
 }
