@@ -259,6 +259,16 @@ impl Connection {
         self.receiver.has_message()
     }
 
+    /// Takes payloads of up to that many bytes from now on.
+    pub(crate) fn allow_payload(&mut self, most: usize) {
+        self.receiver.allow_payload(most);
+    }
+
+    /// Sends payloads of up to that many bytes from now on.
+    pub(crate) fn allow_sending(&mut self, most: usize) {
+        self.sender.allow_payload(most);
+    }
+
     /// Says that nothing more will be sent: the peer finds the end behind the last message.
     ///
     /// # Errors

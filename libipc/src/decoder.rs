@@ -207,6 +207,11 @@ impl Decoder {
         Ok(Some(Frame { channel, payload: payload.freeze() }))
     }
 
+    /// Takes payloads of up to `most` bytes from now on.
+    pub fn allow_payload(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Whether a whole message is there.
     #[must_use]
     pub fn has_message(&self) -> bool {

@@ -37,6 +37,16 @@ impl Patience {
         }
     }
 
+    /// Whether it is at its end.
+    #[must_use]
+    pub fn is_over(self, now: Instant) -> bool {
+        match self {
+            Self::Forever => false,
+            Self::Until(moment) => now >= moment,
+            Self::Never => true,
+        }
+    }
+
     /// Whether the kernel may wait within a call: only where no time ends that.
     pub(crate) fn in_call(self) -> Wait {
         if self == Self::Forever { Wait::Block } else { Wait::Never }

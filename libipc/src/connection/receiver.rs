@@ -75,6 +75,11 @@ impl Receiver {
         }))
     }
 
+    pub(super) fn allow_payload(&mut self, most: usize) {
+        self.payload_most = most;
+        self.decoder.allow_payload(most);
+    }
+
     pub(super) fn has_message(&self) -> bool {
         self.packet.is_some() || self.decoder.has_message()
     }

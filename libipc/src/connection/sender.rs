@@ -202,6 +202,11 @@ impl Sender {
         self.outgoing_bytes
     }
 
+    pub(super) fn allow_payload(&mut self, most: usize) {
+        self.options.payload_most = most;
+        self.options.outgoing_most = self.options.outgoing_most.max(most + GATHERED_MOST);
+    }
+
     fn header(&self, channel: Channel, length: usize) -> Result<Header, FrameError> {
         let most = self.options.payload_most;
         if length > most {

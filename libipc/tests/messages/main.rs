@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "a broken premise ends the test")]
 
 mod frames;
+mod session;
 mod vectors;

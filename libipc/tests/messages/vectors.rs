@@ -7,6 +7,8 @@ pub(crate) struct Vectors {
     pub(crate) frames: Vec<Vector>,
     pub(crate) length_frames: Vec<Vector>,
     pub(crate) packets: Vec<Vector>,
+    pub(crate) hellos: Vec<Vector>,
+    pub(crate) controls: Vec<Vector>,
 }
 
 #[derive(Deserialize)]
@@ -17,6 +19,10 @@ pub(crate) struct Vector {
     pub(crate) channel: u16,
     #[serde(default)]
     pub(crate) payload: String,
+    #[serde(default)]
+    pub(crate) channels: Vec<u16>,
+    pub(crate) token: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +37,11 @@ impl Vectors {
         let text = include_str!("../../../tests/vectors/messages.json");
         serde_json::from_str(text).unwrap()
     }
+}
+
+/// The vector with exactly that name.
+pub(crate) fn named<'a>(vectors: &'a [Vector], name: &str) -> &'a Vector {
+    vectors.iter().find(|vector| vector.name == name).unwrap()
 }
 
 impl Vector {

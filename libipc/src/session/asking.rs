@@ -1,0 +1,92 @@
+//! Requests and answers.
+
+use bytes::Bytes;
+
+use super::requests::Kind;
+use super::{ReplyTo, RequestId, Session, SessionError, State};
+use crate::channel::Channel;
+use crate::patience::Patience;
+
+impl Session {
+    /// Sends a request on channel 1, and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::receive_within`]. After a timeout the answer is dropped when it comes; where
+    /// requests are not numbered there is no other request before that.
+    pub fn request(&mut self, payload: &[u8], patience: Patience) -> Result<Bytes, SessionError> {
+        let request = self.start_request(payload, patience)?;
+        let answer = self.answer_to(request, patience);
+        if answer.as_ref().is_err_and(SessionError::is_timeout) {
+            self.forget(request);
+        }
+        answer
+    }
+
+    /// Sends a request on channel 1, whose answer [`Session::answer_to`] brings. Several may be
+    /// under way if they are [numbered](Negotiated::request_ids).
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::OneAtATime`]; otherwise as [`Session::send`].
+    pub fn start_request(
+        &mut self,
+        payload: &[u8],
+        patience: Patience,
+    ) -> Result<RequestId, SessionError> {
+        self.may_send(Channel::COMMAND)?;
+        self.send_controls()?;
+        let conversation = self.finish(patience)?;
+        let request = conversation.requests.begin()?;
+        let sent = if conversation.requests.is_numbered() {
+            let payload = [&Kind::Request.prefix(request.0)[..], payload].concat();
+            self.connection.send_within(Channel::COMMAND, &payload, &[], patience)
+        } else {
+            self.connection.send_within(Channel::COMMAND, payload, &[], patience)
+        };
+        if let Err(error) = sent {
+            // It was not sent, so no answer will come.
+            self.finish(patience)?.requests.withdraw(request);
+            return Err(error.into());
+        }
+        Ok(request)
+    }
+
+    /// Waits for the answer to a request; after a timeout it can be waited for again.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::UnknownRequest`] if the answer was taken already; otherwise as
+    /// [`Session::receive_within`].
+    pub fn answer_to(
+        &mut self,
+        request: RequestId,
+        patience: Patience,
+    ) -> Result<Bytes, SessionError> {
+        self.wait_for(patience, |conversation| conversation.requests.take(request))
+    }
+
+    /// No longer waits for the answer to a request; it is dropped when it comes.
+    pub fn forget(&mut self, request: RequestId) {
+        if let State::Open(conversation) = &mut self.state {
+            conversation.requests.forget(request);
+        }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send`].
+    pub fn answer(&mut self, request: ReplyTo, payload: &[u8]) -> Result<(), SessionError> {
+        self.send_controls()?;
+        match request.id {
+            Some(id) => {
+                let payload = [&Kind::Answer.prefix(id)[..], payload].concat();
+                self.connection.send(request.channel, &payload)?;
+            }
+            None => self.connection.send(request.channel, payload)?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! How a session begins.
+
+use std::time::{Duration, Instant};
+
+use super::conversation::Conversation;
+use super::{
+    ClientOptions, HELLO_BYTES_MOST, HelloError, Limits, Refused, ServerOptions, Session,
+    SessionError, State, hello,
+};
+use crate::channel::Channel;
+use crate::connection::{Connection, ConnectionError, Message, Options};
+use crate::identity::Identity;
+use crate::patience::Patience;
+use crate::stream::Stream;
+
+impl Session {
+    /// Begins a session as the client, and waits for the server to agree.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Refused`] with the server's reason, [`SessionError::Hello`], or
+    /// [`ConnectionError::TimedOut`] after the time that `options` say.
+    pub fn connect(stream: Stream, options: &ClientOptions) -> Result<Self, SessionError> {
+        let mut session = Self::start(stream, options)?;
+        session.finish(Patience::within(options.timeout))?;
+        Ok(session)
+    }
+
+    /// Begins a session as the client without waiting for the server: the first messages leave
+    /// together with the beginning, on any channel that was asked for. Whether the server agrees
+    /// comes out at the first call that waits. Not for servers of ipcprims, which lose what comes
+    /// that early.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Hello`] if the options cannot be said.
+    pub fn start(stream: Stream, options: &ClientOptions) -> Result<Self, SessionError> {
+        let hello = hello::client(options)?;
+        let mut connection = Self::carrier(stream, &options.limits)?;
+        connection.queue(Channel::CONTROL, &hello)?;
+        let state = State::Greeted(Box::new(options.clone()));
+        Ok(Self { connection, state, token: None, limits: options.limits })
+    }
+
+    /// Begins a session as the server, for a client that is called `peer_id` (1 to 128 bytes).
+    ///
+    /// It waits for the client, so a server calls it where a slow client delays nobody else. A
+    /// client that is not let in is told why before the connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Hello`], [`SessionError::Refused`] with what the client was told, or
+    /// [`ConnectionError::TimedOut`] after the time that `options` say.
+    pub fn accept(
+        stream: Stream,
+        options: &ServerOptions,
+        peer_id: &str,
+    ) -> Result<Self, SessionError> {
+        let patience = Patience::within(options.timeout);
+        let mut connection = Self::carrier(stream, &options.limits)?;
+        let hello = connection.receive_within(patience)?;
+        match Self::judge(&hello, options, peer_id, connection.peer()) {
+            Ok(answer) => {
+                connection.queue(Channel::CONTROL, &answer.bytes)?;
+                // A client that has more to say already need not wait for that alone.
+                if !connection.has_message() {
+                    connection.flush(patience)?;
+                }
+                connection.allow_payload(options.limits.payload_most);
+                let now = Instant::now();
+                let conversation = Conversation::new(answer.negotiated, options.limits, now);
+                let state = State::Open(Box::new(conversation));
+                Ok(Self { connection, state, token: answer.token, limits: options.limits })
+            }
+            Err(error) => {
+                let reason = match &error {
+                    SessionError::Refused { reason } => reason.clone(),
+                    error => error.to_string(),
+                };
+                refuse(connection, &reason, patience);
+                Err(error)
+            }
+        }
+    }
+
+    fn judge(
+        hello: &Message,
+        options: &ServerOptions,
+        peer_id: &str,
+        peer: Option<&Identity>,
+    ) -> Result<hello::Answer, SessionError> {
+        if hello.channel != Channel::CONTROL {
+            return Err(HelloError::Channel(hello.channel).into());
+        }
+        let answer = hello::answer(&hello.payload, options, peer_id)?;
+        if let Some(verify) = &options.verify {
+            verify(answer.token.as_ref(), peer)
+                .map_err(|Refused(reason)| SessionError::Refused { reason })?;
+        }
+        Ok(answer)
+    }
+
+    fn carrier(stream: Stream, limits: &Limits) -> Result<Connection, SessionError> {
+        let options = Options {
+            payload_most: HELLO_BYTES_MOST.min(limits.payload_most),
+            descriptors_most: limits.descriptors_most,
+            ..Options::default()
+        };
+        let connection = Connection::with(stream, options).map_err(ConnectionError::System);
+        let mut connection = connection?;
+        connection.allow_sending(limits.payload_most);
+        Ok(connection)
+    }
+
+    /// Waits until both sides have agreed; at once if they have.
+    pub(super) fn finish(&mut self, patience: Patience) -> Result<&mut Conversation, SessionError> {
+        if let State::Greeted(options) = &self.state {
+            let answer = self.connection.receive_within(patience)?;
+            let negotiated = match answer.channel {
+                Channel::CONTROL => hello::read_answer(&answer.payload, options)?,
+                Channel::ERROR => {
+                    let reason = hello::read_refusal(&answer.payload);
+                    return Err(SessionError::Refused { reason });
+                }
+                channel => return Err(HelloError::Channel(channel).into()),
+            };
+            self.connection.allow_payload(self.limits.payload_most);
+            let conversation = Conversation::new(negotiated, self.limits, Instant::now());
+            self.state = State::Open(Box::new(conversation));
+        }
+        match &mut self.state {
+            State::Open(conversation) => Ok(conversation),
+            State::Greeted(_) => Err(HelloError::Malformed.into()),
+        }
+    }
+}
+
+/// Tells a client why it is not let in, and lets it read that.
+fn refuse(mut connection: Connection, reason: &str, patience: Patience) {
+    let refusal = hello::refusal(reason);
+    let told = connection
+        .send_within(Channel::ERROR, &refusal, &[], patience)
+        .and_then(|()| connection.end_sending());
+    // What is closed while something of the client's is unread may take our words along.
+    let patience = patience.at_most(Some(Instant::now() + FAREWELL));
+    while told.is_ok() && connection.receive_within(patience).is_ok() {}
+}
+
+/// How long a client that was refused may take to leave.
+const FAREWELL: Duration = Duration::from_secs(1);

@@ -1,0 +1,352 @@
+use std::fs::File;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::*;
+use crate::stream::Stream;
+
+fn soon() -> Patience {
+    Patience::within(Duration::from_secs(10))
+}
+
+fn begin(client: &ClientOptions, server: ServerOptions) -> (Session, Session) {
+    let (near, far) = Stream::pair().unwrap();
+    let serving = std::thread::spawn(move || Session::accept(far, &server, "peer-1").unwrap());
+    let client = Session::connect(near, client).unwrap();
+    (client, serving.join().unwrap())
+}
+
+fn pair() -> (Session, Session) {
+    begin(&ClientOptions::default(), ServerOptions::default())
+}
+
+fn numbered() -> (Session, Session) {
+    let options = ClientOptions { request_ids: true, ..ClientOptions::default() };
+    begin(&options, ServerOptions::default())
+}
+
+/// What the two sides say if they do not agree.
+fn disagree(client: &ClientOptions, server: ServerOptions) -> (String, String) {
+    let (near, far) = Stream::pair().unwrap();
+    let serving = std::thread::spawn(move || {
+        Session::accept(far, &server, "peer-1").unwrap_err().to_string()
+    });
+    let said = Session::connect(near, client).unwrap_err().to_string();
+    (said, serving.join().unwrap())
+}
+
+/// Answers requests until the session ends, with the request and an exclamation mark.
+fn echo(mut server: Session) -> JoinHandle<SessionError> {
+    std::thread::spawn(move || {
+        loop {
+            match server.receive_within(soon()) {
+                Ok(Received { payload, request: Some(request), .. }) => {
+                    server.answer(request, &[&payload[..], b"!"].concat()).unwrap();
+                }
+                Ok(Received { channel, payload, .. }) => server.send(channel, &payload).unwrap(),
+                Err(error) => return error,
+            }
+        }
+    })
+}
+
+#[test]
+fn both_sides_know_what_was_agreed() {
+    let client = ClientOptions::new(&[Channel::DATA, Channel(300), Channel::COMMAND]);
+    let server = ServerOptions::new(&[Channel::COMMAND, Channel::DATA]);
+    let (client, server) = begin(&client, server);
+    for session in [&client, &server] {
+        let agreed = session.negotiated().unwrap();
+        assert_eq!(agreed.channels, [Channel::DATA, Channel::COMMAND]);
+        assert_eq!((agreed.peer_id.as_str(), agreed.version.as_str()), ("peer-1", "1.0"));
+        assert!(session.has_channel(Channel::DATA) && !session.has_channel(Channel(300)));
+        assert!(session.is_alive() && session.last_heard().is_some());
+    }
+}
+
+#[test]
+fn a_refused_client_is_told_why() {
+    let server = || ServerOptions::default().with_token(Secret::new("right".to_owned()));
+    let with = |token: &str| ClientOptions {
+        token: Some(Secret::new(token.to_owned())),
+        ..ClientOptions::default()
+    };
+    let cases = [
+        (ClientOptions::default(), "refused: a token is required"),
+        (with("wrong"), "refused: the token is wrong"),
+    ];
+    for (client, expected) in cases {
+        let (said, told) = disagree(&client, server());
+        assert_eq!((said.as_str(), told.as_str()), (expected, expected));
+    }
+    let (_client, mut server) = begin(&with("right"), server());
+    assert!(server.take_token().unwrap().is("right"));
+    assert!(server.take_token().is_none(), "it is given away once");
+    let (said, _) = disagree(&ClientOptions::new(&[Channel(300)]), ServerOptions::default());
+    let expected = "refused: the two sides did not agree: there is no channel that both sides want";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_verifier_sees_who_asks() {
+    let place = tempfile::tempdir().unwrap();
+    let address = crate::Address::Path(place.path().join("s"));
+    let listener = address.listen().unwrap();
+    let verify = |_: Option<&Secret>, peer: Option<&Identity>| match peer {
+        Some(Identity::Local(local)) if local.pid == Some(std::process::id()) => Ok(()),
+        _ => Err(Refused("not this process".to_owned())),
+    };
+    let options =
+        ServerOptions { verify: Some(std::sync::Arc::new(verify)), ..ServerOptions::default() };
+    let serving = std::thread::spawn(move || {
+        Session::accept(listener.accept().unwrap(), &options, "peer-1").unwrap()
+    });
+    let stream = address.connect(Instant::now() + Duration::from_secs(5)).unwrap();
+    Session::connect(stream, &ClientOptions::default()).unwrap();
+    serving.join().unwrap();
+}
+
+#[test]
+fn a_client_that_says_nothing_costs_its_time_and_no_more() {
+    let (_near, far) = Stream::pair().unwrap();
+    let options = ServerOptions { timeout: Duration::from_millis(30), ..ServerOptions::default() };
+    assert!(Session::accept(far, &options, "p").unwrap_err().is_timeout());
+    let (near, _far) = Stream::pair().unwrap();
+    let options = ClientOptions { timeout: Duration::from_millis(30), ..ClientOptions::default() };
+    assert!(Session::connect(near, &options).unwrap_err().is_timeout());
+}
+
+#[test]
+fn a_beginning_has_16_kib_and_later_messages_more() {
+    let (near, far) = Stream::pair().unwrap();
+    let serving = std::thread::spawn(move || {
+        Session::accept(far, &ServerOptions::default(), "p").unwrap_err().to_string()
+    });
+    let mut near = Connection::new(near);
+    near.send(Channel::CONTROL, &vec![b' '; HELLO_BYTES_MOST + 1]).unwrap();
+    assert_eq!(serving.join().unwrap(), "a message of 16385 bytes, the most is 16384");
+
+    let (mut client, server) = pair();
+    let echo = echo(server);
+    let big = vec![3; 1 << 20];
+    client.send(Channel::DATA, &big).unwrap();
+    assert!(client.receive_within(soon()).unwrap().payload == big);
+    drop(client);
+    echo.join().unwrap();
+}
+
+#[test]
+fn the_first_message_may_leave_with_the_beginning() {
+    let (near, far) = Stream::pair().unwrap();
+    let mut client = Session::start(near, &ClientOptions::default()).unwrap();
+    assert!(client.negotiated().is_none());
+    client.queue(Channel::DATA, b"early").unwrap();
+    assert!(client.flush(soon()).unwrap());
+    let mut server = Session::accept(far, &ServerOptions::default(), "p").unwrap();
+    assert_eq!(server.receive().unwrap().payload, "early");
+    server.send(Channel::DATA, b"answer").unwrap();
+    assert_eq!(client.receive_within(soon()).unwrap().payload, "answer");
+    assert!(client.negotiated().is_some());
+}
+
+#[test]
+fn an_early_client_hears_of_its_refusal_at_its_first_wait() {
+    let (near, far) = Stream::pair().unwrap();
+    let options = ServerOptions::default().with_token(Secret::new("x".to_owned()));
+    let mut client = Session::start(near, &ClientOptions::default()).unwrap();
+    client.send(Channel::DATA, b"early").unwrap();
+    Session::accept(far, &options, "p").unwrap_err();
+    let said = client.receive_within(soon()).unwrap_err().to_string();
+    assert_eq!(said, "refused: a token is required");
+}
+
+#[test]
+fn messages_on_other_channels_wait_their_turn() {
+    let (mut client, mut server) = pair();
+    server.send(Channel::DATA, b"1").unwrap();
+    server.send(Channel::TELEMETRY, b"2").unwrap();
+    server.send(Channel::DATA, b"3").unwrap();
+    assert_eq!(client.receive_on(Channel::TELEMETRY, soon()).unwrap().payload, "2");
+    client.ping(Patience::Never).unwrap_err();
+    let answering = std::thread::spawn(move || server.receive_within(soon()).unwrap_err());
+    assert!(client.ping(soon()).unwrap() < Duration::from_secs(10));
+    assert_eq!(client.receive().unwrap().payload, "1", "in the order of arrival");
+    assert_eq!(client.receive().unwrap().payload, "3");
+    drop(client);
+    answering.join().unwrap();
+}
+
+#[test]
+fn what_nobody_reads_is_bounded() {
+    let limits = Limits { waiting_per_channel: 3, ..Limits::default() };
+    let options = ClientOptions { limits, ..ClientOptions::default() };
+    let (mut client, mut server) = begin(&options, ServerOptions::default());
+    for _ in 0..4 {
+        server.send(Channel::DATA, b"x").unwrap();
+    }
+    let error = client.receive_on(Channel::COMMAND, soon()).unwrap_err();
+    assert!(matches!(error, SessionError::TooMuchWaiting { channel: Channel::DATA }));
+}
+
+#[test]
+fn a_channel_that_was_not_agreed_is_refused_both_ways() {
+    let (mut client, mut server) = begin(
+        &ClientOptions::new(&[Channel::DATA]),
+        ServerOptions::new(&[Channel::DATA, Channel::COMMAND]),
+    );
+    let said = client.send(Channel::COMMAND, b"x").unwrap_err().to_string();
+    assert_eq!(said, "channel 1 (COMMAND) was not agreed");
+    assert!(client.receive_on(Channel::COMMAND, soon()).is_err());
+    assert!(client.request(b"x", soon()).is_err());
+    client.connection.send(Channel::COMMAND, b"x").unwrap();
+    let said = server.receive_within(soon()).unwrap_err().to_string();
+    assert_eq!(said, "channel 1 (COMMAND) was not agreed");
+}
+
+#[test]
+fn requests_are_answered_with_numbers_and_without() {
+    for (mut client, server) in [pair(), numbered()] {
+        let echo = echo(server);
+        client.send(Channel::DATA, b"meanwhile").unwrap();
+        assert_eq!(client.request(b"one", soon()).unwrap(), "one!");
+        assert_eq!(client.request(b"", soon()).unwrap(), "!");
+        assert_eq!(client.receive_within(soon()).unwrap().payload, "meanwhile");
+        drop(client);
+        echo.join().unwrap();
+    }
+}
+
+#[test]
+fn several_requests_are_under_way_where_they_have_numbers() {
+    let (mut client, mut server) = numbered();
+    let first = client.start_request(b"first", soon()).unwrap();
+    let second = client.start_request(b"second", soon()).unwrap();
+    client.send(Channel::COMMAND, b"no request").unwrap();
+    let came: Vec<Received> = (0..3).map(|_| server.receive().unwrap()).collect();
+    assert!(came[2].request.is_none());
+    assert_eq!(came[2].payload, "no request");
+    for request in came[..2].iter().rev() {
+        server.answer(request.request.unwrap(), &request.payload).unwrap();
+    }
+    assert_eq!(client.answer_to(first, soon()).unwrap(), "first");
+    assert_eq!(client.answer_to(second, soon()).unwrap(), "second");
+    let said = client.answer_to(second, soon()).unwrap_err().to_string();
+    assert_eq!(said, "nobody waits for an answer to this request");
+}
+
+#[test]
+fn both_sides_may_ask_at_once_where_requests_have_numbers() {
+    let (mut client, mut server) = numbered();
+    let ours = client.start_request(b"ours", soon()).unwrap();
+    let theirs = server.start_request(b"theirs", soon()).unwrap();
+    let question = client.receive_within(soon()).unwrap();
+    client.answer(question.request.unwrap(), b"to theirs").unwrap();
+    let question = server.receive_within(soon()).unwrap();
+    server.answer(question.request.unwrap(), b"to ours").unwrap();
+    assert_eq!(client.answer_to(ours, soon()).unwrap(), "to ours");
+    assert_eq!(server.answer_to(theirs, soon()).unwrap(), "to theirs");
+}
+
+#[test]
+fn a_late_answer_is_never_taken_for_another() {
+    let (mut client, mut server) = pair();
+    assert!(client.request(b"slow", Patience::Never).unwrap_err().is_timeout());
+    let said = client.request(b"next", soon()).unwrap_err().to_string();
+    let expected = "an earlier request has no answer yet, and this peer takes one at a time";
+    assert_eq!(said, expected);
+    let slow = server.receive().unwrap();
+    server.answer(slow.request.unwrap(), b"late").unwrap();
+    server.send(Channel::DATA, b"behind it").unwrap();
+    assert_eq!(client.receive_within(soon()).unwrap().payload, "behind it");
+    let echo = echo(server);
+    assert_eq!(client.request(b"next", soon()).unwrap(), "next!");
+    drop(client);
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_farewell_is_agreed_and_has_a_reason() {
+    let (mut client, mut server) = pair();
+    server.send(Channel::DATA, b"last words").unwrap();
+    let listening = std::thread::spawn(move || server.receive_within(soon()).unwrap_err());
+    client.shut_down(Some("done"), soon()).unwrap();
+    assert_eq!(client.receive_within(soon()).unwrap().payload, "last words");
+    let said = listening.join().unwrap().to_string();
+    assert_eq!(said, "the peer has ended the session: done");
+    assert!(!client.is_alive());
+}
+
+#[test]
+fn two_farewells_at_once_are_one() {
+    let (mut client, mut server) = pair();
+    let other = std::thread::spawn(move || server.shut_down(None, soon()));
+    client.shut_down(None, soon()).unwrap();
+    other.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_forced_end_is_told_with_its_reason() {
+    let limits = Limits { allow_forced_end: true, ..Limits::default() };
+    let options = ServerOptions { limits, ..ServerOptions::default() };
+    let (client, mut server) = begin(&ClientOptions::default(), options);
+    client.force_end(Some("out of memory"), soon()).unwrap();
+    let reason = server.receive_within(soon()).unwrap();
+    assert_eq!(reason.channel, Channel::ERROR);
+    assert_eq!(&reason.payload[..], br#"{"error":"out of memory"}"#);
+    let said = server.receive_within(soon()).unwrap_err().to_string();
+    assert_eq!(said, "the peer has ended the session at once");
+}
+
+#[test]
+fn a_peer_that_dies_is_noticed() {
+    let (client, mut server) = pair();
+    assert!(client.is_alive());
+    drop(client);
+    assert!(!server.is_alive());
+    let error = server.receive_within(soon()).unwrap_err();
+    assert!(matches!(error, SessionError::Connection(ConnectionError::Ended)));
+}
+
+#[test]
+fn a_peer_that_hangs_is_pinged_and_given_up() {
+    let limits = Limits { keepalive: Some(Duration::from_millis(20)), ..Limits::default() };
+    let options = ClientOptions { limits, ..ClientOptions::default() };
+    let (mut client, server) = begin(&options, ServerOptions::default());
+    assert!(client.deadline().is_some());
+    let error = client.receive_within(soon()).unwrap_err();
+    assert!(matches!(error, SessionError::Silent { .. }), "{error}");
+    drop(server);
+
+    let (mut client, server) = begin(&options, ServerOptions::default());
+    let echo = echo(server);
+    let patience = Patience::within(Duration::from_millis(200));
+    assert!(client.receive_within(patience).unwrap_err().is_timeout(), "pongs keep it alive");
+    assert!(client.is_alive());
+    drop(client);
+    echo.join().unwrap();
+}
+
+#[test]
+fn descriptors_pass_only_where_they_are_allowed() {
+    let file = File::open("/dev/null").unwrap();
+    let limits = Limits { descriptors_most: 1, ..Limits::default() };
+    let server = ServerOptions { limits, ..ServerOptions::default() };
+    let (mut client, mut server) = begin(&ClientOptions::default(), server);
+    client.send_within(Channel::DATA, b"take this", &[file.as_fd()], soon()).unwrap();
+    assert_eq!(server.receive_within(soon()).unwrap().descriptors.len(), 1);
+    server.send_within(Channel::DATA, b"and this", &[file.as_fd()], soon()).unwrap();
+    let said = client.receive_within(soon()).unwrap_err().to_string();
+    assert_eq!(said, "more than 0 descriptors with a message");
+}
+
+#[test]
+fn a_ping_needs_no_channel() {
+    let client = ClientOptions { require_common_channel: false, ..ClientOptions::new(&[]) };
+    let server = ServerOptions { require_common_channel: false, ..ServerOptions::default() };
+    let (mut client, mut server) = begin(&client, server);
+    let answering = std::thread::spawn(move || server.receive_within(soon()).unwrap_err());
+    client.ping(soon()).unwrap();
+    client.ping(soon()).unwrap();
+    client.shut_down(None, soon()).unwrap();
+    answering.join().unwrap();
+}
