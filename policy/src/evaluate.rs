@@ -72,6 +72,9 @@ fn decide<'r>(
     query: &Query<'_>,
     record: &mut Record<'_>,
 ) -> Verdict {
+    if cfg!(feature = "always-deny") {
+        return refused(query, "this program was built to deny everything".to_owned());
+    }
     match query {
         Query::Out { target, address, asker, .. } => outward::decide(
             &outward::Goal::new(target, *address, asker, rules.schemes()),

@@ -10,6 +10,7 @@
 
 pub mod container;
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
@@ -34,6 +35,9 @@ pub use crate::setup::Setup;
 /// How long anything may take that is expected to happen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The environment variable that names a feature which the binaries are to be built with.
+pub const FEATURE: &str = "IPCD_TESTS_FEATURE";
+
 /// The directory of the real binaries, which are built first.
 pub fn binaries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -56,6 +60,9 @@ pub fn binaries() -> &'static Path {
             "-p",
             "xtask",
         ]);
+        if let Ok(feature) = std::env::var(FEATURE) {
+            build.args(["-p", "ipcd-policy", "--features", &feature]);
+        }
         if directory.ends_with("release") {
             build.arg("--release");
         }
@@ -107,6 +114,17 @@ pub fn until(what: &str, is_so: impl Fn() -> bool) {
         assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(2));
     }
+}
+
+/// Waits for the next client of a service.
+#[must_use]
+pub fn accept(listener: &libipc::Listener) -> libipc::Stream {
+    let client = RefCell::new(None);
+    until("a client comes", || {
+        *client.borrow_mut() = listener.try_accept().expect("a listener");
+        client.borrow().is_some()
+    });
+    client.into_inner().expect("one has come")
 }
 
 /// A child process that ends with the test.

@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::os::fd::AsFd;
 
-use ipcd_tests::{Daemon, Host, has, installed, is_root, outcome, program, until};
+use ipcd_tests::{Daemon, Host, accept, has, installed, is_root, outcome, program, until};
 use libipc::identity::Identity;
 use libipc::listener::Listener;
 use libipc::name::ServiceName;
@@ -79,7 +79,7 @@ fn the_service_sees_the_true_client_from_several_users() {
         });
         command.arg(program("ipc").get_program()).args(["connect", "who", "--rundir"]);
         let mut client = Daemon::start(command.arg(host.rundir()));
-        let stream = listener.accept().unwrap();
+        let stream = accept(&listener);
         let Some(Identity::Local(peer)) = stream.peer().cloned() else { panic!("no peer") };
         assert_eq!((peer.uid, peer.gid), (Some(uid), Some(4720)));
         let mut seen = peer.groups.unwrap();
@@ -119,7 +119,7 @@ fn the_broker_never_connects_to_a_service() {
         let mut client = program("ipc");
         client.args(["connect", "pong", "--rundir"]).arg(directory.path());
         let mut client = Daemon::start(&mut client);
-        drop(listener.accept().unwrap());
+        drop(accept(&listener));
         assert!(client.0.wait().unwrap().success());
     }
     let mut broker = broker;

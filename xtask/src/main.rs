@@ -1,16 +1,27 @@
-//! The project's own tasks: `cargo xtask demo | ci | arch | size | deb | loom`.
+//! The project's own tasks: see [`USAGE`].
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "what these tasks print is what they are for")]
 
 use std::fmt;
 use std::process::{Command, ExitCode};
 
+mod always_deny;
 mod arch;
 mod ci;
 mod demo;
 mod package;
 mod ring_model;
 mod size;
+
+const USAGE: &str = "usage: cargo xtask TASK
+  demo [--without PART]  two hosts, a service reached by name
+  ci                     every check
+  always-deny            no path goes around policy
+  arch                   the arrows between crates
+  size                   files that get long
+  loom                   every order in which two threads may use a ring
+  deb                    Debian packages
+";
 
 /// Why a task failed, for the person who called it.
 #[derive(Debug)]
@@ -40,13 +51,14 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["demo"] => demo::run(None),
         ["demo", "--without", part] => demo::run(Some(part)),
+        ["always-deny"] => always_deny::run(),
         ["arch"] => arch::run(),
         ["size"] => size::run(),
         ["loom"] => ring_model::check(),
         ["ci"] => ci::run_all(),
         ["deb", words @ ..] => package::deb(words),
         _ => {
-            eprintln!("usage: cargo xtask demo [--without PART] | ci | arch | size | deb | loom");
+            eprint!("{USAGE}");
             return ExitCode::from(64);
         }
     };
