@@ -13,6 +13,7 @@ use crate::decoder::Framing;
 use crate::frame;
 use crate::identity::Identity;
 use crate::patience::Patience;
+use crate::session::refusal;
 use crate::stream::Stream;
 
 pub use error::ConnectionError;
@@ -32,6 +33,15 @@ pub struct Message {
     pub payload: Bytes,
     /// What came with it, close-on-exec; the receiver's from now on.
     pub descriptors: Vec<OwnedFd>,
+}
+
+impl Message {
+    /// Why the other side lets nobody in, if this is what it says: a message on channel 4, before
+    /// it closes the connection.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        (self.channel == Channel::ERROR).then(|| refusal::read(&self.payload))
+    }
 }
 
 /// What tells messages apart.

@@ -77,4 +77,32 @@ impl LocalIdentity {
         let groups = sys::credentials::peer_groups(socket).ok();
         Ok(Self { pid, uid, gid, groups, ..Self::default() })
     }
+
+    /// This process's own facts. Its units are not looked up.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn of_process() -> io::Result<Self> {
+        let groups = nix::unistd::getgroups()?.into_iter().map(nix::unistd::Gid::as_raw);
+        Ok(Self {
+            pid: Some(std::process::id()),
+            uid: Some(nix::unistd::geteuid().as_raw()),
+            gid: Some(nix::unistd::getegid().as_raw()),
+            groups: Some(groups.collect()),
+            ..Self::default()
+        })
+    }
+
+    /// Whether it is known to be in a group, as its own or as a supplementary one.
+    #[must_use]
+    pub fn is_in_group(&self, gid: u32) -> bool {
+        self.gid == Some(gid) || self.groups.as_ref().is_some_and(|all| all.contains(&gid))
+    }
+
+    /// Whether it is known to be root.
+    #[must_use]
+    pub fn is_privileged(&self) -> bool {
+        self.uid == Some(0)
+    }
 }

@@ -19,6 +19,7 @@
 //! signal. What the broker and the library say to each other is in `docs/protocol.md`.
 #![forbid(unsafe_code)]
 
+pub mod accept_rules;
 pub mod address;
 pub mod broker;
 pub mod channel;
@@ -46,6 +47,7 @@ pub mod unit;
 pub mod varlink;
 pub mod wire;
 
+pub use accept_rules::AcceptRules;
 pub use address::Address;
 pub use broker::{Broker, connect, connect_within};
 pub use channel::Channel;

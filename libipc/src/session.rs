@@ -27,6 +27,7 @@ mod error;
 mod hello;
 mod inbox;
 mod options;
+pub(crate) mod refusal;
 mod requests;
 
 /// What the two sides have agreed.

@@ -48,6 +48,12 @@ impl Stream {
         self.peer.as_ref()
     }
 
+    /// The same stream, with what somebody has found out about the other end.
+    #[must_use]
+    pub(crate) fn with_peer(self, peer: Identity) -> Self {
+        Self { peer: Some(peer), ..self }
+    }
+
     /// Sends small pieces at once, where that means something; elsewhere nothing happens.
     pub fn set_nodelay(&self) {
         // A Unix socket has no such delay, and refuses the option.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::conversation::Conversation;
 use super::{
     ClientOptions, HELLO_BYTES_MOST, HelloError, Limits, Refused, ServerOptions, Session,
-    SessionError, State, hello,
+    SessionError, State, hello, refusal,
 };
 use crate::channel::Channel;
 use crate::connection::{Connection, ConnectionError, Message, Options};
@@ -57,6 +57,7 @@ impl Session {
         peer_id: &str,
     ) -> Result<Self, SessionError> {
         let patience = Patience::within(options.timeout);
+        let stream = options.rules.complete(stream);
         let mut connection = Self::carrier(stream, &options.limits)?;
         let hello = connection.receive_within(patience)?;
         match Self::judge(&hello, options, peer_id, connection.peer()) {
@@ -93,6 +94,10 @@ impl Session {
             return Err(HelloError::Channel(hello.channel).into());
         }
         let answer = hello::answer(&hello.payload, options, peer_id)?;
+        options
+            .rules
+            .check(peer)
+            .map_err(|refusal| SessionError::Refused { reason: refusal.to_string() })?;
         if let Some(verify) = &options.verify {
             verify(answer.token.as_ref(), peer)
                 .map_err(|Refused(reason)| SessionError::Refused { reason })?;
@@ -119,7 +124,7 @@ impl Session {
             let negotiated = match answer.channel {
                 Channel::CONTROL => hello::read_answer(&answer.payload, options)?,
                 Channel::ERROR => {
-                    let reason = hello::read_refusal(&answer.payload);
+                    let reason = refusal::read(&answer.payload);
                     return Err(SessionError::Refused { reason });
                 }
                 channel => return Err(HelloError::Channel(channel).into()),
@@ -137,9 +142,9 @@ impl Session {
 
 /// Tells a client why it is not let in, and lets it read that.
 fn refuse(mut connection: Connection, reason: &str, patience: Patience) {
-    let refusal = hello::refusal(reason);
+    let words = refusal::bytes(reason);
     let told = connection
-        .send_within(Channel::ERROR, &refusal, &[], patience)
+        .send_within(Channel::ERROR, &words, &[], patience)
         .and_then(|()| connection.end_sending());
     // What is closed while something of the client's is unread may take our words along.
     let patience = patience.at_most(Some(Instant::now() + FAREWELL));

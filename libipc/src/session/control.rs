@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::hello::clean;
+use super::refusal::clean;
 
 /// What a peer says about the session itself.
 #[derive(Clone, Debug, Eq, PartialEq)]

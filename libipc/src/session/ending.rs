@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::conversation::Conversation;
-use super::{Session, SessionError, State, hello};
+use super::{Session, SessionError, State, refusal};
 use crate::channel::Channel;
 use crate::patience::Patience;
 
@@ -53,7 +53,7 @@ impl Session {
         patience: Patience,
     ) -> Result<(), SessionError> {
         if let Some(reason) = reason.filter(|_| self.has_channel(Channel::ERROR)) {
-            self.queue(Channel::ERROR, &hello::refusal(reason))?;
+            self.queue(Channel::ERROR, &refusal::bytes(reason))?;
         }
         self.finish(patience)?.force();
         self.flush(patience)?;

@@ -55,13 +55,6 @@ struct ServerHello<'a> {
     request_ids: bool,
 }
 
-/// Why a side does not go on, in words for the other one.
-#[derive(Debug, Deserialize, Serialize)]
-struct Refusal<'a> {
-    #[serde(borrow)]
-    error: Cow<'a, str>,
-}
-
 /// What a client says first.
 pub(super) fn client(options: &ClientOptions) -> Result<Zeroizing<Vec<u8>>, HelloError> {
     judge_channels(&options.channels)?;
@@ -153,31 +146,6 @@ pub(super) fn read_answer(
         request_ids: options.request_ids && answer.request_ids,
     })
 }
-
-/// What is said on channel 4 before a connection is closed: programs of ipcprims see only that it
-/// is no hello.
-pub(super) fn refusal(reason: &str) -> Vec<u8> {
-    let refusal = Refusal { error: reason.into() };
-    // Text can always be written as JSON.
-    serde_json::to_vec(&refusal).unwrap_or_default()
-}
-
-/// The reason of a refusal, cut and cleaned: it comes from the other side.
-pub(super) fn read_refusal(bytes: &[u8]) -> String {
-    let text = match serde_json::from_slice::<Refusal<'_>>(bytes) {
-        Ok(refusal) => refusal.error.into_owned(),
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
-    };
-    clean(&text)
-}
-
-/// Text of the other side, fit to be shown.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().take(SHOWN_MOST).flat_map(char::escape_debug).collect()
-}
-
-/// Characters of the other side's words that are shown.
-const SHOWN_MOST: usize = 500;
 
 fn json(hello: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, HelloError> {
     serde_json::to_vec(hello).map(Zeroizing::new).map_err(|_| HelloError::Malformed)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hello;
+use crate::accept_rules::AcceptRules;
 use crate::channel::Channel;
 use crate::identity::Identity;
 use crate::secret::Secret;
@@ -79,6 +80,8 @@ pub struct Refused(pub String);
 pub struct ServerOptions {
     /// The channels that it serves; never channel 0.
     pub channels: Vec<Channel>,
+    /// Who is let in at all, whatever it shows.
+    pub rules: AcceptRules,
     /// Asked before the session begins; `None`: everybody who got here is let in.
     pub verify: Option<Arc<Verify>>,
     /// Name of the protocol, 1 to 32 bytes, the same on both sides.
@@ -117,6 +120,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             channels: builtin_channels(),
+            rules: AcceptRules::default(),
             verify: None,
             protocol: hello::PROTOCOL.to_owned(),
             version: hello::VERSION.to_owned(),
@@ -131,6 +135,7 @@ impl fmt::Debug for ServerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerOptions")
             .field("channels", &self.channels)
+            .field("rules", &self.rules)
             .field("verify", &self.verify.is_some())
             .field("protocol", &self.protocol)
             .field("version", &self.version)

@@ -106,10 +106,3 @@ fn no_common_channel_is_all_right_where_that_is_said() {
     let hello = hello("ipcprims", "1.0", "[300]");
     assert!(answer(hello.as_bytes(), &options, "p").unwrap().negotiated.channels.is_empty());
 }
-
-#[test]
-fn a_refusal_is_read_whatever_it_is() {
-    assert_eq!(read_refusal(&refusal("no \"entry\"")), "no \\\"entry\\\"");
-    assert_eq!(read_refusal(b"plain\x1b[31m"), "plain\\u{1b}[31m");
-    assert_eq!(read_refusal(&refusal(&"x".repeat(10_000))).len(), 500);
-}
