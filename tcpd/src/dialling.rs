@@ -6,13 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use libipc::interface::transport::{Dial, TransportError};
-use libipc::interface::tunnel::TunnelError;
 use libipc::poller::Token;
 use libipc::varlink::Bytes;
+use relay::failure;
 use relay::hello::{self, Reader};
 use sys::ancillary::{self, Wait};
 
-use crate::failure;
 use crate::race::Race;
 
 /// A connection that is being made.
@@ -95,10 +94,7 @@ impl Asking {
             Ok(None) => Ok(Progress::Waiting),
             Ok(Some(answer)) => match hello::read_answer(&answer) {
                 Ok(Ok(())) => Ok(Progress::Yes),
-                Ok(Err(TunnelError::Refused { retry })) => Err(TransportError::Refused {
-                    reason: "the far host says no".to_owned(),
-                    retry,
-                }),
+                Ok(Err(refused)) => Err(failure::refused(&refused)),
                 Err(error) => Err(TransportError::Protocol { reason: error.to_string() }),
             },
             Err(error) => Err(error.into_transport_error()),
@@ -120,9 +116,7 @@ pub(crate) enum ReadError {
 impl ReadError {
     fn into_transport_error(self) -> TransportError {
         match self {
-            Self::Ended => TransportError::Protocol {
-                reason: "the far end closed the connection instead of answering".to_owned(),
-            },
+            Self::Ended => failure::silent(),
             Self::System(error) => failure::unreachable(&error),
             Self::Hello(error) => TransportError::Protocol { reason: error.to_string() },
         }

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ipcd-relay", &["ipcd-daemon", "libipc", "ipcd-settings", "ipcd-sys"]),
     ("ipcd", &["ipcd-daemon", "libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
     ("ipcd-tcpd", &["ipcd-daemon", "libipc", "ipcd-relay", "ipcd-settings", "ipcd-sys"]),
+    ("ipcd-tlsd", &["ipcd-daemon", "libipc", "ipcd-relay", "ipcd-settings", "ipcd-sys"]),
     ("pongd", &["libipc"]),
     ("ipc", &["libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
 ];

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::source::is_shortage;
+
 /// Bytes that one pipe holds at most.
 const PIPE_BYTES: usize = 64 * 1024;
 
@@ -184,12 +186,6 @@ impl Flow {
             pipes.give_back(pipe);
         }
     }
-}
-
-/// The machine is out of descriptors or memory, which passes.
-fn is_shortage(error: &io::Error) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOMEM};
-    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM))
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! The second step: what was agreed goes on, to the broker or through a relay.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libipc::interface::transport::{Agreed, Empty, Told, TransportError};
 use libipc::poller::Token;
 use libipc::varlink;
+use relay::failure;
 use relay::pump::RELAYS_MOST;
+use relay::service::connect;
 
 use super::EventLoop;
-use crate::failure;
 use crate::peer::Phase;
 
 /// Connections that are kept for a second step, at most.
@@ -142,13 +142,4 @@ impl EventLoop {
             self.forget_kept(token);
         }
     }
-}
-
-/// The connection to a service: what was given, or one through the door that was given. It never
-/// waits: a service whose queue is full is busy.
-fn connect(descriptor: OwnedFd) -> io::Result<OwnedFd> {
-    if !sys::door::is_path(descriptor.as_fd())? {
-        return Ok(descriptor);
-    }
-    sys::door::connect_now(descriptor.as_fd())
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use libipc::interface::transport::{Dial, Dialed, TransportError};
 use libipc::poller::{Interest, Token};
 use libipc::varlink;
+use relay::failure;
 
 use super::EventLoop;
 use super::attach::KEPT_MOST;
 use crate::dialling::{Asking, Attempt, Dialling, Phase, Progress};
-use crate::failure;
+use crate::failure::unresolved;
 use crate::keepalive::keep_alive;
 use crate::race::{Race, Turn};
 use crate::resolver::{Answer, LOOKUPS_MOST, Question};
@@ -53,7 +54,7 @@ impl EventLoop {
             }
             match found {
                 Ok(found) => self.start_race(token, found, now),
-                Err(error) => self.end_with(token, &failure::unresolved(&error)),
+                Err(error) => self.end_with(token, &unresolved(&error)),
             }
         }
     }

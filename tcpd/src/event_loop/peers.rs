@@ -1,7 +1,5 @@
 //! Remote peers, until they are connected to a service or refused.
 
-use std::io;
-use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
@@ -9,6 +7,7 @@ use libipc::interface::transport::Told;
 use libipc::name::ServiceName;
 use libipc::poller::{Interest, Token};
 use libipc::varlink;
+use relay::source::{is_shortage, source_of};
 
 use super::{ACCEPT_BATCH, EventLoop, FIRST_LISTENER};
 use crate::config::Then;
@@ -143,38 +142,5 @@ impl EventLoop {
         self.timers.remove(&(peer.deadline, token));
         self.unwatch(peer.socket.as_fd());
         Some(peer)
-    }
-}
-
-fn is_shortage(error: &io::Error) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
-}
-
-/// Who counts as one and the same: an IPv4 address, or an IPv6 network of 64 bits, for whoever has
-/// one address of that has them all.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-        four @ IpAddr::V4(_) => four,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_source_is_an_address_or_a_network_of_64_bits() {
-        let same = |one: &str, other: &str| {
-            source_of(one.parse().unwrap()) == source_of(other.parse().unwrap())
-        };
-        assert!(same("2001:db8::1", "2001:db8::ffff:1"));
-        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
-        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
-        assert!(!same("192.0.2.1", "192.0.2.2"));
-        assert!(!same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
     }
 }

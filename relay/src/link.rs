@@ -1,0 +1,387 @@
+//! One connection through an encapsulation: a network side, a plain side, and what is between.
+//!
+//! It first comes to know the far end (the codec's own beginning, then the hello), then waits to be
+//! attached to its plain side, then relays. Half-close, truncation and back-pressure pass through
+//! as they came. Buffers are the worker's; a link keeps only what a slow reader has left behind, at
+//! most [`KEPT_BYTES_MOST`].
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use libipc::interface::transport::{Hello, TransportError};
+use libipc::poller::Interest;
+use nix::sys::socket::{MsgFlags, recv, send};
+
+use crate::codec::Codec;
+use crate::failure;
+use crate::hello::{self, Asked, Reader, Take};
+
+use self::scratch::{Leftover, READ_BYTES, Scratch};
+
+mod relaying;
+pub(crate) mod scratch;
+
+/// Bytes that a link keeps at most for one slow reader.
+pub const KEPT_BYTES_MOST: usize = READ_BYTES;
+
+/// How long a far end may take to hear that it is refused, or to stop sending into a connection
+/// that is over.
+pub(crate) const PARTING_TIME: Duration = Duration::from_secs(2);
+
+/// What a connection is begun for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// As the client end, for the service of this hello, or for a plain server without one.
+    Ask(Option<Hello>),
+    /// As the server end, for a peer that says a hello.
+    Listen,
+    /// As the server end, for plain clients.
+    Serve,
+}
+
+/// What the two ends have agreed on.
+#[derive(Debug)]
+pub struct Agreement {
+    /// What the far end has proven, each as `KIND:VALUE`.
+    pub names: Vec<String>,
+    /// What it asks for, if it said a hello.
+    pub asked: Option<Asked>,
+}
+
+/// One connection through an encapsulation.
+pub(crate) struct Link<C> {
+    codec: C,
+    net: OwnedFd,
+    plain: Option<OwnedFd>,
+    phase: Phase,
+    /// The beginning of something that the codec cannot understand before more has come.
+    partial: Leftover,
+    /// Sealed bytes that the network has not taken.
+    unsent: Leftover,
+    /// Plain bytes that the plain side has not taken.
+    undelivered: Leftover,
+    /// How far each direction has ended: from the network, and to it.
+    inward: Course,
+    outward: Course,
+}
+
+/// How far one direction is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Course {
+    #[default]
+    Open,
+    /// Its source has ended; the sink does not know yet.
+    SourceEnded,
+    /// Everything has arrived, and the end too.
+    Ended,
+    /// The sink takes nothing more.
+    Refused,
+}
+
+/// How far a connection is.
+enum Phase {
+    /// The ends come to know each other.
+    Opening(Purpose),
+    /// The far daemon has been asked.
+    Asking(Reader),
+    /// The far end is to say what it wants.
+    Listening(Reader),
+    /// It waits to be attached.
+    Agreed { owes_yes: bool },
+    /// Bytes move.
+    Relaying,
+    /// It is over; the far end is given time to see that.
+    Parting,
+}
+
+/// What came of a turn.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It goes on when something is ready.
+    Goes,
+    /// It goes on at once, after others had their turn.
+    Again,
+    /// It has been agreed.
+    Agreed(Agreement),
+    /// It came to nothing before it was agreed.
+    Failed(TransportError),
+    /// It is over, and the far end is given this time to see that.
+    Parts,
+    /// It is over.
+    Ends,
+}
+
+/// What a link waits for on its two sides; a side that is `None` is not watched, for its hang-up
+/// would be told again and again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Wanted {
+    pub(crate) net: Option<Interest>,
+    pub(crate) plain: Option<Interest>,
+}
+
+/// Why a turn is not finished.
+enum Stop {
+    /// Something has to become ready.
+    Blocked,
+    Failed(TransportError),
+}
+
+impl From<TransportError> for Stop {
+    fn from(error: TransportError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<C: Codec> Link<C> {
+    /// A link over `net`, which is taken over and made non-blocking.
+    pub(crate) fn new(codec: C, net: OwnedFd, purpose: Purpose) -> io::Result<Self> {
+        sys::socket::set_blocking(net.as_fd(), false)?;
+        // What is no TCP connection has no such delay.
+        let _not_tcp = sys::socket::set_nodelay(net.as_fd()).is_err();
+        Ok(Self {
+            codec,
+            net,
+            plain: None,
+            phase: Phase::Opening(purpose),
+            partial: Leftover::default(),
+            unsent: Leftover::default(),
+            undelivered: Leftover::default(),
+            inward: Course::Open,
+            outward: Course::Open,
+        })
+    }
+
+    pub(crate) fn net(&self) -> BorrowedFd<'_> {
+        self.net.as_fd()
+    }
+
+    pub(crate) fn plain(&self) -> Option<BorrowedFd<'_>> {
+        self.plain.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(crate) fn is_negotiating(&self) -> bool {
+        matches!(self.phase, Phase::Opening(_) | Phase::Asking(_) | Phase::Listening(_))
+    }
+
+    pub(crate) fn is_agreed(&self) -> bool {
+        matches!(self.phase, Phase::Agreed { .. })
+    }
+
+    /// What has to become ready for the next turn to make sense.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let unsent = !self.unsent.is_empty();
+        let listens = Interest { readable: true, writable: unsent };
+        match self.phase {
+            Phase::Agreed { .. } => Wanted::default(),
+            Phase::Relaying => self.wanted_to_relay(),
+            Phase::Opening(_) | Phase::Asking(_) | Phase::Listening(_) | Phase::Parting => {
+                Wanted { net: Some(listens), plain: None }
+            }
+        }
+    }
+
+    /// Does what can be done now.
+    pub(crate) fn advance(&mut self, scratch: &mut Scratch) -> Fate {
+        match self.phase {
+            Phase::Agreed { .. } => Fate::Goes,
+            Phase::Relaying => self.relay(scratch),
+            Phase::Parting => self.part(scratch),
+            Phase::Opening(_) | Phase::Asking(_) | Phase::Listening(_) => self.negotiate(scratch),
+        }
+    }
+
+    /// Goes on with its plain side, which is taken over and made non-blocking. False if there is
+    /// nothing agreed.
+    pub(crate) fn attach(&mut self, plain: OwnedFd, scratch: &mut Scratch) -> bool {
+        let Phase::Agreed { owes_yes } = self.phase else { return false };
+        if sys::socket::set_blocking(plain.as_fd(), false).is_err() {
+            return false;
+        }
+        self.plain = Some(plain);
+        self.phase = Phase::Relaying;
+        scratch.outgoing.clear();
+        let yes = self.codec.yes();
+        if owes_yes && self.codec.seal(&yes, &mut scratch.outgoing).is_err() {
+            return false;
+        }
+        self.unsent.push(scratch.outgoing.bytes());
+        true
+    }
+
+    /// Tells the far end no, if it said a hello, and the end.
+    pub(crate) fn refuse(&mut self, retry: bool, scratch: &mut Scratch) {
+        scratch.outgoing.clear();
+        if matches!(self.phase, Phase::Agreed { owes_yes: true } | Phase::Listening(_)) {
+            // A codec that can say no more has nothing to end either.
+            let _over = self.codec.seal(&hello::no(retry), &mut scratch.outgoing).is_err();
+        }
+        self.codec.finish(&mut scratch.outgoing);
+        self.unsent.push(scratch.outgoing.bytes());
+        self.phase = Phase::Parting;
+    }
+
+    fn negotiate(&mut self, scratch: &mut Scratch) -> Fate {
+        scratch.outgoing.clear();
+        match self.try_negotiate(scratch) {
+            Ok(agreement) => Fate::Agreed(agreement),
+            Err(Stop::Blocked) => Fate::Goes,
+            Err(Stop::Failed(error)) => {
+                // What the codec has to say about it is worth one try.
+                self.unsent.push(scratch.outgoing.bytes());
+                let _unsent = self.flush().is_err();
+                Fate::Failed(error)
+            }
+        }
+    }
+
+    fn try_negotiate(&mut self, scratch: &mut Scratch) -> Result<Agreement, Stop> {
+        if matches!(self.phase, Phase::Opening(Purpose::Ask(_))) {
+            scratch.open(0, &mut self.codec)?;
+        }
+        loop {
+            self.send(scratch)?;
+            let is_end = self.receive(scratch)?;
+            let agreement = self.understand(scratch);
+            self.send_what_can_be(scratch)?;
+            if let Some(agreement) = agreement? {
+                return Ok(agreement);
+            }
+            if is_end {
+                return Err(failure::silent().into());
+            }
+        }
+    }
+
+    /// Takes a step with the plain bytes that came; what is left of them is for the plain side.
+    fn understand(&mut self, scratch: &mut Scratch) -> Result<Option<Agreement>, Stop> {
+        if let Phase::Opening(purpose) = &mut self.phase {
+            if !self.codec.is_open() {
+                return Ok(None);
+            }
+            match std::mem::replace(purpose, Purpose::Serve) {
+                Purpose::Ask(Some(hello)) => {
+                    let ask = self.codec.ask(&hello)?;
+                    self.codec.seal(&ask, &mut scratch.outgoing)?;
+                    self.phase = Phase::Asking(Reader::default());
+                }
+                Purpose::Listen => self.phase = Phase::Listening(Reader::default()),
+                Purpose::Ask(None) | Purpose::Serve => {
+                    return Ok(Some(self.agree(None, &scratch.plain)));
+                }
+            }
+        }
+        let plain = scratch.plain.as_slice();
+        let (Phase::Asking(reader) | Phase::Listening(reader)) = &mut self.phase else {
+            return Ok(None);
+        };
+        let Take(taken) = reader.wants(plain);
+        let (message, behind) = plain.split_at(taken.min(plain.len()));
+        let whole = reader.push(message).map_err(|error| protocol(&error))?;
+        let Some(message) = whole else { return Ok(None) };
+        let asked = if matches!(self.phase, Phase::Asking(_)) {
+            self.codec.answered(&message)?;
+            None
+        } else {
+            Some(self.codec.asked(&message).map_err(|error| protocol(&error))?)
+        };
+        Ok(Some(self.agree(asked, behind)))
+    }
+
+    fn agree(&mut self, asked: Option<Asked>, behind: &[u8]) -> Agreement {
+        self.undelivered.push(behind);
+        self.phase = Phase::Agreed { owes_yes: asked.is_some() };
+        Agreement { names: self.codec.names(), asked }
+    }
+
+    /// Adds what the codec has to send, and sends; `Blocked` until all of it is gone.
+    fn send(&mut self, scratch: &mut Scratch) -> Result<(), Stop> {
+        self.send_what_can_be(scratch)?;
+        if self.unsent.is_empty() { Ok(()) } else { Err(Stop::Blocked) }
+    }
+
+    fn send_what_can_be(&mut self, scratch: &mut Scratch) -> Result<(), Stop> {
+        self.unsent.push(scratch.outgoing.bytes());
+        scratch.outgoing.clear();
+        self.flush().map_err(|error| Stop::Failed(failure::unreachable(&error)))
+    }
+
+    /// Sends what waits, as far as there is room.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            match write(self.net.as_fd(), self.unsent.bytes()) {
+                Ok(count) => self.unsent.consume(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once from the network and opens that; what cannot be understood yet is kept. True at
+    /// the far end's end.
+    fn receive(&mut self, scratch: &mut Scratch) -> Result<bool, Stop> {
+        let kept = scratch.begin(&mut self.partial);
+        if scratch.room(kept).is_empty() {
+            let reason = format!("more than {READ_BYTES} bytes of one message");
+            return Err(TransportError::Protocol { reason }.into());
+        }
+        let count = match read(self.net.as_fd(), scratch.room(kept)) {
+            Ok(0) => return Err(failure::silent().into()),
+            Ok(count) => count,
+            Err(error) => {
+                self.partial.push(scratch.front(kept));
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    return Err(Stop::Blocked);
+                }
+                return Err(failure::unreachable(&error).into());
+            }
+        };
+        let (rest, is_end) = scratch.open(kept + count, &mut self.codec)?;
+        self.partial.push(rest);
+        Ok(is_end)
+    }
+
+    /// Sends what is left, and reads and forgets what still comes, so that closing does not reset
+    /// what the far end is still to read.
+    fn part(&mut self, scratch: &mut Scratch) -> Fate {
+        if self.flush().is_err() {
+            return Fate::Ends;
+        }
+        if self.unsent.is_empty() && sys::socket::end_sending(self.net.as_fd()).is_err() {
+            return Fate::Ends;
+        }
+        match read(self.net.as_fd(), scratch.room(0)) {
+            Ok(0) => Fate::Ends,
+            Ok(_) => Fate::Again,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Fate::Goes,
+            Err(_) => Fate::Ends,
+        }
+    }
+}
+
+fn protocol(error: &hello::HelloError) -> Stop {
+    Stop::Failed(TransportError::Protocol { reason: error.to_string() })
+}
+
+fn read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    use std::os::fd::AsRawFd;
+    loop {
+        match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(count) => return Ok(count),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn write(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    use std::os::fd::AsRawFd;
+    loop {
+        match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) => return Ok(count),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One thread, its loop, and the links that live on it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use libipc::interface::transport::TransportError;
+use libipc::poller::{Interest, Poller, Ready, Token, Waker};
+
+use super::{Beginning, Order, Report};
+use crate::codec::Codec;
+use crate::failure;
+use crate::link::scratch::Scratch;
+use crate::link::{Fate, Link, PARTING_TIME, Wanted};
+
+const WAKER: Token = Token(u64::MAX);
+
+/// How long an agreed link waits to be attached.
+const ATTACH_TIME: Duration = Duration::from_secs(20);
+
+/// The thread's own state.
+pub(super) struct Worker<C> {
+    poller: Poller,
+    waker: Waker,
+    orders: Receiver<Order<C>>,
+    reports: Sender<Report>,
+    reader: Waker,
+    live: Arc<AtomicUsize>,
+    links: HashMap<u64, Box<Living<C>>>,
+    timers: BTreeSet<(Instant, u64)>,
+    /// Links that go on without anything becoming ready.
+    again: Vec<u64>,
+    scratch: Scratch,
+    is_draining: bool,
+}
+
+struct Living<C> {
+    link: Link<C>,
+    watched: Wanted,
+    deadline: Option<Instant>,
+}
+
+/// Whether the thread is to go on.
+#[derive(Eq, PartialEq)]
+enum Life {
+    GoesOn,
+    IsOver,
+}
+
+impl<C: Codec> Worker<C> {
+    pub(super) fn new(
+        orders: Receiver<Order<C>>,
+        reports: Sender<Report>,
+        reader: Waker,
+        live: Arc<AtomicUsize>,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let waker = Waker::new(&poller, WAKER)?;
+        Ok(Self {
+            poller,
+            waker,
+            orders,
+            reports,
+            reader,
+            live,
+            links: HashMap::new(),
+            timers: BTreeSet::new(),
+            again: Vec::new(),
+            scratch: Scratch::new(),
+            is_draining: false,
+        })
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    pub(super) fn run(&mut self) {
+        let mut ready = Vec::new();
+        loop {
+            if self.poller.wait(&mut ready, self.timeout()).is_err() {
+                return;
+            }
+            for one in &ready {
+                if one.token == WAKER {
+                    self.waker.clear();
+                    if self.take_orders() == Life::IsOver {
+                        return;
+                    }
+                } else {
+                    self.serve_ready(*one);
+                }
+            }
+            for id in std::mem::take(&mut self.again) {
+                self.serve(id);
+            }
+            self.keep_time(Instant::now());
+            if self.is_draining && self.links.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let (when, _) = self.timers.first()?;
+        Some(when.saturating_duration_since(Instant::now()))
+    }
+
+    fn take_orders(&mut self) -> Life {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Begin(beginning)) => self.begin(*beginning),
+                Ok(Order::Attach(id, plain)) => {
+                    let living = self.links.get_mut(&id);
+                    if living.is_some_and(|one| one.link.attach(plain, &mut self.scratch)) {
+                        self.set_deadline(id, None);
+                        self.serve(id);
+                    } else {
+                        self.end(id);
+                    }
+                }
+                Ok(Order::Refuse(id, retry)) => {
+                    if let Some(living) = self.links.get_mut(&id) {
+                        living.link.refuse(retry, &mut self.scratch);
+                        self.set_deadline(id, Some(Instant::now() + PARTING_TIME));
+                        self.serve(id);
+                    }
+                }
+                Ok(Order::Drop(id)) => self.end(id),
+                Ok(Order::Drain) => self.is_draining = true,
+                Err(TryRecvError::Empty) => return Life::GoesOn,
+                Err(TryRecvError::Disconnected) => return Life::IsOver,
+            }
+        }
+    }
+
+    fn begin(&mut self, beginning: Beginning<C>) {
+        let Beginning { id, codec, net, purpose, deadline } = beginning;
+        match Link::new(codec, net, purpose) {
+            Ok(link) => {
+                let living = Living { link, watched: Wanted::default(), deadline: None };
+                self.links.insert(id, Box::new(living));
+                self.set_deadline(id, Some(deadline));
+                self.serve(id);
+            }
+            Err(error) => {
+                self.live.fetch_sub(1, Ordering::Relaxed);
+                self.report(Report::Failed(id, failure::unreachable(&error)));
+            }
+        }
+    }
+
+    fn serve_ready(&mut self, ready: Ready) {
+        let id = ready.token.0 >> 1;
+        let is_plain = ready.token.0 & 1 == 1;
+        if ready.hangup
+            && is_plain
+            && let Some(living) = self.links.get_mut(&id)
+        {
+            living.link.plain_hung_up();
+        }
+        self.serve(id);
+    }
+
+    fn serve(&mut self, id: u64) {
+        let Some(living) = self.links.get_mut(&id) else { return };
+        let fate = living.link.advance(&mut self.scratch);
+        match fate {
+            Fate::Goes => {}
+            Fate::Again => self.again.push(id),
+            Fate::Agreed(agreement) => {
+                self.set_deadline(id, Some(Instant::now() + ATTACH_TIME));
+                self.report(Report::Agreed(id, agreement));
+            }
+            Fate::Failed(error) => {
+                self.report(Report::Failed(id, error));
+                return self.end(id);
+            }
+            Fate::Parts => {
+                self.set_deadline(id, Some(Instant::now() + PARTING_TIME));
+                self.again.push(id);
+            }
+            Fate::Ends => return self.end(id),
+        }
+        if self.watch(id).is_err() {
+            self.end(id);
+        }
+    }
+
+    /// Watches for exactly what the link waits for.
+    fn watch(&mut self, id: u64) -> io::Result<()> {
+        let Some(living) = self.links.get_mut(&id) else { return Ok(()) };
+        let (from, to) = (living.watched, living.link.wanted());
+        change(&self.poller, living.link.net(), Token(id << 1), (from.net, to.net))?;
+        if let Some(plain) = living.link.plain() {
+            change(&self.poller, plain, Token(id << 1 | 1), (from.plain, to.plain))?;
+        }
+        living.watched = to;
+        Ok(())
+    }
+
+    fn keep_time(&mut self, now: Instant) {
+        while let Some((when, id)) = self.timers.first().copied() {
+            if when > now {
+                return;
+            }
+            self.timers.remove(&(when, id));
+            if let Some(living) = self.links.get_mut(&id) {
+                living.deadline = None;
+                if living.link.is_negotiating() {
+                    self.report(Report::Failed(id, TransportError::TimedOut {}));
+                } else if living.link.is_agreed() {
+                    self.report(Report::Gone(id));
+                }
+                self.end(id);
+            }
+        }
+    }
+
+    fn set_deadline(&mut self, id: u64, deadline: Option<Instant>) {
+        let Some(living) = self.links.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut living.deadline, deadline);
+        if let Some(before) = before {
+            self.timers.remove(&(before, id));
+        }
+        if let Some(deadline) = deadline {
+            self.timers.insert((deadline, id));
+        }
+    }
+
+    fn end(&mut self, id: u64) {
+        self.set_deadline(id, None);
+        let Some(living) = self.links.remove(&id) else { return };
+        // Whoever gave a socket may hold a copy, and then closing ours would not end the watch.
+        let sides = [
+            (Some(living.link.net()), living.watched.net),
+            (living.link.plain(), living.watched.plain),
+        ];
+        for (socket, watched) in sides {
+            if let Some(socket) = socket.filter(|_| watched.is_some()) {
+                let _unwatched = self.poller.remove(socket).is_ok();
+            }
+        }
+        if self.live.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.reader.wake();
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // Without a reader the daemon is ending.
+        let _unread = self.reports.send(report).is_err();
+        self.reader.wake();
+    }
+}
+
+/// Watches `socket` for something else, or not at all.
+fn change(
+    poller: &Poller,
+    socket: BorrowedFd<'_>,
+    token: Token,
+    change: (Option<Interest>, Option<Interest>),
+) -> io::Result<()> {
+    match change {
+        (from, to) if from == to => Ok(()),
+        (None, Some(to)) => poller.add(socket.as_fd(), token, to),
+        (Some(_), None) => poller.remove(socket.as_fd()),
+        (_, Some(to)) => poller.change(socket.as_fd(), token, to),
+        (None, None) => Ok(()),
+    }
+}

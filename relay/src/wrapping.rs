@@ -1,0 +1,264 @@
+//! The loop of a daemon that wraps connections which it is given: callers, and peers that come to
+//! sockets it inherited.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use daemon::notify::Notifier;
+use daemon::signals::{Signal, Signals};
+use libipc::interface::transport::{Serve, TransportError, Wrap};
+use libipc::name::ServiceName;
+use libipc::poller::{Interest, Poller, Token, Waker};
+use sys::inherited::Inherited;
+
+use crate::codec::Codec;
+use crate::server::Server;
+use crate::turned_away::TurnedAway;
+use crate::workers::Workers;
+
+use self::callers::Calling;
+use self::links::Known;
+
+mod attach;
+mod callers;
+mod links;
+mod peers;
+
+/// What makes one daemon that wraps different from another.
+pub trait Wrapping {
+    /// Its encapsulation.
+    type Codec: Codec;
+
+    /// The client end of a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`]: what is wanted cannot be had.
+    fn wrap(&mut self, wanted: &Wrap) -> Result<Self::Codec, TransportError>;
+
+    /// The server end of a connection that came to a listener; and the service that is offered
+    /// there to plain clients, if peers are not to say what they want.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`]: there is no such listener.
+    fn serve(
+        &mut self,
+        wanted: &Serve,
+    ) -> Result<(Self::Codec, Option<ServiceName>), TransportError>;
+
+    /// The scheme by which peers come that connect to a socket of ours.
+    fn scheme(&self) -> &'static str;
+
+    /// Reads the configuration again, and reports about that in the log.
+    fn reload(&mut self);
+
+    /// How long connections may go on after the daemon was told to stop.
+    fn drain_time(&self) -> Duration;
+}
+
+/// A socket on which peers come to us directly.
+#[derive(Debug)]
+struct ListenerSocket {
+    name: String,
+    socket: OwnedFd,
+}
+
+/// The parts that the loop moves.
+pub struct EventLoop<W: Wrapping> {
+    wrapping: W,
+    poller: Poller,
+    signals: Signals,
+    /// Nothing once the daemon is ending.
+    server: Option<Server>,
+    listeners: Vec<ListenerSocket>,
+    waker: Waker,
+    workers: Workers<W::Codec>,
+    callers: HashMap<Token, Calling>,
+    known: HashMap<u64, Known>,
+    /// Who is told of peers: the newest who asked.
+    told: Option<Token>,
+    turned_away: TurnedAway,
+    resume: Option<Instant>,
+    /// When connections that are left are cut.
+    cut: Option<Instant>,
+    last_token: u64,
+}
+
+const SERVER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const WAKER: Token = Token(2);
+const FIRST_LISTENER: u64 = 3;
+
+/// How long accepting rests when the machine is out of descriptors or memory.
+const REST: Duration = Duration::from_millis(50);
+
+/// Connections accepted before others are served again.
+const ACCEPT_BATCH: usize = 64;
+
+/// Whether the loop goes on.
+#[derive(Eq, PartialEq)]
+enum Life {
+    GoesOn,
+    IsOver,
+}
+
+impl<W: Wrapping> EventLoop<W> {
+    /// Puts the parts together, and starts a thread per processor. Of what was `inherited`, what
+    /// is no listening socket is closed with a warning.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no descriptors or threads left.
+    pub fn new(
+        wrapping: W,
+        server: Server,
+        inherited: Vec<Inherited>,
+        signals: Signals,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(&server, SERVER, Interest::READ)?;
+        poller.add(&signals, SIGNALS, Interest::READ)?;
+        let waker = Waker::new(&poller, WAKER)?;
+        let listeners = usable(inherited);
+        for (token, listener) in (FIRST_LISTENER..).map(Token).zip(&listeners) {
+            poller.add(&listener.socket, token, Interest::READ)?;
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let last_token = FIRST_LISTENER + u64::try_from(listeners.len()).unwrap_or(0);
+        Ok(Self {
+            wrapping,
+            poller,
+            signals,
+            server: Some(server),
+            listeners,
+            workers: Workers::start(threads, &waker)?,
+            waker,
+            callers: HashMap::new(),
+            known: HashMap::new(),
+            told: None,
+            turned_away: TurnedAway::new(Instant::now()),
+            resume: None,
+            cut: None,
+            last_token,
+        })
+    }
+
+    /// Serves until told to stop, then until the last connection has ended or is cut.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if it can no longer be waited for.
+    pub fn run(&mut self, notifier: &mut Notifier) -> io::Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            let timeout = self.timeout(notifier, Instant::now());
+            self.poller.wait(&mut ready, timeout)?;
+            let now = Instant::now();
+            for one in &ready {
+                match one.token {
+                    SERVER => self.accept_callers(now),
+                    SIGNALS => {
+                        if self.take_signals(notifier, now) == Life::IsOver {
+                            return Ok(());
+                        }
+                    }
+                    WAKER => {
+                        self.waker.clear();
+                        self.take_reports();
+                    }
+                    token if self.callers.contains_key(&token) => self.serve_caller(token, now),
+                    token => self.accept_peers(token, now),
+                }
+            }
+            if self.cut.is_some_and(|when| when <= now || self.workers.live() == 0) {
+                return Ok(());
+            }
+            if self.resume.is_some_and(|when| when <= now) {
+                self.resume = None;
+                self.watch_listeners(Interest::READ);
+            }
+            notifier.beat(now);
+        }
+    }
+
+    fn timeout(&self, notifier: &Notifier, now: Instant) -> Option<Duration> {
+        let first = self.resume.into_iter().chain(self.cut).chain(notifier.next_beat()).min();
+        first.map(|when| when.saturating_duration_since(now))
+    }
+
+    fn take_signals(&mut self, notifier: &Notifier, now: Instant) -> Life {
+        while let Some(signal) = self.signals.read() {
+            match signal {
+                // Who asks twice does not want to wait.
+                Signal::Stop if self.cut.is_some() => return Life::IsOver,
+                Signal::Stop => self.drain(notifier, now),
+                Signal::Reload => {
+                    notifier.reloading();
+                    self.wrapping.reload();
+                    notifier.ready("Connecting and listening as the broker says");
+                }
+            }
+        }
+        Life::GoesOn
+    }
+
+    /// Nothing new is begun, and another of our kind may take the place; what relays goes on.
+    fn drain(&mut self, notifier: &Notifier, now: Instant) {
+        notifier.stopping();
+        tracing::info!(event = "draining", connections = self.workers.live());
+        self.watch_listeners(Interest::NONE);
+        self.server = None;
+        self.listeners.clear();
+        let callers: Vec<_> = self.callers.keys().copied().collect();
+        for token in callers {
+            self.forget_caller(token);
+        }
+        for id in std::mem::take(&mut self.known).into_keys() {
+            self.workers.drop_link(id);
+        }
+        self.workers.drain();
+        self.cut = Some(now + self.wrapping.drain_time());
+    }
+
+    /// The machine is out of descriptors or memory: accepting rests.
+    fn rest(&mut self, now: Instant) {
+        self.watch_listeners(Interest::NONE);
+        self.resume = Some(now + REST);
+    }
+
+    fn watch_listeners(&self, interest: Interest) {
+        // They are all watched, so changing that cannot fail.
+        if let Some(server) = &self.server {
+            let _watched = self.poller.change(server, SERVER, interest).is_ok();
+        }
+        for (token, listener) in (FIRST_LISTENER..).map(Token).zip(&self.listeners) {
+            let _watched = self.poller.change(&listener.socket, token, interest).is_ok();
+        }
+    }
+
+    fn next_token(&mut self) -> Token {
+        self.last_token += 1;
+        Token(self.last_token)
+    }
+}
+
+/// Where a peer comes from that is no TCP connection: from this host.
+const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+fn usable(inherited: Vec<Inherited>) -> Vec<ListenerSocket> {
+    let is_ours = |one: &Inherited| {
+        sys::socket::is_listening(one.descriptor.as_fd()).unwrap_or(false)
+            && sys::socket::set_blocking(one.descriptor.as_fd(), false).is_ok()
+    };
+    let (ours, others): (Vec<_>, Vec<_>) = inherited.into_iter().partition(is_ours);
+    for Inherited { name, .. } in others {
+        tracing::warn!(event = "not-a-listener", ?name);
+    }
+    ours.into_iter()
+        .map(|Inherited { name, descriptor }| ListenerSocket { name, socket: descriptor })
+        .collect()
+}

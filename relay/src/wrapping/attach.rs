@@ -1,0 +1,40 @@
+//! The second step: what was agreed goes on, to the broker or to a service.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use libipc::interface::transport::{Agreed, Empty, TransportError};
+use libipc::poller::Token;
+use libipc::varlink;
+use sys::socket::{SocketKind, unix_pair};
+
+use super::{EventLoop, Wrapping};
+use crate::failure;
+use crate::service::connect;
+
+impl<W: Wrapping> EventLoop<W> {
+    /// Without a descriptor the answer has one end of a socket pair.
+    pub(super) fn attach(&mut self, token: Token, agreed: Agreed, descriptor: Option<OwnedFd>) {
+        let id = agreed.id;
+        if !self.known.get(&id).is_some_and(|known| known.is_agreed) {
+            return self.fail(token, &TransportError::UnknownId { id });
+        }
+        let plain = match descriptor {
+            Some(descriptor) => connect(descriptor).map(|service| (service, None)),
+            None => unix_pair(SocketKind::Stream).map_err(Into::into).and_then(|(ours, theirs)| {
+                sys::socket::set_blocking(theirs.as_fd(), true)?;
+                Ok((ours, Some(theirs)))
+            }),
+        };
+        self.known.remove(&id);
+        match plain {
+            Ok((plain, answer)) => {
+                self.workers.attach(id, plain);
+                self.answer(token, varlink::reply(&Empty {}, false), answer);
+            }
+            Err(error) => {
+                self.workers.refuse(id, true);
+                self.fail(token, &failure::unreachable(&error));
+            }
+        }
+    }
+}

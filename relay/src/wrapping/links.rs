@@ -1,0 +1,198 @@
+//! Links that are not attached yet: whose they are, and what their reports become.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use libipc::interface::transport::{
+    Arrival, Arrived, Proven, Serve, TransportError, Wrap, Wrapped,
+};
+use libipc::name::ServiceName;
+use libipc::poller::Token;
+use libipc::varlink;
+
+use super::{EventLoop, Wrapping};
+use crate::failure;
+use crate::link::{Agreement, Purpose};
+use crate::source::source_of;
+use crate::workers::{Beginning, LINKS_MOST, Report};
+
+/// Longest time that a connection may take, whatever the caller says.
+const WRAP_TIME_MOST: Duration = Duration::from_secs(600);
+
+/// Longest time that a peer may take to prove who it is and to say what it wants.
+const SERVE_TIME_MOST: Duration = Duration::from_secs(10);
+
+/// Peers at most that have not said what they want.
+pub(super) const PEERS_MOST: usize = 512;
+
+/// Those of one source: an IPv4 address, or an IPv6 network of 64 bits.
+pub(super) const PEERS_PER_SOURCE_MOST: usize = 64;
+
+/// A link that is not attached yet.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Whose call it is; it goes when that caller does. Nobody's: it came to a socket of ours.
+    caller: Option<Token>,
+    role: Role,
+    pub(super) is_agreed: bool,
+}
+
+#[derive(Debug)]
+enum Role {
+    Client,
+    Server { listener: String, address: SocketAddr, service: Option<ServiceName> },
+}
+
+impl Known {
+    fn source(&self) -> Option<IpAddr> {
+        match &self.role {
+            Role::Server { address, .. } => Some(source_of(address.ip())),
+            Role::Client => None,
+        }
+    }
+}
+
+impl<W: Wrapping> EventLoop<W> {
+    pub(super) fn wrap(&mut self, token: Token, wanted: &Wrap, net: OwnedFd, now: Instant) {
+        let codec = match self.check_room(&net).and_then(|()| self.wrapping.wrap(wanted)) {
+            Ok(codec) => codec,
+            Err(error) => return self.fail(token, &error),
+        };
+        let id = self.next_token().0;
+        let time = Duration::from_millis(wanted.deadline_ms).min(WRAP_TIME_MOST);
+        let known = Known { caller: Some(token), role: Role::Client, is_agreed: false };
+        self.known.insert(id, known);
+        let purpose = Purpose::Ask(wanted.hello.clone());
+        self.workers.begin(Beginning { id, codec, net, purpose, deadline: now + time });
+    }
+
+    pub(super) fn serve_for(&mut self, token: Token, wanted: &Serve, net: OwnedFd, now: Instant) {
+        if let Err(error) = self.begin_serving(Some(token), wanted, net, now) {
+            self.fail(token, &error);
+        }
+    }
+
+    pub(super) fn begin_serving(
+        &mut self,
+        caller: Option<Token>,
+        wanted: &Serve,
+        net: OwnedFd,
+        now: Instant,
+    ) -> Result<(), TransportError> {
+        self.check_room(&net)?;
+        self.check_peers(wanted.address)?;
+        let (codec, offered) = self.wrapping.serve(wanted)?;
+        let service = match (&wanted.service, offered) {
+            (_, Some(service)) => Some(service),
+            (Some(service), None) => Some(
+                ServiceName::new(service)
+                    .map_err(|error| failure::invalid("service", &error.to_string()))?,
+            ),
+            (None, None) => None,
+        };
+        let id = self.next_token().0;
+        let time = Duration::from_millis(wanted.deadline_ms).min(SERVE_TIME_MOST);
+        let purpose = if service.is_some() { Purpose::Serve } else { Purpose::Listen };
+        let (listener, address) = (wanted.listener.clone(), wanted.address);
+        let role = Role::Server { listener, address, service };
+        self.known.insert(id, Known { caller, role, is_agreed: false });
+        self.workers.begin(Beginning { id, codec, net, purpose, deadline: now + time });
+        Ok(())
+    }
+
+    fn check_room(&self, net: &OwnedFd) -> Result<(), TransportError> {
+        if !sys::socket::is_stream(net.as_fd()).unwrap_or(false) {
+            return Err(failure::invalid("descriptor", "it is no stream"));
+        }
+        if self.workers.live() >= LINKS_MOST {
+            return Err(failure::busy("relays", LINKS_MOST));
+        }
+        Ok(())
+    }
+
+    fn check_peers(&self, address: SocketAddr) -> Result<(), TransportError> {
+        let source = source_of(address.ip());
+        let unproven = || self.known.values().filter(|known| !known.is_agreed);
+        let peers = unproven().filter(|known| known.source().is_some());
+        if peers.count() >= PEERS_MOST {
+            return Err(failure::busy("peers", PEERS_MOST));
+        }
+        if unproven().filter(|known| known.source() == Some(source)).count()
+            >= PEERS_PER_SOURCE_MOST
+        {
+            return Err(failure::busy("peers-per-source", PEERS_PER_SOURCE_MOST));
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_reports(&mut self) {
+        while let Some(report) = self.workers.report() {
+            match report {
+                Report::Agreed(id, agreement) => self.agreed(id, agreement),
+                Report::Failed(id, error) => self.failed(id, &error),
+                Report::Gone(id) => drop(self.known.remove(&id)),
+            }
+        }
+    }
+
+    fn agreed(&mut self, id: u64, agreement: Agreement) {
+        let Some(known) = self.known.get_mut(&id) else { return };
+        known.is_agreed = true;
+        let caller = known.caller;
+        let identity = Proven { names: agreement.names };
+        let message = match &known.role {
+            Role::Client => varlink::reply(&Wrapped { id, identity }, false),
+            Role::Server { listener, address, service } => {
+                let asked = agreement.asked.as_ref();
+                let arrival = Arrival {
+                    id,
+                    scheme: self.wrapping.scheme().to_owned(),
+                    listener: listener.clone(),
+                    address: SocketAddr::new(address.ip().to_canonical(), address.port()),
+                    service: asked
+                        .map(|asked| &asked.service)
+                        .or(service.as_ref())
+                        .map(ToString::to_string),
+                    hops: asked.map(|asked| asked.hops),
+                    identity,
+                };
+                varlink::reply(&Arrived { arrival }, caller.is_none())
+            }
+        };
+        match caller.or(self.told) {
+            Some(token) => self.answer(token, message, None),
+            None => {
+                self.known.remove(&id);
+                self.workers.refuse(id, true);
+            }
+        }
+    }
+
+    fn failed(&mut self, id: u64, error: &TransportError) {
+        let Some(known) = self.known.remove(&id) else { return };
+        if let Role::Server { listener, address, .. } = &known.role {
+            self.turned_away.tell(listener, *address, error);
+        }
+        if let Some(token) = known.caller {
+            self.fail(token, error);
+        }
+    }
+
+    /// Ends a link that is not attached. False if there is none.
+    pub(super) fn forget_link(&mut self, id: u64) -> bool {
+        let known = self.known.remove(&id).is_some();
+        if known {
+            self.workers.drop_link(id);
+        }
+        known
+    }
+
+    pub(super) fn forget_links_of(&mut self, caller: Token) {
+        let theirs = self.known.iter().filter(|(_, known)| known.caller == Some(caller));
+        let ids: Vec<_> = theirs.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.forget_link(id);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The client end: what the options of a target and the configuration say together.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use libipc::interface::transport::{TransportError, Wrap};
+use relay::failure;
+use rustls::client::{
+    AlwaysResolvesClientRawPublicKeys, ResolvesClientCert, UnbufferedClientConnection,
+};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, version};
+
+use crate::config::{Config, PIN, SYSTEM};
+use crate::material::{Certificate, Material, Trust};
+use crate::pin::Pin;
+use crate::session::{Expected, Session};
+use crate::verify::Verifier;
+
+/// The protocol that our daemons speak inside TLS (RFC 7301).
+pub(crate) const PROTOCOL: &[u8] = b"ipc/1";
+
+/// Manners that are kept ready at most; then all are made anew.
+const PREPARED_MOST: usize = 256;
+
+/// Everything that decides how a server is met. Sessions are resumed only within one of these.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Manner {
+    certificate: Option<String>,
+    trust: String,
+    /// The pin, where it is all that counts.
+    sole_pin: Option<Pin>,
+    protocol: Option<Vec<u8>>,
+    tls12: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Prepared {
+    config: Arc<ClientConfig>,
+    is_raw: bool,
+}
+
+/// The client ends of connections to be.
+#[derive(Debug, Default)]
+pub(crate) struct Dialer {
+    prepared: HashMap<Manner, Prepared>,
+}
+
+impl Dialer {
+    /// The client end of a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::InvalidRequest`]: an option cannot be used, or names what is not in the
+    /// configuration; [`TransportError::Unreachable`]: what it names cannot be used.
+    pub(crate) fn begin(
+        &mut self,
+        wanted: &Wrap,
+        config: &Config,
+        material: &mut Material,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Session, TransportError> {
+        let (manner, pin) = read(wanted, config)?;
+        let name = server_name(&wanted.host)?;
+        let protocol = manner.protocol.clone();
+        let prepared = if let Some(prepared) = self.prepared.get(&manner) {
+            prepared.clone()
+        } else {
+            let made = prepare(&manner, material, provider)?;
+            if self.prepared.len() >= PREPARED_MOST {
+                self.prepared.clear();
+            }
+            self.prepared.insert(manner, made.clone());
+            made
+        };
+        let connection = UnbufferedClientConnection::new(prepared.config, name)
+            .map_err(|error| unusable(&error))?;
+        let expected = Expected { protocol, pin, is_raw: prepared.is_raw };
+        Ok(Session::client(connection, expected))
+    }
+}
+
+/// What the options say; and the pin that holds besides the trust.
+fn read(wanted: &Wrap, config: &Config) -> Result<(Manner, Option<Pin>), TransportError> {
+    let mut manner = Manner {
+        certificate: config.dial.certificate.clone(),
+        trust: config.dial.trust.clone().unwrap_or_else(|| SYSTEM.to_owned()),
+        sole_pin: None,
+        protocol: wanted.hello.as_ref().map(|_| PROTOCOL.to_vec()),
+        tls12: false,
+    };
+    let mut pin = None;
+    for (name, value) in &wanted.options {
+        let value = value.expose();
+        match name.as_str() {
+            "certificate" => manner.certificate = Some(value.to_owned()),
+            "trust" => value.clone_into(&mut manner.trust),
+            "tls12" => manner.tls12 = value == "true",
+            "pin" => {
+                let read = Pin::parse(value);
+                pin = Some(read.map_err(|error| invalid(&format!("pin {error}")))?);
+            }
+            "alpn" if wanted.hello.is_some() => {
+                return Err(invalid("alpn means nothing between two daemons of ipcd"));
+            }
+            "alpn" => manner.protocol = Some(value.as_bytes().to_vec()),
+            "starttls" | "psk" | "secret-file" | "credential" => {
+                return Err(invalid(&format!("{name} is not in this version")));
+            }
+            other => return Err(invalid(&format!("{other} is not an option of tls"))),
+        }
+    }
+    if manner.trust == PIN {
+        manner.sole_pin = pin.take();
+        if manner.sole_pin.is_none() {
+            return Err(invalid("trust=pin needs a pin"));
+        }
+    }
+    Ok((manner, pin))
+}
+
+fn prepare(
+    manner: &Manner,
+    material: &mut Material,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Prepared, TransportError> {
+    let trust = match manner.sole_pin {
+        Some(pin) => Arc::new(Trust { pins: vec![pin], ..Trust::default() }),
+        None => material
+            .trust(&manner.trust)
+            .map_err(|error| unreachable(error.to_string()))?
+            .ok_or_else(|| no_table("trust", &manner.trust))?,
+    };
+    let certificate = match &manner.certificate {
+        Some(name) => {
+            let known = material.certificates.get(name).cloned();
+            Some(known.ok_or_else(|| no_table("certificate", name))?)
+        }
+        None => None,
+    };
+    let versions: &[_] =
+        if manner.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let verifier = Verifier::new(&trust, provider).map_err(|error| unusable(&error))?;
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(versions)
+        .map_err(|error| unusable(&error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut made = match certificate {
+        Some(certificate) => builder.with_client_cert_resolver(resolver(certificate)),
+        None => builder.with_no_client_auth(),
+    };
+    made.alpn_protocols = manner.protocol.iter().cloned().collect();
+    made.require_ems = true;
+    Ok(Prepared { config: Arc::new(made), is_raw: trust.is_raw })
+}
+
+fn resolver(certificate: Certificate) -> Arc<dyn ResolvesClientCert> {
+    if certificate.is_raw {
+        Arc::new(AlwaysResolvesClientRawPublicKeys::new(certificate.certified))
+    } else {
+        Arc::new(SingleCertAndKey::from(certificate.certified))
+    }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, TransportError> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(ServerName::IpAddress(address.into()));
+    }
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| failure::invalid("host", "no certificate can be for this name"))
+}
+
+fn invalid(reason: &str) -> TransportError {
+    failure::invalid("options", reason)
+}
+
+fn no_table(kind: &str, name: &str) -> TransportError {
+    let name = name.escape_debug();
+    invalid(&format!("tlsd.toml has no table [{kind}.{name}]"))
+}
+
+fn unusable(error: &rustls::Error) -> TransportError {
+    unreachable(format!("the configuration of tls cannot be used: {error}"))
+}
+
+fn unreachable(reason: String) -> TransportError {
+    TransportError::Unreachable { reason, retry: false }
+}

@@ -1,0 +1,145 @@
+//! What goes wrong between two ends of TLS, in the words of the interface and of people.
+
+use libipc::interface::transport::TransportError;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+/// What a server did wrong, or what it says that we did wrong.
+pub(crate) fn of_server(error: &Error) -> TransportError {
+    match error {
+        Error::InvalidCertificate(wrong) => {
+            let reason = format!("its certificate {}", certificate(wrong));
+            TransportError::Untrusted { reason }
+        }
+        Error::NoCertificatesPresented => untrusted("it shows no certificate"),
+        Error::AlertReceived(alert) => of_alert(*alert),
+        other => protocol(&of_stream(other)),
+    }
+}
+
+/// What a peer did wrong that came to us.
+pub(crate) fn of_peer(error: &Error) -> TransportError {
+    match error {
+        Error::InvalidCertificate(wrong) => {
+            let reason = format!("its certificate {}", certificate(wrong));
+            TransportError::Untrusted { reason }
+        }
+        Error::NoCertificatesPresented => untrusted("it shows no certificate, which is required"),
+        other => protocol(&of_stream(other)),
+    }
+}
+
+/// The two ends speak different protocols inside TLS.
+pub(crate) fn other_protocol(wanted: &[u8]) -> TransportError {
+    let wanted = String::from_utf8_lossy(wanted);
+    protocol(&format!("the far end does not speak {wanted:?}"))
+}
+
+/// The key of the far end is another than the target says.
+pub(crate) fn not_pinned() -> TransportError {
+    of_server(&Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+}
+
+/// A connection that has come to its end.
+pub(crate) fn over() -> TransportError {
+    protocol("the connection is over")
+}
+
+/// A connection that has sealed all that its keys may seal.
+pub(crate) fn exhausted() -> TransportError {
+    protocol("the keys of the connection are used up")
+}
+
+/// What a certificate lacks.
+fn certificate(wrong: &CertificateError) -> String {
+    use CertificateError as Wrong;
+    match wrong {
+        Wrong::Expired | Wrong::ExpiredContext { .. } => {
+            "has expired, or the clock of this host is wrong".to_owned()
+        }
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
+            "is not valid yet, or the clock of this host is wrong".to_owned()
+        }
+        Wrong::Revoked => "has been revoked".to_owned(),
+        Wrong::UnknownIssuer => "is not from an authority that is trusted here".to_owned(),
+        Wrong::UnknownRevocationStatus => {
+            "is from an authority whose list of revoked certificates is missing here".to_owned()
+        }
+        Wrong::ExpiredRevocationList | Wrong::ExpiredRevocationListContext { .. } => {
+            "cannot be judged: the list of revoked certificates is out of date".to_owned()
+        }
+        Wrong::NotValidForName => "is for another name".to_owned(),
+        Wrong::NotValidForNameContext { presented, .. } => {
+            format!("is for another name: {}", names(presented))
+        }
+        Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => {
+            "is not meant for this (extended key usage)".to_owned()
+        }
+        Wrong::ApplicationVerificationFailure => "has a key that is not pinned".to_owned(),
+        Wrong::BadSignature => "has a signature that is wrong".to_owned(),
+        other => format!("cannot be accepted: {other}"),
+    }
+}
+
+/// Names in a certificate, as it has them: a few, and only what can be printed.
+fn names(presented: &[String]) -> String {
+    if presented.is_empty() {
+        return "it names no host (subject alternative name)".to_owned();
+    }
+    let printable = |name: &String| name.chars().filter(char::is_ascii_graphic).take(80).collect();
+    let first: Vec<String> = presented.iter().take(4).map(printable).collect();
+    let more = if presented.len() > 4 { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
+}
+
+/// What the far end says that we did wrong.
+fn of_alert(alert: AlertDescription) -> TransportError {
+    use AlertDescription as Alert;
+    let refused = |why: &str| TransportError::Refused {
+        reason: format!("the far end does not accept us: {why}"),
+        retry: false,
+    };
+    match alert {
+        Alert::CertificateRequired => refused("it wants a certificate of ours"),
+        Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown => {
+            refused("our certificate is not what it wants")
+        }
+        Alert::CertificateRevoked => refused("our certificate has been revoked"),
+        Alert::CertificateExpired => refused("our certificate has expired"),
+        Alert::UnknownCA => refused("our certificate is not from an authority that it trusts"),
+        Alert::AccessDenied => refused("access denied"),
+        Alert::UnrecognisedName => refused("it does not know the name that we ask for"),
+        Alert::NoApplicationProtocol => protocol("the far end does not speak our protocol (ALPN)"),
+        Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::InsufficientSecurity => protocol(
+            "the far end does not speak TLS 1.3 as we do; the option tls12=true of a redirect \
+             allows 1.2",
+        ),
+        other => protocol(&format!("the far end ended the handshake: {other:?}")),
+    }
+}
+
+/// What is wrong with what the far end sent.
+fn of_stream(error: &Error) -> String {
+    match error {
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => "the far end does not speak TLS".to_owned(),
+        Error::PeerIncompatible(
+            PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => "the far end does not speak TLS 1.3".to_owned(),
+        Error::NoApplicationProtocol => "the far end does not speak our protocol (ALPN)".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn untrusted(reason: &str) -> TransportError {
+    TransportError::Untrusted { reason: reason.to_owned() }
+}
+
+fn protocol(reason: &str) -> TransportError {
+    TransportError::Protocol { reason: reason.to_owned() }
+}

@@ -1,0 +1,186 @@
+//! Files that the configuration names: certificates for everybody, secrets for us alone.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use zeroize::Zeroizing;
+
+use crate::config::SecretPlace;
+
+/// Bytes of the longest file: the roots of a system are a tenth of that.
+const FILE_BYTES_MOST: u64 = 8 * 1024 * 1024;
+
+/// Why a file cannot be used.
+#[derive(Debug)]
+pub(crate) struct FileError {
+    path: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    System(io::Error),
+    NotAFile,
+    TooLong,
+    Readable { mode: u32 },
+    Owner { uid: u32 },
+    NoCredentials,
+}
+
+/// Reads a file that everybody may read.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub(crate) fn read_public(path: &Path) -> Result<Vec<u8>, FileError> {
+    let (file, _) = open(path)?;
+    read(path, file).map(|bytes| bytes.to_vec())
+}
+
+/// Reads a secret, which nobody else may be able to read. It is wiped when it is dropped.
+///
+/// # Errors
+///
+/// [`FileError`]: in particular if it belongs to somebody else, or others may read it.
+pub(crate) fn read_secret(place: &SecretPlace) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    match place {
+        SecretPlace::File(path) => {
+            let (file, metadata) = open(path)?;
+            let us = nix::unistd::geteuid().as_raw();
+            let fail = |why| Err(FileError { path: path.clone(), why });
+            match (metadata.uid(), metadata.mode() & 0o7777) {
+                (uid, _) if uid != 0 && uid != us => fail(Why::Owner { uid }),
+                (_, mode) if mode & 0o077 != 0 => fail(Why::Readable { mode }),
+                _ => read(path, file),
+            }
+        }
+        SecretPlace::Credential(name) => {
+            // The service manager made the directory for us alone.
+            let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            let Some(directory) = directory.filter(|path| path.is_absolute()) else {
+                let path = PathBuf::from(format!("credential:{name}"));
+                return Err(FileError { path, why: Why::NoCredentials });
+            };
+            let path = directory.join(name);
+            let (file, _) = open(&path)?;
+            read(&path, file)
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<(std::fs::File, std::fs::Metadata), FileError> {
+    let fail = |why| FileError { path: path.to_owned(), why };
+    // A pipe in the place of a file must not keep us waiting.
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| fail(Why::System(error)))?;
+    let metadata = file.metadata().map_err(|error| fail(Why::System(error)))?;
+    if !metadata.is_file() {
+        return Err(fail(Why::NotAFile));
+    }
+    if metadata.len() > FILE_BYTES_MOST {
+        return Err(fail(Why::TooLong));
+    }
+    Ok((file, metadata))
+}
+
+fn read(path: &Path, file: std::fs::File) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    // Room for all of it at once: a vector that grows leaves copies behind.
+    let room = usize::try_from(FILE_BYTES_MOST.min(file.metadata().map_or(0, |one| one.len()) + 1));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room.unwrap_or(0)));
+    file.take(FILE_BYTES_MOST)
+        .read_to_end(&mut bytes)
+        .map_err(|error| FileError { path: path.to_owned(), why: Why::System(error) })?;
+    Ok(bytes)
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.why {
+            Why::System(error) => write!(f, "{path}: cannot be read: {error}"),
+            Why::NotAFile => write!(f, "{path}: is no file"),
+            Why::TooLong => write!(f, "{path}: is longer than {FILE_BYTES_MOST} bytes"),
+            Why::Readable { mode } => {
+                write!(f, "{path}: others may read it (mode {mode:04o}): chmod 0600 {path}")
+            }
+            Why::Owner { uid } => {
+                write!(f, "{path}: belongs to user {uid}, who is neither root nor this daemon")
+            }
+            Why::NoCredentials => write!(
+                f,
+                "{path}: the service manager passes no credentials: write LoadCredential= in the unit"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FileError {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn said(place: &SecretPlace) -> String {
+        read_secret(place).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_no_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        std::fs::write(&path, "secret").unwrap();
+        let place = SecretPlace::File(path.clone());
+        for mode in [0o600, 0o400] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_secret(&place).unwrap().as_slice(), b"secret", "{mode:o}");
+        }
+        for mode in [0o640, 0o604, 0o601] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let expected = format!("others may read it (mode {mode:04o}): chmod 0600");
+            assert!(said(&place).contains(&expected), "{}", said(&place));
+        }
+    }
+
+    #[test]
+    fn a_secret_of_another_user_is_refused() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        std::fs::write(&path, "secret").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+        let said = said(&SecretPlace::File(path));
+        assert!(
+            said.contains("belongs to user 65534, who is neither root nor this daemon"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_or_is_not_there_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(said(&SecretPlace::File(pipe)).ends_with("is no file"));
+        assert!(said(&SecretPlace::File(directory.path().join("none"))).contains("cannot be read"));
+        let long = directory.path().join("long");
+        std::fs::File::create(&long).unwrap().set_len(FILE_BYTES_MOST + 1).unwrap();
+        let error = read_public(&long).unwrap_err().to_string();
+        assert!(error.ends_with("is longer than 8388608 bytes"), "{error}");
+        assert_eq!(
+            said(&SecretPlace::Credential("host.key".to_owned())),
+            "credential:host.key: the service manager passes no credentials: write LoadCredential= \
+             in the unit"
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! The server end: what a listener shows, and whom it lets in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use libipc::interface::transport::{Serve, TransportError};
+use libipc::name::ServiceName;
+use relay::failure;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    AlwaysResolvesServerRawPublicKeys, NoClientAuth, ResolvesServerCert, UnbufferedServerConnection,
+};
+use rustls::sign::SingleCertAndKey;
+use rustls::{Error, ServerConfig, version};
+
+use crate::config::{Config, Listen};
+use crate::dial::PROTOCOL;
+use crate::material::{Certificate, Material};
+use crate::session::{Expected, Session};
+use crate::verify::Verifier;
+
+/// Tickets for later connections that a peer gets. Each is good for one, and brings the next.
+const TICKETS: usize = 1;
+
+/// All listeners, ready.
+#[derive(Debug)]
+pub(crate) struct Listeners(BTreeMap<String, Prepared>);
+
+#[derive(Debug)]
+struct Prepared {
+    config: Arc<ServerConfig>,
+    service: Option<ServiceName>,
+    is_raw: bool,
+}
+
+/// A listener cannot be made ready.
+#[derive(Debug)]
+pub(crate) struct ListenersError {
+    name: String,
+    error: Error,
+}
+
+impl Listeners {
+    /// Makes all listeners of the configuration ready. Each has its own tickets, so that none can
+    /// be used at another, nor after what decides has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenersError`].
+    pub(crate) fn prepare(
+        config: &Config,
+        material: &Material,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, ListenersError> {
+        let mut all = BTreeMap::new();
+        for (name, listen) in &config.listen {
+            let prepared = prepare(listen, material, provider)
+                .map_err(|error| ListenersError { name: name.clone(), error })?;
+            all.insert(name.clone(), prepared);
+        }
+        Ok(Self(all))
+    }
+
+    /// The server end of a connection, and the service that is offered there to plain clients.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError::InvalidRequest`]: there is no such listener.
+    pub(crate) fn begin(
+        &self,
+        wanted: &Serve,
+    ) -> Result<(Session, Option<ServiceName>), TransportError> {
+        let name = &wanted.listener;
+        let Some(prepared) = self.0.get(name) else {
+            let reason = format!("tlsd.toml has no table [listen.{}]", name.escape_debug());
+            return Err(failure::invalid("listener", &reason));
+        };
+        let is_plain = prepared.service.is_some() || wanted.service.is_some();
+        let protocol = (!is_plain).then(|| PROTOCOL.to_vec());
+        let connection = UnbufferedServerConnection::new(Arc::clone(&prepared.config))
+            .map_err(|error| failure::invalid("listener", &error.to_string()))?;
+        let expected = Expected { protocol, pin: None, is_raw: prepared.is_raw };
+        Ok((Session::server(connection, expected), prepared.service.clone()))
+    }
+}
+
+fn prepare(
+    listen: &Listen,
+    material: &Material,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Prepared, Error> {
+    let versions: &[_] =
+        if listen.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let missing = || Error::General("what it refers to is missing".to_owned());
+    let trust = listen.clients.as_ref().map(|name| material.trusts.get(name).ok_or_else(missing));
+    let trust = trust.transpose()?;
+    let is_raw = trust.is_some_and(|trust| trust.is_raw);
+    let verifier: Arc<dyn ClientCertVerifier> = match trust {
+        Some(trust) => Arc::new(Verifier::new(trust, provider)?),
+        None => Arc::new(NoClientAuth),
+    };
+    let certificate = material.certificates.get(&listen.certificate).ok_or_else(missing)?;
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(versions)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(resolver(certificate));
+    if listen.service.is_none() {
+        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    }
+    config.require_ems = true;
+    config.send_tls13_tickets = TICKETS;
+    config.ticketer = Ticketer::new()?;
+    Ok(Prepared { config: Arc::new(config), service: listen.service.clone(), is_raw })
+}
+
+fn resolver(certificate: &Certificate) -> Arc<dyn ResolvesServerCert> {
+    let certified = Arc::clone(&certificate.certified);
+    if certificate.is_raw {
+        Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified))
+    } else {
+        Arc::new(SingleCertAndKey::from(certified))
+    }
+}
+
+impl fmt::Display for ListenersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[listen.{}]: cannot be used: {}", self.name, self.error)
+    }
+}
+
+impl std::error::Error for ListenersError {}

@@ -1,0 +1,88 @@
+//! Encrypts connections of ipcd, and proves who is at their other end.
+//!
+//! It opens no network socket and resolves no name: it works on connections that it is given. It
+//! has all keys, and no rules: whom it believes is in its configuration, who may do what is not.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use daemon::exit::{Failure, finish};
+use daemon::notify::Notifier;
+use daemon::signals::Signals;
+use relay::start::{Inheritance, Place, give_up_root, run_directory, serve};
+use relay::wrapping::EventLoop;
+
+use crate::args::Args;
+use crate::tls::Tls;
+
+mod args;
+mod config;
+mod dial;
+mod failure;
+mod files;
+mod listeners;
+mod material;
+mod names;
+mod pin;
+mod session;
+mod tls;
+mod verify;
+
+/// The account that the system's tlsd runs as.
+const ACCOUNT: &str = "ipcd-tlsd";
+
+fn main() -> ExitCode {
+    match Args::try_parse() {
+        Ok(args) => finish("tlsd", run(args)),
+        Err(error) => {
+            // Where even that cannot be written, nobody reads it.
+            let _unwritten = error.print().is_err();
+            ExitCode::from(if error.use_stderr() { 64 } else { 0 })
+        }
+    }
+}
+
+/// Starts `tlsd` and serves until told to stop. The order is the contract: nobody can look into
+/// the process before there is a key in it, nothing is opened before the configuration and its
+/// files are known to be good, root is given up before the first byte of a stranger is read, and
+/// the broker finds us only once we answer.
+fn run(args: Args) -> Result<(), Failure> {
+    let inherited = Inheritance::take();
+    hide_memory()?;
+    let place = args.config.map(std::path::absolute).transpose();
+    let place = place.map_err(|error| Failure::system("the configuration", &error))?;
+    let tls = Tls::load(place)?;
+    if args.check {
+        return Ok(());
+    }
+    let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
+    daemon::log::start(args.log_format, args.log_level)
+        .map_err(|error| Failure::system("the log", &error))?;
+    if let Err(error) = daemon::descriptors::raise_limit() {
+        tracing::warn!(event = "few-descriptors", %error);
+    }
+    let directory = run_directory(Place { rundir: args.rundir.as_deref(), user: args.user })?;
+    let server = serve(inherited.place, &directory, args.name.as_str())
+        .map_err(|error| Failure::System(error.to_string()))?;
+    if !give_up_root(&directory, ACCOUNT)? {
+        tracing::warn!(event = "running-as-root", account = ACCOUNT);
+    }
+    // A change of account has undone it.
+    hide_memory()?;
+    let mut event_loop = EventLoop::new(tls, server, inherited.others, signals)
+        .map_err(|error| Failure::system("the event loop", &error))?;
+    tracing::info!(event = "started", rundir = ?directory.path());
+    let mut notifier = Notifier::of_process(Instant::now());
+    notifier.ready("Connecting and listening as the broker says");
+    event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
+    tracing::info!(event = "stopped");
+    Ok(())
+}
+
+/// No core dump, and no look into memory, but for root.
+fn hide_memory() -> Result<(), Failure> {
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|error| Failure::system("memory cannot be protected", &error))
+}

@@ -1,0 +1,319 @@
+//! One end of a TLS connection, as a state machine that does no I/O.
+
+use libipc::interface::transport::TransportError;
+use relay::codec::{Codec, Opened, Outgoing};
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::CertificateDer;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    WriteTraffic,
+};
+use rustls::{CommonState, Error};
+
+use crate::failure;
+use crate::names;
+use crate::pin::Pin;
+use crate::verify::pin_of;
+
+/// Bytes that sealing adds to one record at most (RFC 8446, section 5.2, with a byte of padding
+/// and a head).
+const RECORD_OVERHEAD: usize = 5 + 1 + 255;
+
+/// Plain bytes in one record at most.
+const RECORD_BYTES: usize = 16 * 1024;
+
+/// One end of a TLS connection.
+pub(crate) struct Session {
+    connection: Connection,
+    expected: Expected,
+    phase: Phase,
+}
+
+/// What has to hold of a far end besides what its verifier says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expected {
+    /// The protocol that both ends have to agree on; any, if there is none.
+    pub(crate) protocol: Option<Vec<u8>>,
+    /// The key that it has to have; any, if there is none.
+    pub(crate) pin: Option<Pin>,
+    /// Whether it shows a key without a certificate, if it shows one.
+    pub(crate) is_raw: bool,
+}
+
+enum Connection {
+    Client(Box<UnbufferedClientConnection>),
+    Server(Box<UnbufferedServerConnection>),
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Phase {
+    Handshake,
+    Open,
+    Failed,
+}
+
+/// What one step brought.
+enum Step {
+    /// Go on.
+    Next,
+    /// Nothing more can be done with what has come.
+    Blocked,
+    /// The far end has said that nothing more comes.
+    End,
+}
+
+impl Session {
+    /// The client end.
+    pub(crate) fn client(connection: UnbufferedClientConnection, expected: Expected) -> Self {
+        Self::new(Connection::Client(Box::new(connection)), expected)
+    }
+
+    /// The server end.
+    pub(crate) fn server(connection: UnbufferedServerConnection, expected: Expected) -> Self {
+        Self::new(Connection::Server(Box::new(connection)), expected)
+    }
+
+    fn new(connection: Connection, expected: Expected) -> Self {
+        Self { connection, expected, phase: Phase::Handshake }
+    }
+
+    fn state(&self) -> &CommonState {
+        match &self.connection {
+            Connection::Client(connection) => connection,
+            Connection::Server(connection) => connection,
+        }
+    }
+
+    fn step(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
+    ) -> (usize, Result<Step, Error>) {
+        match &mut self.connection {
+            Connection::Client(connection) => {
+                take(connection.process_tls_records(incoming), plain, outgoing)
+            }
+            Connection::Server(connection) => {
+                take(connection.process_tls_records(incoming), plain, outgoing)
+            }
+        }
+    }
+
+    fn process(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
+    ) -> Result<Opened, Error> {
+        let mut opened = Opened::default();
+        loop {
+            let rest = incoming.get_mut(opened.used..).unwrap_or_default();
+            let (used, step) = self.step(rest, plain, outgoing);
+            opened.used += used;
+            match step? {
+                Step::Next => {}
+                Step::Blocked => return Ok(opened),
+                Step::End => opened.is_end = true,
+            }
+        }
+    }
+
+    /// Has the far end told why: the library has that ready after an error.
+    fn add_alert(&mut self, outgoing: &mut Outgoing) {
+        self.phase = Phase::Failed;
+        // It fails again once the alert is out.
+        let _failed = self.process(&mut [], &mut Vec::new(), outgoing).is_err();
+    }
+
+    fn check_expected(&self) -> Result<(), TransportError> {
+        if let Some(wanted) = &self.expected.protocol
+            && self.state().alpn_protocol() != Some(wanted)
+        {
+            return Err(failure::other_protocol(wanted));
+        }
+        if let Some(wanted) = self.expected.pin {
+            let shown = self.shown().map(|shown| pin_of(shown, self.expected.is_raw));
+            if !matches!(shown, Some(Ok(pin)) if pin == wanted) {
+                return Err(failure::not_pinned());
+            }
+        }
+        Ok(())
+    }
+
+    /// What the far end has shown first: its own certificate, or its key.
+    fn shown(&self) -> Option<&CertificateDer<'static>> {
+        self.state().peer_certificates().and_then(<[_]>::first)
+    }
+
+    fn is_client(&self) -> bool {
+        matches!(self.connection, Connection::Client(_))
+    }
+
+    /// Does `write` as soon as sealing is possible, which it always is when the session is open.
+    fn writing(
+        &mut self,
+        outgoing: &mut Outgoing,
+        mut write: impl FnMut(&mut dyn Writing, &mut Outgoing) -> Result<(), EncryptError>,
+    ) -> Result<(), TransportError> {
+        loop {
+            let done = match &mut self.connection {
+                Connection::Client(connection) => {
+                    write_one(connection.process_tls_records(&mut []), outgoing, &mut write)
+                }
+                Connection::Server(connection) => {
+                    write_one(connection.process_tls_records(&mut []), outgoing, &mut write)
+                }
+            };
+            match done {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// What can be written, whichever end we are.
+trait Writing {
+    fn encrypt(&mut self, plain: &[u8], room: &mut [u8]) -> Result<usize, EncryptError>;
+    fn close(&mut self, room: &mut [u8]) -> Result<usize, EncryptError>;
+}
+
+impl<D> Writing for WriteTraffic<'_, D> {
+    fn encrypt(&mut self, plain: &[u8], room: &mut [u8]) -> Result<usize, EncryptError> {
+        WriteTraffic::encrypt(self, plain, room)
+    }
+
+    fn close(&mut self, room: &mut [u8]) -> Result<usize, EncryptError> {
+        self.queue_close_notify(room)
+    }
+}
+
+/// Handles one state. The bytes used, and what it came to.
+fn take<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    plain: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
+) -> (usize, Result<Step, Error>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let step = match state {
+        Err(error) => Err(error),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                None => break Ok(Step::Next),
+                Some(Err(error)) => break Err(error),
+                Some(Ok(record)) => {
+                    discard += record.discard;
+                    plain.extend_from_slice(record.payload);
+                }
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => encode(outgoing, |room| data.encode(room)),
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            // Everything goes out in the order in which it was added.
+            data.done();
+            Ok(Step::Next)
+        }
+        Ok(ConnectionState::PeerClosed) => Ok(Step::End),
+        Ok(_) => Ok(Step::Blocked),
+    };
+    (discard, step)
+}
+
+fn encode(
+    outgoing: &mut Outgoing,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) -> Result<Step, Error> {
+    let mut least = 1024;
+    loop {
+        match write(outgoing.room(least)) {
+            Ok(count) => {
+                outgoing.fill(count);
+                return Ok(Step::Next);
+            }
+            Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                least = required_size;
+            }
+            Err(EncodeError::AlreadyEncoded) => return Ok(Step::Next),
+        }
+    }
+}
+
+/// Writes, if this is the state for it; false if there was something else to do first.
+fn write_one<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    outgoing: &mut Outgoing,
+    write: &mut impl FnMut(&mut dyn Writing, &mut Outgoing) -> Result<(), EncryptError>,
+) -> Result<bool, TransportError> {
+    match status.state {
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            write(&mut traffic, outgoing).map(|()| true).map_err(|_| failure::exhausted())
+        }
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            encode(outgoing, |room| data.encode(room)).map(|_| false).map_err(|_| failure::over())
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Ok(false)
+        }
+        Ok(ConnectionState::PeerClosed) => Ok(false),
+        Ok(_) | Err(_) => Err(failure::over()),
+    }
+}
+
+impl Codec for Session {
+    fn open(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
+    ) -> Result<Opened, TransportError> {
+        if self.phase == Phase::Failed {
+            return Err(failure::over());
+        }
+        let opened = self.process(incoming, plain, outgoing).map_err(|error| {
+            self.add_alert(outgoing);
+            if self.is_client() { failure::of_server(&error) } else { failure::of_peer(&error) }
+        })?;
+        if self.phase == Phase::Handshake && !self.state().is_handshaking() {
+            if let Err(error) = self.check_expected() {
+                self.finish(outgoing);
+                self.phase = Phase::Failed;
+                return Err(error);
+            }
+            self.phase = Phase::Open;
+        }
+        Ok(opened)
+    }
+
+    fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    fn seal(&mut self, plain: &[u8], outgoing: &mut Outgoing) -> Result<(), TransportError> {
+        let records = plain.len() / RECORD_BYTES + 2;
+        let least = plain.len() + records * RECORD_OVERHEAD;
+        self.writing(outgoing, |traffic, outgoing| {
+            let count = traffic.encrypt(plain, outgoing.room(least))?;
+            outgoing.fill(count);
+            Ok(())
+        })
+    }
+
+    fn finish(&mut self, outgoing: &mut Outgoing) {
+        let written = self.writing(outgoing, |traffic, outgoing| {
+            let count = traffic.close(outgoing.room(RECORD_OVERHEAD))?;
+            outgoing.fill(count);
+            Ok(())
+        });
+        // A connection that is over already ends without a word.
+        let _over = written.is_err();
+    }
+
+    fn names(&self) -> Vec<String> {
+        let shown = self.shown();
+        shown.map(|shown| names::proven(shown, self.expected.is_raw)).unwrap_or_default()
+    }
+}
