@@ -66,7 +66,7 @@ mod tests {
             assert_eq!(log.admit(start), (true, None));
         }
         for _ in 0..7 {
-            assert_eq!(log.admit(start + PERIOD - Duration::from_millis(1)), (false, None));
+            assert_eq!(log.admit(start + PERIOD / 2), (false, None));
         }
         assert_eq!(log.admit(start + PERIOD), (true, Some(7)));
         assert_eq!(log.admit(start + PERIOD * 2), (true, None));

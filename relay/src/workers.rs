@@ -127,6 +127,7 @@ impl<C: Codec> Workers<C> {
     }
 
     /// The next report, if there is one.
+    #[must_use]
     pub fn report(&self) -> Option<Report> {
         self.reports.try_recv().ok()
     }

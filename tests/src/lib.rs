@@ -28,6 +28,7 @@ pub mod namespace;
 pub mod packages;
 pub mod raw;
 mod setup;
+pub mod tls;
 pub mod unmodified;
 
 pub use crate::setup::Setup;
@@ -53,6 +54,8 @@ pub fn binaries() -> &'static Path {
             "ipcd",
             "-p",
             "ipcd-tcpd",
+            "-p",
+            "ipcd-tlsd",
             "-p",
             "pongd",
             "-p",

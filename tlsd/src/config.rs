@@ -119,7 +119,8 @@ impl Config {
     pub(crate) fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
         settings::read(file, text, |mut root| {
             let certificates = tables(root.section("certificate"), read_certificate);
-            let trusts = tables(root.section("trust"), read_trust);
+            let trusts =
+                tables(root.section("trust"), |name, section| Some(read_trust(name, section)));
             let known = references::Known::new(&certificates, &trusts);
             let listen =
                 tables(root.section("listen"), |name, section| read_listen(name, section, &known));
@@ -176,7 +177,7 @@ fn read_certificate(_name: &Text, mut section: Section<'_>) -> Option<Certificat
     Some(CertificateFiles { chain, key: key? })
 }
 
-fn read_trust(name: &Text, mut section: Section<'_>) -> Option<TrustFiles> {
+fn read_trust(name: &Text, mut section: Section<'_>) -> TrustFiles {
     if [SYSTEM, PIN, "none"].contains(&name.as_str()) {
         section.report(name.problem("this name has a meaning of its own: choose another"));
     }
@@ -199,7 +200,7 @@ fn read_trust(name: &Text, mut section: Section<'_>) -> Option<TrustFiles> {
     if !crls.is_empty() && authorities.is_none() {
         section.problem("`crl` means nothing without `ca`");
     }
-    Some(TrustFiles { authorities, crls, pins, is_raw })
+    TrustFiles { authorities, crls, pins, is_raw }
 }
 
 fn read_dial(mut section: Section<'_>, known: &references::Known) -> Dial {

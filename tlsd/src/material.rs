@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -155,12 +155,12 @@ fn load_key(
     loaded.map_err(|error| MaterialError::Unusable { place, error })
 }
 
-fn load_certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
     let text = files::read_public(path)?;
     let all: Vec<_> = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
     if all.is_empty() {
         let wanted = "certificate in PEM form";
-        return Err(MaterialError::Empty { path: path.clone(), wanted });
+        return Err(MaterialError::Empty { path: path.to_owned(), wanted });
     }
     Ok(all)
 }

@@ -20,7 +20,7 @@ impl<W: Wrapping> EventLoop<W> {
         }
         let plain = match descriptor {
             Some(descriptor) => connect(descriptor).map(|service| (service, None)),
-            None => unix_pair(SocketKind::Stream).map_err(Into::into).and_then(|(ours, theirs)| {
+            None => unix_pair(SocketKind::Stream).and_then(|(ours, theirs)| {
                 sys::socket::set_blocking(theirs.as_fd(), true)?;
                 Ok((ours, Some(theirs)))
             }),

@@ -160,12 +160,11 @@ impl<W: Wrapping> EventLoop<W> {
                 varlink::reply(&Arrived { arrival }, caller.is_none())
             }
         };
-        match caller.or(self.told) {
-            Some(token) => self.answer(token, message, None),
-            None => {
-                self.known.remove(&id);
-                self.workers.refuse(id, true);
-            }
+        if let Some(token) = caller.or(self.told) {
+            self.answer(token, message, None);
+        } else {
+            self.known.remove(&id);
+            self.workers.refuse(id, true);
         }
     }
 

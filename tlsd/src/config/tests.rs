@@ -57,9 +57,9 @@ fn what_a_table_refers_to_has_to_be_there() {
                 [certificate.host]\nkey = \"/k\"\n[dial]\ntrust = \"fleet\"\n";
     let said = problems(text);
     let begins = [
-        "tlsd.toml:2:16: there is no table [certificate.hst]",
-        "tlsd.toml:3:12: clients are believed by a trust of their own",
-        "tlsd.toml:7:10: there is no table [trust.fleet]",
+        "tlsd.toml:2:15: there is no table [certificate.hst]",
+        "tlsd.toml:3:11: clients are believed by a trust of their own",
+        "tlsd.toml:7:9: there is no table [trust.fleet]",
     ];
     assert_eq!(said.len(), begins.len(), "{said:#?}");
     for (said, begin) in said.iter().zip(begins) {
