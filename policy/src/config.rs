@@ -6,6 +6,7 @@ use libipc::name::ServiceName;
 use settings::{File, Problem};
 
 use crate::accounts::Accounts;
+use crate::lint::Thoroughness;
 use crate::redirect::Redirects;
 use crate::rules::Rules;
 use crate::scheme::Schemes;
@@ -105,11 +106,13 @@ pub struct Warning {
     pub problem: Problem,
 }
 
-/// Kinds of warnings: `ipcd --check` fails for the first, `--strict` for both.
+/// Kinds of warnings: `ipcd --check` fails for the first, `--strict` for all.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum WarningKind {
     /// A line that has no effect, or more than it looks like.
     Lint,
+    /// A rule of which there was no time to find out whether it has an effect.
+    Open,
     /// A user or group that does not exist, today and on this host.
     Dormant,
 }
@@ -121,7 +124,19 @@ impl Config {
     ///
     /// Every problem of every text, in the order of the texts.
     pub fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded, Vec<Problem>> {
-        load::load(sources, accounts)
+        load::load(sources, accounts, Thoroughness::Quick)
+    }
+
+    /// As [`Config::load`], with all the time that it takes to find what is odd.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub(crate) fn examine(
+        sources: &Sources,
+        accounts: &dyn Accounts,
+    ) -> Result<Loaded, Vec<Problem>> {
+        load::load(sources, accounts, Thoroughness::Thorough)
     }
 
     /// The schemes that targets may have.

@@ -37,7 +37,10 @@ pub mod special;
 pub mod subject;
 pub mod target;
 
+mod bits;
 mod cure;
 #[cfg(test)]
 mod fixture;
 mod merge;
+#[cfg(test)]
+mod sampling;

@@ -11,7 +11,7 @@ use super::service::OwnerFault;
 use super::{CommandLine, Config, Limits, Loaded, Service, Sources, Warning, WarningKind, limits};
 use crate::accounts::{Accounts, is_account_name, parse_id};
 use crate::expectation::{self, Expectation, TESTS_MOST};
-use crate::lint;
+use crate::lint::{self, Thoroughness};
 use crate::pattern::Pattern;
 use crate::redirect::{Destination, Redirect, Redirects, check};
 use crate::rule::{Reading, Rule, Source, parse_rules};
@@ -22,7 +22,11 @@ use crate::subject::{Subject, Subjects};
 /// Rules of the longest configuration.
 pub(super) const RULES_MOST: usize = 10_000;
 
-pub(super) fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded, Vec<Problem>> {
+pub(super) fn load(
+    sources: &Sources,
+    accounts: &dyn Accounts,
+    thoroughness: Thoroughness,
+) -> Result<Loaded, Vec<Problem>> {
     let mut loading = Loading {
         accounts,
         schemes: Schemes::default(),
@@ -64,8 +68,7 @@ pub(super) fn load(sources: &Sources, accounts: &dyn Accounts) -> Result<Loaded,
         return Err(failures);
     }
     let mut warnings = loading.warnings;
-    let lint = lint::lint(&config).into_iter();
-    warnings.extend(lint.map(|problem| Warning { kind: WarningKind::Lint, problem }));
+    warnings.extend(lint::lint(&config, thoroughness));
     Ok(Loaded { config, warnings, tests: tests.len() })
 }
 
