@@ -1,5 +1,5 @@
 //! Start-up that every daemon of ipcd shares: its log, its signals, its account, its service
-//! manager, how many descriptors it may have, its exit code.
+//! manager, how many descriptors it may have, what it gives up, its exit code.
 //!
 //! The order is each daemon's own; here are the steps.
 #![forbid(unsafe_code)]
@@ -9,4 +9,5 @@ pub mod descriptors;
 pub mod exit;
 pub mod log;
 pub mod notify;
+pub mod sandbox;
 pub mod signals;

@@ -64,13 +64,11 @@ impl fmt::Display for LogOptionError {
 
 impl std::error::Error for LogOptionError {}
 
-/// Starts the log of this process. To be called once, after the signals are blocked.
+/// Starts the log of this process. To be called once.
 ///
-/// # Errors
-///
-/// The kernel's: no thread can be started.
-pub fn start(format: LogFormat, level: LogLevel) -> io::Result<()> {
-    let lines = Lines::start(io::stderr())?;
+/// Lines wait until [`Log::write`], or until the daemon ends before.
+pub fn start(format: LogFormat, level: LogLevel) -> Log {
+    let (lines, log) = Lines::new(io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_max_level(level.0)
         .with_target(false)
@@ -81,7 +79,45 @@ pub fn start(format: LogFormat, level: LogLevel) -> io::Result<()> {
         LogFormat::Text => builder.try_init().is_err(),
         LogFormat::Json => builder.json().flatten_event(true).try_init().is_err(),
     };
-    Ok(())
+    log
+}
+
+/// Lines that wait for the thread that is to write them. Dropping this writes those that are
+/// there.
+#[derive(Debug)]
+#[must_use = "lines are written by `write`"]
+pub struct Log<W: Write = io::Stderr> {
+    lines: Option<(W, Receiver<Vec<u8>>)>,
+    lost: Arc<AtomicU64>,
+}
+
+impl<W: Write + Send + 'static> Log<W> {
+    /// Starts the thread that writes lines from now on. To be called after the signals are
+    /// blocked.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no thread can be started.
+    pub fn write(mut self) -> io::Result<()> {
+        let Some((mut sink, receiver)) = self.lines.take() else { return Ok(()) };
+        let lost = Arc::clone(&self.lost);
+        thread::Builder::new().name("log".to_owned()).spawn(move || {
+            while let Ok(line) = receiver.recv() {
+                write_line(&mut sink, &line, &lost);
+            }
+        })?;
+        Ok(())
+    }
+}
+
+impl<W: Write> Drop for Log<W> {
+    fn drop(&mut self) {
+        if let Some((sink, receiver)) = &mut self.lines {
+            while let Ok(line) = receiver.try_recv() {
+                write_line(&mut *sink, &line, &self.lost);
+            }
+        }
+    }
 }
 
 /// Hands lines to the thread that writes them.
@@ -92,25 +128,20 @@ struct Lines {
 }
 
 impl Lines {
-    fn start(sink: impl Write + Send + 'static) -> io::Result<Self> {
+    fn new<W: Write>(sink: W) -> (Self, Log<W>) {
         let (sender, receiver) = sync_channel(LINES_WAITING_MOST);
         let lost = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&lost);
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || write_lines(sink, &receiver, &counted))?;
-        Ok(Self { sender, lost })
+        let log = Log { lines: Some((sink, receiver)), lost: Arc::clone(&lost) };
+        (Self { sender, lost }, log)
     }
 }
 
-fn write_lines(mut sink: impl Write, lines: &Receiver<Vec<u8>>, lost: &AtomicU64) {
-    while let Ok(line) = lines.recv() {
-        // Nobody is left to be told of a log that cannot be written.
-        let _unwritten = sink.write_all(&line).is_err();
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _unwritten = writeln!(sink, "WARN event=\"log-lost\" lines={lost}").is_err();
-        }
+fn write_line(mut sink: impl Write, line: &[u8], lost: &AtomicU64) {
+    // Nobody is left to be told of a log that cannot be written.
+    let _unwritten = sink.write_all(line).is_err();
+    let lost = lost.swap(0, Ordering::Relaxed);
+    if lost > 0 {
+        let _unwritten = writeln!(sink, "WARN event=\"log-lost\" lines={lost}").is_err();
     }
 }
 
@@ -178,8 +209,10 @@ mod tests {
     fn a_reader_who_does_not_read_loses_lines_and_is_told_how_many() {
         let (allow, allowed) = mpsc::channel();
         let (written, lines) = mpsc::channel();
-        let log = Lines::start(Gate { allowed, written }).unwrap();
-        let write = || log.make_writer().write_all(b"line\n").unwrap();
+        let (lines_in, log) = Lines::new(Gate { allowed, written });
+        let write = || lines_in.make_writer().write_all(b"line\n").unwrap();
+        write();
+        log.write().unwrap();
         // The writer may have taken one line out of the queue already.
         for _ in 0..LINES_WAITING_MOST + 11 {
             write();
@@ -190,6 +223,17 @@ mod tests {
         assert_eq!(lines.recv().unwrap(), "line\n");
         let told = lines.recv().unwrap() + &lines.recv().unwrap();
         assert!(told.starts_with("WARN event=\"log-lost\" lines="), "{told}");
+    }
+
+    #[test]
+    fn a_daemon_that_ends_early_writes_what_it_has_to_say() {
+        let (written, lines) = mpsc::channel();
+        let (allow, allowed) = mpsc::channel();
+        allow.send(()).unwrap();
+        let (lines_in, log) = Lines::new(Gate { allowed, written });
+        lines_in.make_writer().write_all(b"why\n").unwrap();
+        drop(log);
+        assert_eq!(lines.try_recv(), Ok("why\n".to_owned()));
     }
 
     #[test]

@@ -50,6 +50,14 @@ impl Files {
         }
     }
 
+    /// The directories that they are in, whether these exist or not.
+    pub(crate) fn places(&self) -> Vec<PathBuf> {
+        let main = self.main.as_ref().and_then(|(path, _)| std::path::absolute(path).ok());
+        // The directory, for a file that is written anew is another one.
+        let main = main.as_deref().and_then(Path::parent).map(Path::to_owned);
+        main.into_iter().chain(self.drop_ins.iter().cloned()).collect()
+    }
+
     /// Reads all of them.
     ///
     /// # Errors

@@ -5,11 +5,14 @@
 //! [`event_loop`] reports to it and carries out what it says. See `ARCHITECTURE.md`.
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use daemon::exit::{Failure, finish};
+use daemon::log::Log;
 use daemon::notify::Notifier;
+use daemon::sandbox::{Sandbox, Sockets};
 use daemon::signals::Signals;
 use libipc::environment::Environment;
 use libipc::rundir::{Instance, RunDirectory};
@@ -73,11 +76,11 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     refuse_partial_maps()?;
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
-    daemon::log::start(args.log_format, args.log_level)
-        .map_err(|error| Failure::system("the log", &error))?;
+    let log = daemon::log::start(args.log_format, args.log_level);
     let live = reload::load(&files).map_err(|refusal| Failure::Config(refusal.to_string()))?;
     let ways =
         place::open(&directory, inherited).map_err(|error| Failure::System(error.to_string()))?;
+    let places = files.places();
     let host = Host::new(&directory, files)
         .map_err(|error| Failure::system("the run directory", &error))?;
     give_up_root(&directory)?;
@@ -93,12 +96,13 @@ fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::system("the event loop", &error))?;
     let _children = Children::start(&args.with, &directory)
         .map_err(|error| Failure::system("cannot start a child", &error))?;
+    let mut notifier = Notifier::of_process(Instant::now());
+    shut_in(args, &directory, &places, log)?;
     tracing::info!(
         event = "started",
         rundir = ?directory.path(),
         instance = directory.instance().as_str(),
     );
-    let mut notifier = Notifier::of_process(Instant::now());
     event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
     notifier.stopping();
     tracing::info!(event = "stopped");
@@ -129,6 +133,23 @@ fn give_up_root(directory: &RunDirectory) -> Result<(), Failure> {
         tracing::warn!(event = "running-as-root", account = place::ACCOUNT);
     }
     Ok(())
+}
+
+/// From here on the broker has no network, changes nothing but its own sockets, and starts nothing.
+fn shut_in(
+    args: &Args,
+    directory: &RunDirectory,
+    reads: &[PathBuf],
+    log: Log,
+) -> Result<(), Failure> {
+    let binds: &[_] = match directory.instance() {
+        // There everything was made by root, and is not to be changed.
+        Instance::System => &[],
+        _ => &[directory.path().to_owned()],
+    };
+    let sandbox =
+        Sandbox { sockets: Sockets::Unix, reads, binds, has_children: !args.with.is_empty() };
+    sandbox.enter(log)
 }
 
 fn check(files: &Files, strict: bool) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
 //! The steps of start-up that transport daemons share.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use daemon::exit::Failure;
+use daemon::log::Log;
+use daemon::sandbox::{Sandbox, Sockets};
 use libipc::environment::Environment;
 use libipc::listener::ListenError;
 use libipc::rundir::{Instance, RunDirectory};
@@ -113,4 +115,24 @@ pub fn give_up_root(directory: &RunDirectory, account: &str) -> Result<bool, Fai
     }
     daemon::account::switch_to(account)
         .map_err(|error| Failure::system("cannot give up root", &error))
+}
+
+/// Shuts the daemon in, with the sockets that it may make and the files that it reads; see
+/// [`Sandbox::enter`].
+///
+/// # Errors
+///
+/// [`Failure::System`]; nothing may go on then.
+pub fn shut_in(
+    directory: &RunDirectory,
+    sockets: Sockets,
+    reads: &[PathBuf],
+    log: Log,
+) -> Result<(), Failure> {
+    let binds: &[_] = match directory.instance() {
+        // There our place was made by root, and is not to be changed.
+        Instance::System => &[],
+        _ => &[directory.path().to_owned()],
+    };
+    Sandbox { sockets, reads, binds, has_children: false }.enter(log)
 }

@@ -11,8 +11,9 @@ use std::time::Instant;
 use clap::Parser;
 use daemon::exit::{Failure, finish};
 use daemon::notify::Notifier;
+use daemon::sandbox::Sockets;
 use daemon::signals::Signals;
-use relay::start::{Inheritance, Place, give_up_root, read_config, run_directory};
+use relay::start::{Inheritance, Place, give_up_root, read_config, run_directory, shut_in};
 
 use crate::args::Args;
 use crate::config::Config;
@@ -53,8 +54,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let inherited = Inheritance::take();
     let config = read_config(args.config.as_deref(), Config::parse)?;
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
-    daemon::log::start(args.log_format, args.log_level)
-        .map_err(|error| Failure::system("the log", &error))?;
+    let log = daemon::log::start(args.log_format, args.log_level);
     if let Err(error) = daemon::descriptors::raise_limit() {
         tracing::warn!(event = "few-descriptors", %error);
     }
@@ -71,10 +71,11 @@ fn run(args: &Args) -> Result<(), Failure> {
     if !give_up_root(&directory, ACCOUNT)? {
         tracing::warn!(event = "running-as-root", account = ACCOUNT);
     }
+    let mut notifier = Notifier::of_process(Instant::now());
+    shut_in(&directory, Sockets::Internet, &[], log)?;
     let mut event_loop = EventLoop::new(server, listeners, signals)
         .map_err(|error| Failure::system("the event loop", &error))?;
     tracing::info!(event = "started", rundir = ?directory.path());
-    let mut notifier = Notifier::of_process(Instant::now());
     notifier.ready("Connecting and listening as the broker says");
     event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
     notifier.stopping();

@@ -92,6 +92,8 @@ impl Container {
             .arg("--directory")
             .arg(root())
             .args(["--private-network", "--console=pipe", "--notify-ready=yes", "--machine", &name])
+            // As outside of a container.
+            .arg("--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self")
             .args(["--boot", "systemd.show_status=0"])
             .env("NOTIFY_SOCKET", &notify)
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
