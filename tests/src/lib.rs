@@ -274,7 +274,7 @@ impl Host {
         self.others
             .push(Daemon::start(program("pongd").arg(name).env("IPC_RUNDIR", self.rundir())));
         let socket = self.rundir().join("services").join(name);
-        until("pongd serves", || socket.exists());
+        until("pongd serves", || sys::socket::connect_unix_now(&socket).is_ok());
         self
     }
 
