@@ -112,7 +112,7 @@ fn the_broker_never_connects_to_a_service() {
     command.args(["-D", "-f", "-e", "trace=connect", "-o"]).arg(&trace);
     command.arg(program("ipcd").get_program()).arg("--rundir").arg(&rundir);
     let broker = Daemon::start(command.args(["--log-level", "warn"]));
-    until("the broker answers", || rundir.join("ipc").exists());
+    until("the broker answers", || sys::socket::connect_unix_now(&rundir.join("ipc")).is_ok());
     let directory = libipc::rundir::RunDirectory::new(rundir, libipc::rundir::Instance::Private);
     let listener = Listener::bind_in(&directory, &name("pong")).unwrap();
     for _ in 0..20 {
@@ -221,7 +221,9 @@ fn a_program_gets_the_connection_as_its_input_and_output() {
     serve.args(["serve", "upper", "--rundir"]).arg(&rundir);
     serve.args(["--", "sh", "-c", "echo $IPC_SERVICE $IPC_PEER_UID; tr a-z A-Z"]);
     let _service = Daemon::start(&mut serve);
-    until("ipc serve listens", || rundir.join("services/upper").exists());
+    until("ipc serve listens", || {
+        sys::socket::connect_unix_now(&rundir.join("services/upper")).is_ok()
+    });
     let mut stream = host.connect("upper", "").unwrap();
     std::io::Write::write_all(&mut stream, b"quiet").unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();

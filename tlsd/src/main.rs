@@ -10,8 +10,9 @@ use std::time::Instant;
 use clap::Parser;
 use daemon::exit::{Failure, finish};
 use daemon::notify::Notifier;
+use daemon::sandbox::Sockets;
 use daemon::signals::Signals;
-use relay::start::{Inheritance, Place, give_up_root, run_directory, serve};
+use relay::start::{Inheritance, Place, give_up_root, run_directory, serve, shut_in};
 use relay::wrapping::EventLoop;
 
 use crate::args::Args;
@@ -58,8 +59,7 @@ fn run(args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
-    daemon::log::start(args.log_format, args.log_level)
-        .map_err(|error| Failure::system("the log", &error))?;
+    let log = daemon::log::start(args.log_format, args.log_level);
     if let Err(error) = daemon::descriptors::raise_limit() {
         tracing::warn!(event = "few-descriptors", %error);
     }
@@ -71,10 +71,12 @@ fn run(args: Args) -> Result<(), Failure> {
     }
     // A change of account has undone it.
     hide_memory()?;
+    let mut notifier = Notifier::of_process(Instant::now());
+    // Keys and certificates lie where the administrator has put them, after a reload elsewhere.
+    shut_in(&directory, Sockets::Unix, &["/".into()], log)?;
     let mut event_loop = EventLoop::new(tls, server, inherited.others, signals)
         .map_err(|error| Failure::system("the event loop", &error))?;
     tracing::info!(event = "started", rundir = ?directory.path());
-    let mut notifier = Notifier::of_process(Instant::now());
     notifier.ready("Connecting and listening as the broker says");
     event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
     tracing::info!(event = "stopped");
