@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: every check, the quick ones first.
 
-use crate::{Failed, always_deny, arch, demo, ring_model, run, size};
+use crate::{Failed, always_deny, arch, demo, fuzz, ring_model, run, size};
 
 pub(crate) fn run_all() -> Result<(), Failed> {
     step("fmt", || run("cargo", &["fmt", "--all", "--check"]))?;
@@ -16,7 +16,8 @@ pub(crate) fn run_all() -> Result<(), Failed> {
     step("loom", ring_model::check)?;
     step("config", check_configs)?;
     step("demo", || demo::run(None))?;
-    step("always-deny", always_deny::run)
+    step("always-deny", always_deny::run)?;
+    step("fuzz", || fuzz::run(&[]))
 }
 
 /// Every file that we ship is one that our own check accepts.

@@ -9,6 +9,7 @@ mod always_deny;
 mod arch;
 mod ci;
 mod demo;
+mod fuzz;
 mod package;
 mod ring_model;
 mod size;
@@ -18,6 +19,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci                     every check
   always-deny            no path goes around policy
   arch                   the arrows between crates
+  fuzz [TARGET] [SECONDS | FILE]  every parser against made-up input
   size                   files that get long
   loom                   every order in which two threads may use a ring
   deb                    Debian packages
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         ["demo", "--without", part] => demo::run(Some(part)),
         ["always-deny"] => always_deny::run(),
         ["arch"] => arch::run(),
+        ["fuzz", words @ ..] => fuzz::run(words),
         ["size"] => size::run(),
         ["loom"] => ring_model::check(),
         ["ci"] => ci::run_all(),
