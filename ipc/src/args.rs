@@ -1,6 +1,7 @@
 //! The commands and their options.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use libipc::secret::Secret;
 
 use crate::format::Format;
 use crate::report::{self, Report};
+use crate::session;
 
 /// Reach services by name, offer them, and ask why.
 #[derive(Debug, Parser)]
@@ -42,7 +44,7 @@ impl Args {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused by the far side, 3 no way there, 50 denied, 64 usage,
 69 unknown service or no broker, 71 the system, 78 configuration, 124 timed out,
-125 our mistake; with -- PROG, PROG's own, 126 if it does not start, 127 if there is none";
+60 content against its schema, 125 our mistake; with -- PROG, PROG's own, 126 if it does not start, 127 if there is none";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -53,6 +55,39 @@ Examples:
   ipc connect db -- pg_isready
   ssh -o ProxyCommand='ipc connect --fdpass %h' -o ProxyUseFdpass=yes host")]
     Connect(Connect),
+    /// Print the messages that come, as a service that many may talk to at once
+    #[command(after_help = "\
+Examples:
+  ipc listen /run/user/1000/inbox.sock
+  ipc listen events --channels 3,300 --count 10 --format raw
+INT and TERM end it.")]
+    Listen(session::listen::Listen),
+    /// Send a message, and perhaps wait for an answer
+    #[command(after_help = "\
+Examples:
+  ipc send /run/user/1000/inbox.sock --data hello
+  ipc send jobs --json '{\"action\":\"stop\"}' --wait --wait-timeout 2s
+Behind `send`, --json TEXT is a message; for output as JSON write --format json.
+Exit codes: 60 if the answer says that a schema does not allow the message, 1 if it is another
+answer on channel 4")]
+    Send(session::send::Send),
+    /// Send every message back, as a service that many may talk to at once
+    #[command(after_help = "\
+Examples:
+  ipc echo /tmp/echo.sock
+  ipc echo echo --channels 2,300 --log-format json")]
+    Echo(session::echo::Echo),
+    /// Tell who serves there, and how fast
+    #[command(after_help = "Example:\n  ipc info jobs --timeout 30s")]
+    Info(session::info::Info),
+    /// Measure the way to a service and back
+    #[command(after_help = "Example:\n  ipc ping jobs --count 100")]
+    Ping(session::ping::Ping),
+    /// Measure a service that sends messages back
+    #[command(after_help = "Example:\n  ipc bench /tmp/echo.sock --size 1024 --count 100000")]
+    Bench(session::bench::Bench),
+    /// Tell what this program is, and where it runs
+    Envinfo,
     /// Offer a service: one process per connection
     #[command(after_help = "\
 Examples:
@@ -83,7 +118,11 @@ Exit codes: 0 good, 78 not")]
     /// Have the broker read its configuration again
     Reload(Place),
     /// Print the version
-    Version,
+    Version {
+        /// And what it was built for
+        #[arg(long)]
+        extended: bool,
+    },
     /// Print completions for a shell
     #[command(after_help = "Example:\n  ipc completions bash > /etc/bash_completion.d/ipc")]
     Completions {
@@ -130,6 +169,13 @@ pub(crate) struct Connect {
     /// Hand the connection to the parent process, as `ProxyUseFdpass` of OpenSSH wants it
     #[arg(long, conflicts_with = "program")]
     pub(crate) fdpass: bool,
+    /// Send each line as a message, and print the messages that come
+    #[arg(long, conflicts_with_all = ["fdpass", "program", "network"])]
+    pub(crate) interactive: bool,
+    /// The channel of these messages
+    #[arg(short, long, value_name = "N", default_value = "1", requires = "interactive",
+          value_parser = session::channel)]
+    pub(crate) channel: libipc::Channel,
     /// Entries instead of those of `IPC_NETWORK`; no secrets here
     #[arg(long, value_name = "TEXT")]
     pub(crate) network: Option<String>,
@@ -138,6 +184,48 @@ pub(crate) struct Connect {
     /// A program that gets the connection as standard input and output
     #[arg(last = true, value_name = "PROG")]
     pub(crate) program: Vec<OsString>,
+}
+
+impl Connect {
+    /// For another command, which wants the stream alone.
+    pub(crate) fn of_service(
+        name: &ServiceName,
+        rundir: Option<PathBuf>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            name: name.to_string(),
+            fdpass: false,
+            interactive: false,
+            channel: libipc::Channel::COMMAND,
+            network: None,
+            place: Place { rundir, timeout: timeout.as_secs_f64() },
+            program: Vec::new(),
+        }
+    }
+}
+
+/// A command line in which `--json TEXT` behind `send` is a message, as programs of ipcprims write
+/// it; elsewhere `--json` says how data is printed.
+pub(crate) fn with_message_text(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut is_send = None;
+    let renamed = args.enumerate().map(|(place, argument)| {
+        let is_option = argument.as_encoded_bytes().starts_with(b"-");
+        if is_send == Some(true) && argument == "--json" {
+            return "--json-text".into();
+        }
+        let text = argument.as_encoded_bytes().strip_prefix(b"--json=");
+        if let Some(text) = text.filter(|_| is_send == Some(true)) {
+            let mut renamed = OsString::from("--json-text=");
+            renamed.push(OsStr::from_bytes(text));
+            return renamed;
+        }
+        if place > 0 && is_send.is_none() && !is_option {
+            is_send = Some(argument == "send");
+        }
+        argument
+    });
+    renamed.collect()
 }
 
 #[derive(Debug, clap::Args)]
@@ -226,6 +314,17 @@ mod tests {
         assert!(said.contains("can read a login") && !said.contains("secret@"), "{said}");
         assert!(network("a tls://u@secret:h:1/x").is_err());
         assert!(network("a tcp://h:1/x;b tls://u:s@h/x").is_err());
+    }
+
+    #[test]
+    fn the_text_of_a_message_is_told_from_the_form_of_data() {
+        let renamed = |line: &str| {
+            let words = with_message_text(line.split(' ').map(OsString::from));
+            words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(renamed("ipc send x --json {}"), "ipc send x --json-text {}");
+        assert_eq!(renamed("ipc --json send --json={}"), "ipc --json send --json-text={}");
+        assert_eq!(renamed("ipc why send --json"), "ipc why send --json");
     }
 
     #[test]

@@ -13,11 +13,18 @@ use libipc::broker::Connector;
 use sys::ancillary::{self, Wait};
 
 use crate::args::{self, Connect};
+use crate::format::Format;
 use crate::report::Report;
+use crate::session::{Where, interactive};
 use crate::{asker, failure};
 
-pub(crate) fn run(connect: &Connect) -> Result<ExitCode, Report> {
-    let stream = open(connect)?;
+pub(crate) fn run(connect: Connect, format: Format) -> Result<ExitCode, Report> {
+    if connect.interactive {
+        let timeout = connect.place.timeout()?;
+        let at = Where { address: connect.name, rundir: connect.place.rundir };
+        return interactive::run(&at, connect.channel, timeout, format);
+    }
+    let stream = open(&connect)?;
     if connect.fdpass {
         return hand_to_parent(&connect.name, stream);
     }
@@ -27,7 +34,7 @@ pub(crate) fn run(connect: &Connect) -> Result<ExitCode, Report> {
     }
 }
 
-fn open(connect: &Connect) -> Result<Stream, Report> {
+pub(crate) fn open(connect: &Connect) -> Result<Stream, Report> {
     let name = args::service(&connect.name)?;
     let mut environment = connect.place.environment();
     if let Some(text) = &connect.network {

@@ -11,15 +11,21 @@ mod asker;
 mod check;
 mod connect;
 mod control;
+mod envinfo;
 mod failure;
 mod format;
+mod log;
 mod report;
 mod serve;
+mod session;
+mod signals;
 mod sources;
 mod why;
 
 fn main() -> ExitCode {
-    let args = match <Args as clap::Parser>::try_parse() {
+    let args = match <Args as clap::Parser>::try_parse_from(args::with_message_text(
+        std::env::args_os(),
+    )) {
         Ok(args) => args,
         Err(error) => {
             // Where even that cannot be written, nobody reads it.
@@ -29,13 +35,23 @@ fn main() -> ExitCode {
     };
     let (format, has_json_errors) = (args.format(), args.has_json_errors());
     let result = match args.command {
-        Command::Connect(connect) => connect::run(&connect),
+        Command::Connect(connect) => connect::run(connect, format),
         Command::Serve(serve) => serve::run(&serve),
         Command::Why(why) => why::run(&why, format),
         Command::Check(check) => check::run(&check, format),
         Command::Status(place) => control::status(&place, format),
         Command::Reload(place) => control::reload(&place, has_json_errors),
-        Command::Version => report::print(&format!("ipc {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Listen(listen) => session::listen::run(&listen, format),
+        Command::Send(send) => session::send::run(&send, format),
+        Command::Echo(echo) => session::echo::run(&echo),
+        Command::Info(info) => session::info::run(&info, format),
+        Command::Ping(ping) => session::ping::run(&ping, format),
+        Command::Bench(bench) => session::bench::run(&bench, format),
+        Command::Envinfo => envinfo::run(format),
+        Command::Version { extended: true } => report::print(&envinfo::version()),
+        Command::Version { extended: false } => {
+            report::print(&format!("ipc {}\n", env!("CARGO_PKG_VERSION")))
+        }
         Command::Completions { shell } => args::completions(shell),
     };
     result.unwrap_or_else(|report: Report| report.finish(has_json_errors))

@@ -54,6 +54,11 @@ impl Report {
         self
     }
 
+    /// Whether trying again can help, as [`Report::retry`] said.
+    pub(crate) fn can_retry(&self) -> bool {
+        self.retry
+    }
+
     /// Shows the error; the exit code says the same.
     pub(crate) fn finish(&self, as_json: bool) -> ExitCode {
         let text = if as_json { format!("{}\n", self.to_json()) } else { format!("{self}\n") };

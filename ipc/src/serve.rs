@@ -19,11 +19,10 @@ use crate::report::Report;
 
 mod placing;
 mod processes;
-mod signals;
 
+use crate::signals::{Signal, Signals};
 use placing::Placing;
 use processes::Processes;
-use signals::{Signal, Signals};
 
 /// How long to rest when the system has no descriptor or process left.
 const REST: Duration = Duration::from_millis(100);

@@ -6,3 +6,4 @@ mod connect;
 mod errors;
 mod place;
 mod serve;
+mod session;

@@ -53,6 +53,21 @@ impl Place {
         running
     }
 
+    /// A command that offers `service`, once it does.
+    pub(crate) fn offer(&self, command: &str, service: &str, arguments: &[&str]) -> Running {
+        let mut command = self.ipc(&[&[command, service], arguments].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let running = Running(command.spawn().unwrap());
+        let path = if service.contains('/') { service.into() } else { self.socket(service) };
+        until("it serves", || sys::socket::connect_unix_now(&path).is_ok());
+        running
+    }
+
+    /// A place for a socket that no broker knows.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
     /// A connection to a service.
     pub(crate) fn connect(&self, service: &str) -> Stream {
         let environment = Environment { rundir: Some(self.rundir()), ..Environment::default() };

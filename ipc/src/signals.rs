@@ -8,7 +8,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// What a signal says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// End: SIGTERM, SIGINT, SIGHUP.
     Stop,
     /// A program has ended.
@@ -17,10 +17,10 @@ pub(super) enum Signal {
 
 /// The signals of this process, blocked and readable here.
 #[derive(Debug)]
-pub(super) struct Signals(SignalFd);
+pub(crate) struct Signals(SignalFd);
 
 impl Signals {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Native::SIGTERM, Native::SIGINT, Native::SIGHUP, Native::SIGCHLD] {
             set.add(signal);
@@ -30,7 +30,7 @@ impl Signals {
     }
 
     /// The next signal that has come, if any. Never waits.
-    pub(super) fn read(&mut self) -> Option<Signal> {
+    pub(crate) fn read(&mut self) -> Option<Signal> {
         let number = self.0.read_signal().ok().flatten()?.ssi_signo;
         let is_child = i32::try_from(number).is_ok_and(|number| number == Native::SIGCHLD as i32);
         Some(if is_child { Signal::Ended } else { Signal::Stop })

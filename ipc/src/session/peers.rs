@@ -1,0 +1,130 @@
+//! Serving many peers at once, each in a thread of its own.
+
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+
+use libipc::Listener;
+use libipc::session::{ServerOptions, Session, SessionError};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::log::Complaints;
+use crate::report::Report;
+use crate::signals::{Signal, Signals};
+
+/// Peers at once; others wait to be accepted.
+const PEERS_MOST: usize = 256;
+
+/// What a peer's thread tells the main one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum After {
+    /// Its peer has gone.
+    Next,
+    /// The command has done what it was for.
+    Done,
+}
+
+/// Serves every peer of `listener` with `serve` until a signal comes or one says that it is done.
+///
+/// A peer that is silent, refused, or breaks the rules ends its own session, and is named in a
+/// line on standard error.
+pub(super) fn serve(
+    name: &str,
+    listener: &Listener,
+    options: ServerOptions,
+    serve: impl Fn(&mut Session, &str) -> Result<After, SessionError> + Send + Sync + 'static,
+) -> Result<ExitCode, Report> {
+    let system = |error| Report::system(name, error);
+    let mut signals = Signals::new().map_err(system)?;
+    let (mut ended, tells) = io::pipe().map_err(system)?;
+    let serve = Arc::new((options, serve, Complaints::default()));
+    let (mut count, mut now) = (0_u64, 0_usize);
+    loop {
+        let wanted = if now < PEERS_MOST { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut sources = [
+            PollFd::new(listener.as_fd(), wanted),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut sources, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(system(error.into())),
+        }
+        let [_, _, has_ended] = sources.map(|source| source.any().unwrap_or(false));
+        if std::iter::from_fn(|| signals.read()).any(|signal| signal == Signal::Stop) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if has_ended {
+            let mut after = [0];
+            io::Read::read_exact(&mut ended, &mut after).map_err(system)?;
+            now -= 1;
+            if after == [DONE] {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+        if now == PEERS_MOST {
+            continue;
+        }
+        match listener.try_accept() {
+            Ok(None) => {}
+            Ok(Some(stream)) => {
+                (count, now) = (count + 1, now + 1);
+                let peer = format!("peer-{count}");
+                let teller =
+                    Teller { pipe: tells.try_clone().map_err(system)?, after: After::Next };
+                let serve = Arc::clone(&serve);
+                let work = move || {
+                    let mut teller = teller;
+                    let (options, serve, complaints) = &*serve;
+                    match Session::accept(stream, options, &peer)
+                        .and_then(|mut session| serve(&mut session, &peer))
+                    {
+                        Ok(after) => teller.after = after,
+                        Err(error) if is_farewell(&error) => {}
+                        Err(error) => complaints.say(&peer, &error),
+                    }
+                };
+                thread::Builder::new().spawn(work).map_err(system)?;
+            }
+            // No client is worth ending the service for.
+            Err(error) => {
+                eprintln!("{}", Report::system(name, error));
+                rest(&signals);
+            }
+        }
+    }
+}
+
+/// Waits a moment, or for a signal: a system without descriptors has none at once either.
+fn rest(signals: &Signals) {
+    let mut source = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let _interrupted = poll(&mut source, REST_MS).is_err();
+}
+
+const REST_MS: u8 = 100;
+
+/// The byte that stands for [`After::Done`].
+const DONE: u8 = 1;
+
+/// Tells the main thread when a peer's thread ends, however it ends.
+struct Teller {
+    pipe: PipeWriter,
+    after: After,
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        let byte = if self.after == After::Done { DONE } else { 0 };
+        // Where nobody listens any more the process is about to end.
+        let _unheard = self.pipe.write_all(&[byte]).is_err();
+    }
+}
+
+/// A peer that goes, with a word or without, is nothing to tell.
+fn is_farewell(error: &SessionError) -> bool {
+    use libipc::ConnectionError::Ended;
+    matches!(error, SessionError::ShutDown { .. } | SessionError::Connection(Ended))
+}
