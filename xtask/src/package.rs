@@ -56,7 +56,8 @@ pub(crate) fn deb(words: &[&str]) -> Result<(), Failed> {
 
 /// Builds the programs for release; the directory that they lie in.
 fn build() -> Result<PathBuf, Failed> {
-    let packages = ["ipcd", "ipcd-tcpd", "pongd", "ipc"].map(|name| ["-p", name]).concat();
+    let packages =
+        ["ipcd", "ipcd-tcpd", "ipcd-tlsd", "pongd", "ipc"].map(|name| ["-p", name]).concat();
     run("cargo", &[&["build", "--quiet", "--release"], packages.as_slice()].concat())?;
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     Ok(PathBuf::from(target).join("release"))

@@ -19,9 +19,13 @@ fn files(host: &Container) -> BTreeSet<String> {
 #[test]
 fn an_installation_answers_at_once_and_opens_no_port() {
     let Some(host) = Container::installed() else { return };
-    let active = host.output("systemctl is-active ipcd.socket ipcd-tcpd.socket");
-    assert_eq!(active, "active\nactive\n");
-    host.until("ipc --json status | grep -q '\"name\":\"tcp\",\"available\":true'");
+    let active = host.output("systemctl is-active ipcd.socket ipcd-tcpd.socket ipcd-tlsd.socket");
+    assert_eq!(active, "active\nactive\nactive\n");
+    for name in ["tcp", "tls"] {
+        let script =
+            format!("ipc --json status | grep -q '\"name\":\"{name}\",\"available\":true'");
+        host.until(&script);
+    }
     assert_eq!(host.output(PORTS), "");
     let listen = host.run("systemctl is-enabled ipcd-tcpd-listen.socket");
     assert_eq!(listen.stdout, "disabled\n");
@@ -44,13 +48,16 @@ fn a_removal_ends_everything_and_leaves_no_file_but_configuration_until_the_purg
     host.add_packages(packages::built());
     host.must("systemctl start ipcd-tcpd-listen.socket pongd@pongd.socket; ipc status");
     assert!(host.output(PORTS).contains(":9000"));
-    host.must("dpkg --remove pongd ipcd-tcpd ipcd");
+    host.must("dpkg --remove pongd ipcd-tlsd ipcd-tcpd ipcd");
     assert_eq!(host.output(PORTS), "");
-    assert_eq!(host.output("pgrep -a 'ipcd|tcpd|pongd' || true"), "");
+    assert_eq!(host.output("pgrep -a 'ipcd|tcpd|tlsd|pongd' || true"), "");
     let configuration: Vec<_> =
         new(&host).into_iter().filter(|path| path.starts_with("/etc/ipcd/")).collect();
-    assert_eq!(configuration, ["/etc/ipcd/ipcd.toml", "/etc/ipcd/tcpd.toml"]);
-    host.must("dpkg --purge ipcd ipcd-tcpd pongd");
+    assert_eq!(
+        configuration,
+        ["ipcd.toml", "tcpd.toml", "tlsd.toml"].map(|name| format!("/etc/ipcd/{name}"))
+    );
+    host.must("dpkg --purge ipcd ipcd-tcpd ipcd-tlsd pongd");
     assert_eq!(new(&host), Vec::<String>::new());
     let units = "systemctl list-units --all --no-legend 'ipcd*' 'pongd@*'";
     assert_eq!(host.output(units), "");

@@ -3,8 +3,12 @@
 use ipcd_tests::container::Container;
 
 /// Tenths of what `systemd-analyze security` calls exposure, at most.
-const EXPOSURE: [(&str, &str); 3] =
-    [("ipcd.service", "5"), ("ipcd-tcpd.service", "13"), ("pongd@.service", "5")];
+const EXPOSURE: [(&str, &str); 4] = [
+    ("ipcd.service", "5"),
+    ("ipcd-tcpd.service", "13"),
+    ("ipcd-tlsd.service", "5"),
+    ("pongd@.service", "5"),
+];
 
 #[test]
 fn units_are_valid_and_less_exposed_than_their_limits() {
@@ -37,8 +41,8 @@ fn status(host: &Container, unit: &str, key: &str) -> String {
 #[test]
 fn running_daemons_have_no_rights_beyond_their_account() {
     let Some(host) = Container::installed() else { return };
-    host.must("systemctl start ipcd ipcd-tcpd pongd@pongd.service");
-    for unit in ["ipcd.service", "ipcd-tcpd.service", "pongd@pongd.service"] {
+    host.must("systemctl start ipcd ipcd-tcpd ipcd-tlsd pongd@pongd.service");
+    for unit in ["ipcd.service", "ipcd-tcpd.service", "ipcd-tlsd.service", "pongd@pongd.service"] {
         for key in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(status(&host, unit, key), "0000000000000000", "{unit} {key}");
         }
@@ -56,7 +60,7 @@ fn running_daemons_have_no_rights_beyond_their_account() {
 #[test]
 fn all_but_tcpd_are_in_a_network_namespace_of_their_own_with_nothing_in_it() {
     let Some(host) = Container::installed() else { return };
-    host.must("systemctl start ipcd ipcd-tcpd pongd@pongd.service");
+    host.must("systemctl start ipcd ipcd-tcpd ipcd-tlsd pongd@pongd.service");
     let devices = |unit: &str| {
         host.output(&format!(
             "pid=$(systemctl show --value --property MainPID {unit}); \
@@ -65,6 +69,7 @@ fn all_but_tcpd_are_in_a_network_namespace_of_their_own_with_nothing_in_it() {
         ))
     };
     assert_eq!(devices("ipcd.service"), "lo\nown\n");
+    assert_eq!(devices("ipcd-tlsd.service"), "lo\nown\n");
     assert_eq!(devices("pongd@pongd.service"), "lo\nown\n");
     assert_eq!(devices("ipcd-tcpd.service"), "lo\nshared\n");
 }
@@ -107,13 +112,15 @@ fn a_daemon_that_is_taken_over_reaches_nothing_that_is_not_its_own() {
     };
     let refused = "AF_NETLINK fails 97\nAF_PACKET fails 97\nshadow fails 13\netc fails 30\n\
          run fails 13\nhome fails 13\nroot fails 1\nowner fails 1\ninit fails 1\n";
-    let broker = outcome("ipcd");
-    assert!(broker.starts_with("AF_UNIX works\nAF_INET fails 97\nAF_INET6 fails 97\n"), "{broker}");
-    assert!(broker.contains(refused), "{broker}");
+    let without_network = ["ipcd", "ipcd-tlsd"].map(outcome);
+    for said in &without_network {
+        assert!(said.starts_with("AF_UNIX works\nAF_INET fails 97\nAF_INET6 fails 97\n"), "{said}");
+        assert!(said.contains(refused), "{said}");
+    }
     let network = outcome("ipcd-tcpd");
     assert!(network.starts_with("AF_UNIX works\nAF_INET works\nAF_INET6 works\n"), "{network}");
     assert!(network.contains(refused), "{network}");
-    for said in [broker, network] {
+    for said in without_network.into_iter().chain([network]) {
         assert!(
             said.contains("memory fails") && said.contains("root-directory fails 1\n"),
             "{said}"
