@@ -190,12 +190,15 @@ pub(crate) enum Action {
     },
     /// Listen to a client again: its call has no answer.
     Resume,
-    /// Tell a service that registered something that is no new client.
+    /// Tell a service that registered: of a peer that a transport daemon brought, or of something
+    /// that is no new client.
     Notify {
         /// The connection on which the service registered.
         registration: ClientId,
         /// The message, with its NUL.
         message: Bytes,
+        /// The peer's connection.
+        descriptor: Option<OwnedFd>,
     },
     /// Send a message to a client that watches; whether it has read the last one or not.
     Tell {

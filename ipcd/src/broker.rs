@@ -187,7 +187,7 @@ impl Broker {
             Event::Answered { call, answer } => match self.calls.remove(&call) {
                 Some(Caller::Client(client)) => self.answered(client, call, answer, at),
                 Some(Caller::Climb(climbing)) => self.climbed(climbing, call, answer, at),
-                Some(Caller::Arrival(arriving)) => self.attached(*arriving, &answer, at),
+                Some(Caller::Arrival(arriving)) => self.attached(*arriving, answer, at),
                 Some(Caller::Kill { client, id }) => self.killed(client, id, &answer),
                 Some(Caller::Nobody) | None => {}
             },

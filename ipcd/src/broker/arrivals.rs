@@ -47,9 +47,26 @@ pub(super) struct Arriving {
     service: ServiceName,
     identity: RemoteIdentity,
     candidate: Candidate,
-    carried: Carried,
+    way: Passing,
     /// The configuration that let it in.
     revision: u64,
+}
+
+/// How a peer gets to its service.
+#[derive(Debug)]
+enum Passing {
+    /// The daemon that brings it relays.
+    Relayed { daemon: String, id: u64 },
+    /// The service, which has registered, gets its connection.
+    Handed,
+}
+
+/// Where a peer is let in.
+enum Way {
+    /// Through the door of a service with a socket of its own.
+    Door(Door),
+    /// To a service that has registered.
+    Registered,
 }
 
 /// Why a peer gets nothing, and where the name would have led.
@@ -128,20 +145,27 @@ impl Broker {
     /// Asks policy about a peer that has said what it wants.
     fn judge(&mut self, from: &Bringer, arrival: &Arrival, peer: Peer, at: Moment<'_>) {
         let Peer { service, identity } = peer;
-        match self.door_for_peer(&service, &identity, arrival.hops, at) {
-            Ok((door, candidate)) => {
-                let carried = Carried::Relayed { daemon: from.daemon.clone(), id: arrival.id };
+        match self.way_for_peer(&service, &identity, arrival.hops, at) {
+            Ok((way, candidate)) => {
+                let (door, way) = match way {
+                    Way::Door(door) => {
+                        let way = Passing::Relayed { daemon: from.daemon.clone(), id: arrival.id };
+                        (Some(door.descriptor), way)
+                    }
+                    Way::Registered => (None, Passing::Handed),
+                };
                 let revision = self.revision;
-                let arriving = Arriving { service, identity, candidate, carried, revision };
+                let arriving = Arriving { service, identity, candidate, way, revision };
                 let caller = Caller::Arrival(Box::new(arriving));
-                let call = self.attach_to(from, arrival.id, Some(door.descriptor), caller);
+                let call = self.attach_to(from, arrival.id, door, caller);
                 self.late.push_back((at.now + CLIMB_TIME, call));
             }
             Err(refused) => {
                 let who = Identity::Remote(identity);
                 let about = decision::about(who, Some(&service), self.revision);
                 self.note_failed(about, &refused.candidates, &refused.error, at.now);
-                self.refuse(from, arrival.id, false);
+                let retry = matches!(refused.error, BrokerError::Busy { .. });
+                self.refuse(from, arrival.id, retry);
             }
         }
     }
@@ -232,25 +256,20 @@ impl Broker {
         }
     }
 
-    /// The door that a peer may go through. A peer is told nothing about why there is none; the
-    /// log is.
-    fn door_for_peer(
+    /// The way that a peer may go. A peer is told nothing about why there is none; the log is.
+    fn way_for_peer(
         &self,
         service: &ServiceName,
         identity: &RemoteIdentity,
         hops: Option<u32>,
         at: Moment<'_>,
-    ) -> Result<(Door, Candidate), Box<Refused>> {
-        let owner = |service: &ServiceName| {
-            let place = ServiceSettings::of(&self.live.config, service).socket;
-            at.world.door(service, place).ok().map(|door| door.owner)
-        };
+    ) -> Result<(Way, Candidate), Box<Refused>> {
         let hops = u8::try_from(hops.unwrap_or(1)).unwrap_or(u8::MAX);
         let request = policy::decide::Request {
             asked: service,
             network: None,
             asker: Asker::Remote(identity, hops),
-            service_owner: &owner,
+            service_owner: &|service| self.owner_of(service, at),
         };
         let decision = decide(&self.live.config, &request).map_err(|error| {
             let error = answer::of_route(service, &error);
@@ -258,8 +277,8 @@ impl Broker {
         })?;
         let mut first = None;
         for candidate in &decision.candidates {
-            match self.door_of(candidate, at) {
-                Ok(door) => return Ok((door, candidate.clone())),
+            match self.way_to(candidate, at) {
+                Ok(way) => return Ok((way, candidate.clone())),
                 Err(error) => first = first.or(Some(error)),
             }
         }
@@ -267,12 +286,15 @@ impl Broker {
         Err(Box::new(Refused { candidates: decision.candidates, error }))
     }
 
-    fn door_of(&self, candidate: &Candidate, at: Moment<'_>) -> Result<Door, BrokerError> {
+    fn way_to(&self, candidate: &Candidate, at: Moment<'_>) -> Result<Way, BrokerError> {
         let Target::Local(target) = &candidate.target else {
             return Err(answer::unknown(&candidate.service));
         };
         if !candidate.verdict.is_allow() {
             return Err(answer::denied(candidate));
+        }
+        if self.registry.get(target).is_some() {
+            return self.room_at(target, at).map(|()| Way::Registered);
         }
         let settings = ServiceSettings::of(&self.live.config, target);
         if !settings.door {
@@ -283,7 +305,7 @@ impl Broker {
         if !settings.may_belong_to(door.owner, self.private_uid()) {
             return Err(answer::foreign_owner(target, door.owner));
         }
-        Ok(door)
+        Ok(Way::Door(door))
     }
 
     fn refuse(&mut self, from: &Bringer, id: u64, retry: bool) {
@@ -294,21 +316,51 @@ impl Broker {
         };
     }
 
-    /// A daemon answered that a peer is connected, or that it is not.
-    pub(super) fn attached(&mut self, arriving: Arriving, answer: &Answer, at: Moment<'_>) {
-        let Arriving { service, identity, candidate, carried, revision } = arriving;
+    /// A daemon answered that a peer is connected, or that it is not; or with the connection, for
+    /// a service that has registered.
+    pub(super) fn attached(&mut self, arriving: Arriving, answer: Answer, at: Moment<'_>) {
+        let Arriving { service, identity, candidate, way, revision } = arriving;
         let who = Identity::Remote(identity);
-        match error_of(&candidate, answer) {
-            None => {
+        let carried = match (error_of(&candidate, &answer), way) {
+            (Some(error), _) => Err(error),
+            (None, Passing::Relayed { daemon, id }) => Ok(Carried::Relayed { daemon, id }),
+            (None, Passing::Handed) => self.hand_peer_over(&candidate, &who, answer),
+        };
+        match carried {
+            Ok(carried) => {
                 let (asked, candidate) = (&service, &candidate);
                 let handed = Handed::here(carried);
                 self.note_allowed(Given { who, asked, candidate, handed, revision }, at.now);
             }
-            Some(error) => {
+            Err(error) => {
                 let about = decision::about(who, Some(&service), revision);
                 self.note_failed(about, &[candidate], &error, at.now);
             }
         }
+    }
+
+    /// Gives a service that has registered a peer's connection, and what is proven about it.
+    fn hand_peer_over(
+        &mut self,
+        candidate: &Candidate,
+        who: &Identity,
+        answer: Answer,
+    ) -> Result<Carried, BrokerError> {
+        let Target::Local(target) = &candidate.target else {
+            return Err(answer::wrong_descriptor(candidate));
+        };
+        let socket = match answer {
+            Answer::Reply { socket: Some(socket), .. } if socket.is_connected_stream => socket,
+            _ => return Err(answer::wrong_descriptor(candidate)),
+        };
+        let Some(registration) = self.registry.get(target).map(|known| known.client) else {
+            return Err(self.nobody(target));
+        };
+        let (id, message) = self.next_client(target, who.clone());
+        let cookie = socket.cookie;
+        let descriptor = Some(socket.descriptor);
+        self.actions.push(Action::Notify { registration, message, descriptor });
+        Ok(Carried::Registered { registration, id, cookie })
     }
 }
 

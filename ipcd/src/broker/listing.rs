@@ -153,7 +153,7 @@ impl Broker {
             Some(Carried::Registered { registration, id: number, .. }) => {
                 let closed = Registered { closed: Some(number), ..Registered::default() };
                 let message = varlink::reply(&closed, true);
-                self.actions.push(Action::Notify { registration, message });
+                self.actions.push(Action::Notify { registration, message, descriptor: None });
                 self.connections.end(id);
                 true
             }

@@ -52,7 +52,7 @@ impl Broker {
     }
 
     /// Nobody serves a name now; one that somebody has served is down, not unknown.
-    fn nobody(&self, service: &ServiceName) -> BrokerError {
+    pub(super) fn nobody(&self, service: &ServiceName) -> BrokerError {
         match self.registry.late(service) {
             Some(late) => answer::stopped(service, late.pid),
             None => answer::unknown(service),

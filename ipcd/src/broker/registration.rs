@@ -1,6 +1,7 @@
 //! Services that register, and clients that are handed to them.
 
 use libipc::identity::Identity;
+use libipc::interface;
 use libipc::interface::broker::{BrokerError, Connected, Handoff, Kind};
 use libipc::interface::registry::{Register, Registered};
 use libipc::name::ServiceName;
@@ -106,7 +107,7 @@ impl Broker {
         let Some(registration) = self.registry.get(service).copied() else {
             return Outcome::Failed(answer::unknown(service));
         };
-        if let Err(error) = self.has_room(registration.client, at) {
+        if let Err(error) = self.room_at(service, at) {
             return Outcome::Failed(error);
         }
         let Some(known) = self.clients.get(&client) else { return Outcome::Done };
@@ -137,13 +138,10 @@ impl Broker {
     }
 
     /// Whether a registered service collects what it is given.
-    pub(super) fn has_room(
-        &self,
-        registration: ClientId,
-        at: Moment<'_>,
-    ) -> Result<(), BrokerError> {
+    pub(super) fn room_at(&self, service: &ServiceName, at: Moment<'_>) -> Result<(), BrokerError> {
         let most = self.live.config.limits.uncollected_per_service;
-        if at.sockets.uncollected(registration) < most {
+        let registration = self.registry.get(service);
+        if registration.is_none_or(|known| at.sockets.uncollected(known.client) < most) {
             return Ok(());
         }
         Err(busy(Full { limit: "uncollected-per-service", most }))
@@ -153,7 +151,7 @@ impl Broker {
     pub(super) fn next_client(
         &mut self,
         service: &ServiceName,
-        identity: Identity,
+        identity: impl Into<interface::Identity>,
     ) -> (u64, varlink::Bytes) {
         let id = self.registry.next_id(service);
         let told = Registered { id: Some(id), client: Some(identity.into()), closed: None };

@@ -22,9 +22,6 @@ impl EventLoop<'_> {
                     answered = true;
                     self.reply(client, message, descriptor, now);
                 }
-                Action::Notify { registration, message } => {
-                    self.notify(registration, message, None, now);
-                }
                 Action::Tell { client, message } => self.tell(client, message, now),
                 Action::Provide { client, descriptor } => self.provide(client, descriptor, now),
                 Action::ProvidePair { client, registration, message } => {
@@ -37,6 +34,9 @@ impl EventLoop<'_> {
                 Action::PassOn { client, answer, receiver } => {
                     answered = true;
                     self.pass_on(client, answer, receiver, now);
+                }
+                Action::Notify { registration, message, descriptor } => {
+                    self.notify(registration, message, descriptor, now);
                 }
                 Action::DropIfFollowed { client } => self.drop_if_followed(client, now),
                 Action::Drop { client } => self.drop_client(client, now),
