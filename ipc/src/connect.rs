@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
 use libipc::Stream;
-use libipc::broker::Connector;
+use libipc::connector::Connector;
 use sys::ancillary::{self, Wait};
 
 use crate::args::{self, Connect};

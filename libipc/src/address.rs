@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use sys::socket::SocketKind;
 
-use crate::broker::Connector;
+use crate::connector::Connector;
 use crate::error::ConnectError;
 use crate::identity::{Identity, LocalIdentity};
 use crate::listener::{ListenError, Listener};

@@ -1,171 +1,22 @@
-//! Asking for a service by name.
+//! A connection to the broker.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollTimeout, poll};
 use sys::ancillary::Wait;
 use sys::socket::SocketKind;
 
-use crate::environment::Environment;
 use crate::error::ConnectError;
 use crate::interface::broker::{BrokerError, CONNECT, Connect, Connected, Handoff, Kind};
+use crate::interface::registry::{ADOPT, RESTRICT, Services};
+use crate::interface::transport::Empty;
 use crate::name::ServiceName;
-use crate::network;
-use crate::rundir::{Instance, RunDirectory};
+use crate::rundir::RunDirectory;
 use crate::secret::Secret;
 use crate::stream::Stream;
 use crate::varlink::{self, CallFlags};
-use crate::wire::{Limits, Progress, Reading, Wire};
-
-/// How long [`connect`] tries.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Asks for a connection to `service`, and waits for it, at most [`TIMEOUT`].
-///
-/// `IPC_NETWORK`, `IPC_RUNDIR` and the broker decide where the name leads. The stream is a
-/// connected, blocking, close-on-exec socket of the caller's; nothing of ipcd has to live on.
-///
-/// # Errors
-///
-/// [`ConnectError`]: whose fault it is, whether trying again can help, and the cure.
-pub fn connect(service: &str) -> Result<Stream, ConnectError> {
-    connect_within(service, TIMEOUT)
-}
-
-/// As [`connect`], with a limit for the whole of it: the broker, the way, and the far host.
-///
-/// # Errors
-///
-/// As [`connect`].
-pub fn connect_within(service: &str, timeout: Duration) -> Result<Stream, ConnectError> {
-    let service = ServiceName::new(service).map_err(ConnectError::Name)?;
-    Connector::of_process(timeout)?.connect(&service)
-}
-
-/// Where and how to ask: what [`connect`] reads from the environment, as a value.
-#[derive(Debug)]
-pub struct Connector {
-    directories: Vec<RunDirectory>,
-    named: bool,
-    network: Option<Secret>,
-    deadline: Instant,
-}
-
-impl Connector {
-    /// As this process's environment says.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError::NetworkFile`].
-    pub fn of_process(timeout: Duration) -> Result<Self, ConnectError> {
-        Self::new(&Environment::of_process(), timeout)
-    }
-
-    /// As `environment` says; the time counts from now.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError::NetworkFile`].
-    pub fn new(environment: &Environment, timeout: Duration) -> Result<Self, ConnectError> {
-        Ok(Self {
-            directories: environment.run_directories(),
-            named: environment.rundir.is_some(),
-            network: environment.network_text().map_err(ConnectError::NetworkFile)?,
-            deadline: Instant::now() + timeout,
-        })
-    }
-
-    /// Asks for `service`: one's own broker first, then the system's for a name that the first
-    /// does not know.
-    ///
-    /// # Errors
-    ///
-    /// As [`connect`].
-    pub fn connect(&self, service: &ServiceName) -> Result<Stream, ConnectError> {
-        let text = self.network.as_ref().map_or("", Secret::expose);
-        let network = network::entries_for(service, text).map_err(ConnectError::Network)?;
-        let mut unknown = None;
-        for directory in self.usable_directories()? {
-            match self.ask_one(&directory, service, network.as_ref()) {
-                Err(error) if error.is_unknown() => unknown = Some(error),
-                result => return result,
-            }
-        }
-        Err(unknown.unwrap_or_else(|| ConnectError::no_broker(&self.directories)))
-    }
-
-    /// A named directory has to be sound; a default one that is not is passed over.
-    fn usable_directories(&self) -> Result<Vec<RunDirectory>, ConnectError> {
-        let uid = nix::unistd::geteuid().as_raw();
-        let mut usable = Vec::new();
-        for directory in &self.directories {
-            match directory.check(uid) {
-                Ok(()) => usable.push(directory.clone()),
-                Err(error) if self.named => return Err(ConnectError::RunDirectory(error)),
-                Err(_) => {}
-            }
-        }
-        Ok(usable)
-    }
-
-    fn ask_one(
-        &self,
-        directory: &RunDirectory,
-        service: &ServiceName,
-        network: Option<&Secret>,
-    ) -> Result<Stream, ConnectError> {
-        if directory.has_broker() {
-            return self.open(directory)?.connect(service, network, self.deadline);
-        }
-        if directory.instance() == Instance::System || network.is_some() {
-            return Err(ConnectError::NoBroker { path: directory.broker() });
-        }
-        connect_directly(directory, service, self.deadline)
-    }
-
-    /// Connects to the broker; one that is down is tried again until the deadline.
-    fn open(&self, directory: &RunDirectory) -> Result<Broker, ConnectError> {
-        loop {
-            match Broker::open(directory, self.deadline) {
-                Err(ConnectError::BrokerDown { .. }) if Instant::now() < self.deadline => {
-                    pause(RETRY.min(self.deadline.saturating_duration_since(Instant::now())));
-                }
-                result => return result,
-            }
-        }
-    }
-}
-
-/// How long to wait before a broker that is down is tried again.
-const RETRY: Duration = Duration::from_millis(20);
-
-/// Waits without a descriptor to wait for: nothing tells when a socket begins to listen.
-fn pause(span: Duration) {
-    let timeout = PollTimeout::try_from(span).unwrap_or(PollTimeout::ZERO);
-    // Interrupted is early, and early is harmless.
-    let _interrupted = poll(&mut [], timeout).is_err();
-}
-
-/// A private instance without a broker: the service itself is asked.
-fn connect_directly(
-    directory: &RunDirectory,
-    service: &ServiceName,
-    deadline: Instant,
-) -> Result<Stream, ConnectError> {
-    let places = [Some(directory.service(service)), directory.old_service(service)];
-    for path in places.into_iter().flatten() {
-        match sys::socket::connect_unix(&path, SocketKind::Stream, Some(deadline)) {
-            Ok(socket) => return Ok(Stream::new(socket, None)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(ConnectError::Service { service: service.clone(), error });
-            }
-        }
-    }
-    Err(ConnectError::NoBroker { path: directory.broker() })
-}
+use crate::wire::{Limits, Message, Progress, Reading, Wire, WireError};
 
 /// A kept connection to one broker, for many calls.
 ///
@@ -175,6 +26,30 @@ fn connect_directly(
 pub struct Broker {
     wire: Wire,
     closed: bool,
+    /// A name that was last had by a connection of its own: the next time it is so at once.
+    upgraded: Option<ServiceName>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) service: &'a ServiceName,
+    pub(crate) network: Option<&'a Secret>,
+    /// For a service that is not there yet.
+    pub(crate) waits: bool,
+}
+
+impl Request<'_> {
+    fn parameters(self, take: Vec<Handoff>, deadline: Instant) -> Connect {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Connect {
+            service: self.service.to_string(),
+            network: self.network.cloned(),
+            timeout_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)),
+            wait: self.waits.then_some(true),
+            take,
+        }
+    }
 }
 
 impl Broker {
@@ -184,11 +59,61 @@ impl Broker {
     ///
     /// [`ConnectError::BrokerDown`] if nobody answers there.
     pub fn open(directory: &RunDirectory, deadline: Instant) -> Result<Self, ConnectError> {
+        Self::open_for(directory, Reading::Eager, deadline)
+    }
+
+    /// As [`Broker::open`], for a connection that may become the stream: nothing behind an answer is
+    /// read.
+    pub(crate) fn open_exact(
+        directory: &RunDirectory,
+        deadline: Instant,
+    ) -> Result<Self, ConnectError> {
+        Self::open_for(directory, Reading::Exact, deadline)
+    }
+
+    /// As [`Broker::open_exact`]; a broker that is down is tried again until the deadline.
+    pub(crate) fn open_patiently(
+        directory: &RunDirectory,
+        deadline: Instant,
+    ) -> Result<Self, ConnectError> {
+        loop {
+            match Self::open_exact(directory, deadline) {
+                Err(ConnectError::BrokerDown { .. }) if Instant::now() < deadline => {
+                    pause(RETRY.min(deadline.saturating_duration_since(Instant::now())));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn open_for(
+        directory: &RunDirectory,
+        reading: Reading,
+        deadline: Instant,
+    ) -> Result<Self, ConnectError> {
         let path = directory.broker();
         let socket = sys::socket::connect_unix(&path, SocketKind::Stream, Some(deadline))
             .map_err(|error| ConnectError::BrokerDown { path, error })?;
+        Ok(Self::over(socket, reading))
+    }
+
+    fn over(socket: OwnedFd, reading: Reading) -> Self {
         let limits = Limits { message_bytes: 1 << 20, ..Limits::default() };
-        Ok(Self { wire: Wire::new(socket, Reading::Eager, limits), closed: false })
+        Self { wire: Wire::new(socket, reading, limits), closed: false, upgraded: None }
+    }
+
+    /// A connection of this process's own, by way of a broker's socket that others use too: they
+    /// write one message each to that, and never read from it.
+    pub(crate) fn through(broker: BorrowedFd<'_>) -> Result<Self, ConnectError> {
+        let (own, brokers) =
+            sys::socket::unix_pair(SocketKind::Stream).map_err(ConnectError::System)?;
+        // The request is written before the broker has that end, and is to tell who wrote it.
+        sys::credentials::pass_credentials(brokers.as_fd(), true).map_err(ConnectError::System)?;
+        let flags = CallFlags { oneway: true, ..CallFlags::default() };
+        let message = varlink::call(ADOPT, &Empty {}, flags);
+        sys::ancillary::send(broker, &message, &[brokers.as_fd()], Wait::Block)
+            .map_err(|error| ConnectError::of_wire(WireError::System(error)))?;
+        Ok(Self::over(own, Reading::Exact))
     }
 
     /// Asks for `service` and waits for it until `deadline`.
@@ -202,24 +127,76 @@ impl Broker {
         network: Option<&Secret>,
         deadline: Instant,
     ) -> Result<Stream, ConnectError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let request = Connect {
-            service: service.to_string(),
-            network: network.cloned(),
-            timeout_ms: Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1)),
-            wait: None,
-            take: vec![Handoff::Door, Handoff::Descriptor],
-        };
-        let message = self.call_raw(CONNECT, &request, deadline)?;
-        let reply = varlink::read_reply(&message.bytes).map_err(ConnectError::Malformed)?;
-        if reply.error.is_some() {
-            return Err(read_error(&message.bytes));
+        let request = Request { service, network, waits: false };
+        if self.upgraded.as_ref() == Some(service) {
+            return self.upgrade_another(&request, deadline);
         }
-        let answer: Connected =
-            varlink::read_parameters(reply.parameters).map_err(ConnectError::Malformed)?;
-        let descriptor =
-            message.descriptors.into_iter().next().ok_or(ConnectError::NoDescriptor)?;
-        take_over(service, &answer, descriptor, deadline)
+        let parameters = request.parameters(vec![Handoff::Door, Handoff::Descriptor], deadline);
+        let message = self.call_with(CONNECT, &parameters, CallFlags::default(), deadline)?;
+        match read_answer(message) {
+            Ok((answer, Some(descriptor))) => take_over(service, &answer, descriptor, deadline),
+            Ok((_, None)) => Err(ConnectError::NoDescriptor),
+            Err(ConnectError::Broker(error)) if error.would_upgrade() => {
+                self.upgrade_another(&request, deadline)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// This connection is kept: another one, of this process too, becomes the stream.
+    fn upgrade_another(
+        &mut self,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Result<Stream, ConnectError> {
+        let stream = Self::through(self.wire.as_fd())?.become_stream(request, deadline);
+        self.upgraded = stream.is_ok().then(|| request.service.clone());
+        stream
+    }
+
+    /// Asks for a service; this connection itself may become the stream.
+    pub(crate) fn become_stream(
+        mut self,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Result<Stream, ConnectError> {
+        let take = vec![Handoff::Upgrade, Handoff::Door, Handoff::Descriptor];
+        let flags = CallFlags { upgrade: true, ..CallFlags::default() };
+        let message =
+            self.call_with(CONNECT, &request.parameters(take, deadline), flags, deadline)?;
+        match read_answer(message)? {
+            (answer, None) if answer.handoff == Handoff::Upgrade => {
+                if answer.kind != Kind::Stream {
+                    return Err(ConnectError::NotAStream);
+                }
+                let socket = self.wire.into_socket();
+                sys::socket::set_receive_timeout(socket.as_fd(), None)
+                    .and_then(|()| sys::socket::set_send_timeout(socket.as_fd(), None))
+                    .map_err(ConnectError::System)?;
+                Ok(Stream::new(socket, None))
+            }
+            (answer, Some(descriptor)) => take_over(request.service, &answer, descriptor, deadline),
+            (_, None) => Err(ConnectError::NoDescriptor),
+        }
+    }
+
+    /// Lets this connection ask for these names alone, for good. An entry may be `NAME TARGET`, as
+    /// in `IPC_NETWORK`: the name then leads there. Whoever inherits the connection is bound by it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Broker`] if an entry cannot be read, or is not allowed already.
+    pub fn restrict(&mut self, entries: &[String], deadline: Instant) -> Result<(), ConnectError> {
+        let services = Services { services: entries.to_vec() };
+        let message = self.call_with(RESTRICT, &services, CallFlags::default(), deadline)?;
+        let reply = varlink::read_reply(&message.bytes).map_err(ConnectError::Malformed)?;
+        if reply.error.is_some() { Err(read_error(&message.bytes)) } else { Ok(()) }
+    }
+
+    /// Gives the connection's socket away, for example to a child as its `IPC_BROKER_FD`.
+    #[must_use]
+    pub fn into_socket(self) -> OwnedFd {
+        self.wire.into_socket()
     }
 
     /// Makes any call and waits for its reply, whose bytes are answered.
@@ -233,20 +210,22 @@ impl Broker {
         parameters: &P,
         deadline: Instant,
     ) -> Result<varlink::Bytes, ConnectError> {
-        Ok(self.call_raw(method, parameters, deadline)?.bytes)
+        Ok(self.call_with(method, parameters, CallFlags::default(), deadline)?.bytes)
     }
 
-    fn call_raw<P: serde::Serialize>(
+    /// As [`Broker::call`], with flags, and with what came attached to the reply.
+    pub(crate) fn call_with<P: serde::Serialize>(
         &mut self,
         method: &str,
         parameters: &P,
+        flags: CallFlags,
         deadline: Instant,
-    ) -> Result<crate::wire::Message, ConnectError> {
+    ) -> Result<Message, ConnectError> {
         if self.closed {
             return Err(ConnectError::BrokerGone);
         }
         self.closed = true;
-        let bytes = varlink::call(method, parameters, CallFlags::default());
+        let bytes = varlink::call(method, parameters, flags);
         self.wire.queue(bytes, None).map_err(ConnectError::Wire)?;
         self.bound_waits(deadline)?;
         match self.wire.flush(Wait::Block).map_err(ConnectError::of_wire) {
@@ -279,6 +258,16 @@ impl Broker {
     }
 }
 
+/// How long to wait before a broker that is down is tried again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Waits without a descriptor to wait for: nothing tells when a socket begins to listen.
+fn pause(span: Duration) {
+    let timeout = PollTimeout::try_from(span).unwrap_or(PollTimeout::ZERO);
+    // Interrupted is early, and early is harmless.
+    let _interrupted = poll(&mut [], timeout).is_err();
+}
+
 /// How long after the deadline the broker's answer is still awaited.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -287,6 +276,15 @@ fn read_error(message: &[u8]) -> ConnectError {
         Ok(error) => ConnectError::Broker(Box::new(error)),
         Err(_) => ConnectError::UnknownError,
     }
+}
+
+fn read_answer(message: Message) -> Result<(Connected, Option<OwnedFd>), ConnectError> {
+    let reply = varlink::read_reply(&message.bytes).map_err(ConnectError::Malformed)?;
+    if reply.error.is_some() {
+        return Err(read_error(&message.bytes));
+    }
+    let answer = varlink::read_parameters(reply.parameters).map_err(ConnectError::Malformed)?;
+    Ok((answer, message.descriptors.into_iter().next()))
 }
 
 fn take_over(

@@ -21,6 +21,8 @@ pub struct Environment {
     pub network_file: Option<PathBuf>,
     /// `IPC_RUNDIR`: the one instance to use.
     pub rundir: Option<PathBuf>,
+    /// `IPC_BROKER_FD`: the number of a broker's socket that was inherited.
+    pub broker_fd: Option<i32>,
     /// `XDG_RUNTIME_DIR`: where the user's own instance lies.
     pub xdg_runtime_dir: Option<PathBuf>,
 }
@@ -37,6 +39,7 @@ impl Environment {
             network: env::var("IPC_NETWORK").ok().map(Secret::new),
             network_file: path("IPC_NETWORK_FILE"),
             rundir: path("IPC_RUNDIR"),
+            broker_fd: env::var("IPC_BROKER_FD").ok().and_then(|number| number.parse().ok()),
             xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
         }
     }

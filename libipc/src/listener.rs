@@ -11,27 +11,38 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::socket::SocketKind;
 
 use crate::environment::Environment;
+use crate::error::ConnectError;
 use crate::identity::{Identity, LocalIdentity};
+use crate::interface::broker::BrokerError;
 use crate::name::ServiceName;
+use crate::registration::Registration;
 use crate::rundir::{Instance, RunDirectory, RunDirectoryError};
 use crate::stream::Stream;
 
 /// Connections that wait to be accepted at most; the kernel may have a lower limit.
 const BACKLOG: i32 = 4096;
 
-/// A socket that accepts clients of one service.
+/// Accepts clients of one service.
 ///
-/// Dropping it closes the socket, and removes its file if the file is still this socket's.
+/// Dropping it ends the offer: a registration is over, and the file of a socket is removed if it
+/// is still this socket's. Connections that were accepted live on. It may be shared by threads.
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
-    file: Option<BoundFile>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A listening socket, and its file if we made it.
+    Socket(OwnedFd, Option<BoundFile>),
+    /// Clients come by way of the broker.
+    Registered(Box<Registration>),
 }
 
 impl Listener {
-    /// Serves `name`: on the socket that the service manager passed under this name, or else at
-    /// its place in the run directory that the environment says (`IPC_RUNDIR`, the user's own, or
-    /// for root the system's).
+    /// Serves `name`: on the socket that the service manager passed under this name, or else as
+    /// [`Listener::bind_in`] does in the run directory that the environment says (`IPC_RUNDIR`,
+    /// the user's own, or for root the system's).
     ///
     /// # Errors
     ///
@@ -50,12 +61,32 @@ impl Listener {
         Self::bind_in(&directory.unwrap_or_else(RunDirectory::system), name)
     }
 
-    /// Serves `name` at its place in `directory`, which is made if it is a private instance's.
+    /// Serves `name` in `directory`: registered with its broker if there is one, or else as
+    /// [`Listener::own_socket_in`] does. A registration outlives restarts of the broker.
+    ///
+    /// Waits for the broker's word, 10 seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`]; in particular [`ListenError::Refused`] with the broker's reason.
+    pub fn bind_in(directory: &RunDirectory, name: &ServiceName) -> Result<Self, ListenError> {
+        prepare(directory)?;
+        if !directory.has_broker() {
+            return Self::own_socket_in(directory, name);
+        }
+        Ok(Self { source: Source::Registered(Box::new(Registration::new(directory, name)?)) })
+    }
+
+    /// Serves `name` on a socket at its place in `directory`, which is made if it is a private
+    /// instance's. Clients get it from the broker, or, where there is none, find it themselves.
     ///
     /// # Errors
     ///
     /// [`ListenError`]; in particular if something alive serves the name already.
-    pub fn bind_in(directory: &RunDirectory, name: &ServiceName) -> Result<Self, ListenError> {
+    pub fn own_socket_in(
+        directory: &RunDirectory,
+        name: &ServiceName,
+    ) -> Result<Self, ListenError> {
         prepare(directory)?;
         let mode = if directory.instance() == Instance::System { 0o666 } else { 0o600 };
         Self::bind_at(&directory.service(name), mode, &directory.lock())
@@ -88,7 +119,7 @@ impl Listener {
         remove_dead(path)?;
         let socket = sys::socket::bind_unix(path, mode, kind, BACKLOG).map_err(system)?;
         let file = BoundFile::at(path).map_err(system)?;
-        Ok(Self { socket, file: Some(file) })
+        Ok(Self { source: Source::Socket(socket, Some(file)) })
     }
 
     /// The socket that the service manager passed under this name, if any.
@@ -110,17 +141,22 @@ impl Listener {
         }
         let path = PathBuf::from("(inherited)");
         match sys::socket::set_blocking(socket.as_fd(), false) {
-            Ok(()) => Ok(Self { socket, file: None }),
+            Ok(()) => Ok(Self { source: Source::Socket(socket, None) }),
             Err(error) => Err(ListenError::System { path, error }),
         }
     }
 
-    /// Waits for a client. [`Stream::peer`] is what the kernel knows about it.
+    /// Waits for a client. [`Stream::peer`] is what the kernel knows about it, or for a client that
+    /// came by way of the broker what the broker does: then ask nobody else, for the socket may be
+    /// made by a transport daemon.
     ///
     /// # Errors
     ///
-    /// The kernel's. None ends the service: with `EMFILE`, `ENFILE` or `ENOMEM` close something
-    /// before calling again, or the same client is met again at once.
+    /// The kernel's: with `EMFILE`, `ENFILE` or `ENOMEM` close something before calling again, or
+    /// the same client is met again at once. [`io::ErrorKind::AddrInUse`] ends the service: another
+    /// process of the same user has taken the name over, and no more clients come here.
+    /// [`io::ErrorKind::PermissionDenied`]: a broker that restarted refuses the name; it is asked
+    /// again by itself.
     pub fn accept(&self) -> io::Result<Stream> {
         loop {
             if let Some(stream) = self.try_accept()? {
@@ -139,21 +175,29 @@ impl Listener {
     ///
     /// As [`Listener::accept`].
     pub fn try_accept(&self) -> io::Result<Option<Stream>> {
-        let Some(socket) = sys::socket::accept(self.as_fd())? else { return Ok(None) };
+        let socket = match &self.source {
+            Source::Registered(registration) => return registration.try_accept(),
+            Source::Socket(socket, _) => socket,
+        };
+        let Some(socket) = sys::socket::accept(socket.as_fd())? else { return Ok(None) };
         let peer = LocalIdentity::of_peer(socket.as_fd())?;
         Ok(Some(Stream::new(socket, Some(Identity::Local(peer)))))
     }
 }
 
 impl AsFd for Listener {
+    /// Readable while [`Listener::try_accept`] has something to do. It stays the same one.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.source {
+            Source::Socket(socket, _) => socket.as_fd(),
+            Source::Registered(registration) => registration.as_fd(),
+        }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(file) = &self.file {
+        if let Source::Socket(_, Some(file)) = &self.source {
             file.remove();
         }
     }
@@ -260,6 +304,44 @@ pub enum ListenError {
     },
     /// The descriptor is not a listening Unix socket.
     NotListening,
+    /// The broker does not let this process serve the name.
+    Refused {
+        /// The name.
+        service: ServiceName,
+        /// The broker's words.
+        error: Box<BrokerError>,
+    },
+    /// Another process of the same user has taken the name over.
+    Replaced {
+        /// The name.
+        service: ServiceName,
+    },
+    /// The broker gave no answer that can be read.
+    NoAnswer {
+        /// The name.
+        service: ServiceName,
+        /// What happened.
+        error: ConnectError,
+    },
+}
+
+impl From<ListenError> for io::Error {
+    fn from(error: ListenError) -> Self {
+        let kind = match &error {
+            ListenError::System { error, .. } => error.kind(),
+            ListenError::AlreadyServed { .. } | ListenError::Replaced { .. } => {
+                io::ErrorKind::AddrInUse
+            }
+            ListenError::RunDirectory(_) | ListenError::Refused { .. } => {
+                io::ErrorKind::PermissionDenied
+            }
+            ListenError::NotASocket { .. } | ListenError::NotListening => {
+                io::ErrorKind::InvalidInput
+            }
+            ListenError::NoAnswer { .. } => io::ErrorKind::NotConnected,
+        };
+        Self::new(kind, error)
+    }
 }
 
 impl fmt::Display for ListenError {
@@ -275,6 +357,19 @@ impl fmt::Display for ListenError {
             }
             Self::NotASocket { path } => {
                 write!(f, "{} is not a socket, and is left as it is", path.display())
+            }
+            Self::Refused { service, error } => {
+                write!(f, "{service} may not be served by this process: {error}")?;
+                match error.cure() {
+                    Some(cure) => write!(f, "; to allow: {cure}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Replaced { service } => {
+                write!(f, "another process of this user serves {service} from now on")
+            }
+            Self::NoAnswer { service, error } => {
+                write!(f, "the broker gave no answer about {service}: {error}")
             }
             Self::NotListening => f.write_str("the descriptor is not a listening Unix socket"),
         }

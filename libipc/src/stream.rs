@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,7 +22,7 @@ use crate::identity::Identity;
 #[derive(Debug)]
 pub struct Stream {
     // Of std's types the one that offers shutdown, time-outs and duplication for any socket.
-    socket: UnixStream,
+    socket: Arc<UnixStream>,
     peer: Option<Identity>,
 }
 
@@ -29,7 +30,12 @@ impl Stream {
     /// Takes over a connected socket.
     #[must_use]
     pub fn new(socket: OwnedFd, peer: Option<Identity>) -> Self {
-        Self { socket: socket.into(), peer }
+        Self { socket: Arc::new(socket.into()), peer }
+    }
+
+    /// A handle that does not keep the connection open, and can end it while somebody has it.
+    pub(crate) fn watched(&self) -> Weak<UnixStream> {
+        Arc::downgrade(&self.socket)
     }
 
     /// Two streams that are connected to each other, both of this process.
@@ -93,7 +99,7 @@ impl Stream {
     ///
     /// The kernel's: no descriptors left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, peer: self.peer.clone() })
+        Ok(Self { socket: Arc::new(self.socket.try_clone()?), peer: self.peer.clone() })
     }
 
     /// Whether a call that would block has to be waited for here: the descriptor is non-blocking
@@ -179,7 +185,15 @@ impl AsFd for Stream {
 
 impl From<Stream> for OwnedFd {
     fn from(stream: Stream) -> Self {
-        stream.socket.into()
+        let mut socket = stream.socket;
+        loop {
+            match Arc::try_unwrap(socket) {
+                Ok(socket) => return socket.into(),
+                // Somebody is just ending the connection, which takes one system call.
+                Err(shared) => socket = shared,
+            }
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -86,6 +86,8 @@ pub struct CallFlags {
     pub more: bool,
     /// The connection becomes something else after the reply.
     pub upgrade: bool,
+    /// No reply is wanted.
+    pub oneway: bool,
 }
 
 /// The bytes of a call.
@@ -99,8 +101,11 @@ pub fn call<P: Serialize>(method: &str, parameters: &P, flags: CallFlags) -> Byt
         more: bool,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         upgrade: bool,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        oneway: bool,
     }
-    message(&Outgoing { method, parameters, more: flags.more, upgrade: flags.upgrade })
+    let CallFlags { more, upgrade, oneway } = flags;
+    message(&Outgoing { method, parameters, more, upgrade, oneway })
 }
 
 /// The bytes of a reply; `continues` if more of them follow.
@@ -237,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_call_is_what_the_specification_writes() {
-        let flags = CallFlags { upgrade: true, more: false };
+        let flags = CallFlags { upgrade: true, ..CallFlags::default() };
         let bytes = call("org.ipcd.Tunnel.Open", &serde_json::json!({"service": "a"}), flags);
         assert_eq!(
             bytes.as_slice(),

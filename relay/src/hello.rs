@@ -34,7 +34,7 @@ pub fn ask(hello: &Hello) -> Bytes {
         user: hello.user.clone(),
         secret: hello.secret.clone(),
     };
-    varlink::call(OPEN, &open, CallFlags { upgrade: true, more: false })
+    varlink::call(OPEN, &open, CallFlags { upgrade: true, ..CallFlags::default() })
 }
 
 /// The bytes of the answer yes.

@@ -1,6 +1,7 @@
 //! Sockets that a service manager opened for us: `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES`.
 
 use std::env;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,6 +60,21 @@ pub fn adopt(number: RawFd) -> Option<OwnedFd> {
     crate::socket::set_close_on_exec(borrowed.as_fd(), true).ok()?;
     // SAFETY: it is open, and by the caller's promise nobody else in this process owns it.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A copy, close-on-exec, of the descriptor that this process inherited under `number`; that one
+/// stays as it is.
+///
+/// # Errors
+///
+/// The kernel's: `EBADF` if nothing is open there.
+pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    if number < FIRST {
+        return Err(nix::Error::EBADF.into());
+    }
+    // SAFETY: the borrow lasts for the next call alone, which asks the kernel for a copy.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    borrowed.try_clone_to_owned()
 }
 
 /// The names of the inherited descriptors, in their order.

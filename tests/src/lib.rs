@@ -15,6 +15,7 @@ use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -268,13 +269,41 @@ impl Host {
         self
     }
 
-    /// With pongd under that name.
+    /// With pongd under that name, on a socket that was made for it as a socket unit does.
     #[must_use]
     pub fn with_pongd(mut self, name: &str) -> Self {
+        self.others.push(self.pongd_on_a_socket(name));
+        self
+    }
+
+    fn pongd_on_a_socket(&self, name: &str) -> Daemon {
+        let path = self.rundir().join("services").join(name);
+        // What a crash left there.
+        let _nothing = fs::remove_file(&path).is_err();
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let mode = if is_root() { 0o666 } else { 0o600 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\""])
+            .arg(binaries().join("pongd"))
+            .arg(name)
+            .env("IPC_RUNDIR", self.rundir())
+            .env("LISTEN_FDS", "1")
+            .env("LISTEN_FDNAMES", name)
+            .stdin(std::os::fd::OwnedFd::from(listener));
+        Daemon(command.spawn().expect("the program starts"))
+    }
+
+    /// With pongd under that name, registered with the broker.
+    #[must_use]
+    pub fn with_registered_pongd(mut self, name: &str) -> Self {
         self.others
             .push(Daemon::start(program("pongd").arg(name).env("IPC_RUNDIR", self.rundir())));
-        let socket = self.rundir().join("services").join(name);
-        until("pongd serves", || sys::socket::connect_unix_now(&socket).is_ok());
+        let asked = libipc::connector::Connector::new(&self.environment(""), PATIENCE);
+        let asked = asked.expect("an environment").wait_for_service();
+        let name = libipc::ServiceName::new(name).expect("a name");
+        let _first = asked.connect(&name).expect("pongd registers");
         self
     }
 
@@ -329,7 +358,7 @@ impl Host {
     ) -> Result<libipc::Stream, libipc::ConnectError> {
         let name = libipc::ServiceName::new(service).map_err(libipc::ConnectError::Name)?;
         let environment = self.environment(network);
-        libipc::broker::Connector::new(&environment, patience)?.connect(&name)
+        libipc::connector::Connector::new(&environment, patience)?.connect(&name)
     }
 
     /// Connects and has `ping` echoed; an error's words if there is no connection.

@@ -323,7 +323,7 @@ fn a_name_server_that_never_answers_delays_nobody_else() {
             let environment = host.environment(&format!("x tcp://{number}.example:1"));
             std::thread::spawn(move || {
                 let name = libipc::ServiceName::new("x").unwrap();
-                let asked = libipc::broker::Connector::new(&environment, patience).unwrap();
+                let asked = libipc::connector::Connector::new(&environment, patience).unwrap();
                 asked.connect(&name).unwrap_err().to_string()
             })
         })

@@ -174,7 +174,7 @@ fn a_broker_that_comes_back_in_time_is_found() {
     let environment = host.environment("");
     let asking = std::thread::spawn(move || {
         let name = libipc::ServiceName::new("pongd").unwrap();
-        libipc::broker::Connector::new(&environment, PATIENCE).unwrap().connect(&name)
+        libipc::connector::Connector::new(&environment, PATIENCE).unwrap().connect(&name)
     });
     host.restart(&[]);
     echo(&mut asking.join().unwrap().unwrap(), "again");
@@ -196,7 +196,7 @@ fn a_broker_killed_at_any_moment_leaves_nobody_waiting() {
                     let mut served = 0;
                     while !over.load(Ordering::Relaxed) {
                         let began = Instant::now();
-                        let asked = libipc::broker::Connector::new(&environment, PATIENCE);
+                        let asked = libipc::connector::Connector::new(&environment, PATIENCE);
                         match asked.unwrap().connect(&name) {
                             Ok(mut stream) => {
                                 echo(&mut stream, "x");

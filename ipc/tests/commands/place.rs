@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use libipc::broker::Connector;
+use libipc::connector::Connector;
 use libipc::environment::Environment;
 use libipc::{ServiceName, Stream};
 use nix::sys::signal::{Signal, kill};

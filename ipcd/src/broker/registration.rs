@@ -3,11 +3,10 @@
 use libipc::identity::Identity;
 use libipc::interface;
 use libipc::interface::broker::{BrokerError, Connected, Handoff, Kind};
-use libipc::interface::registry::{Register, Registered};
+use libipc::interface::registry::{Ended, Register, Registered};
 use libipc::name::ServiceName;
 use libipc::varlink::{self, Call};
 use policy::decide::Candidate;
-use serde::Serialize;
 
 use super::quota::Full;
 use super::registry::Registration;
@@ -17,14 +16,6 @@ use crate::action::{Action, ClientId, Receiver};
 use crate::answer;
 use crate::connections::{Carried, Handed};
 use crate::service::ServiceSettings;
-
-/// The error that ends an older registration.
-#[derive(Serialize)]
-#[serde(tag = "error", content = "parameters")]
-enum Ended {
-    #[serde(rename = "org.ipcd.Broker.Replaced")]
-    Replaced { service: String },
-}
 
 impl Broker {
     pub(super) fn register(

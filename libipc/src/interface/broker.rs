@@ -344,6 +344,22 @@ impl BrokerError {
     }
 }
 
+impl BrokerError {
+    /// What an administrator would write to allow what was denied.
+    #[must_use]
+    pub fn cure(&self) -> Option<&str> {
+        match self {
+            Self::Denied { cure, .. } => cure.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the service could be had by a connection that becomes the stream.
+    pub(crate) fn would_upgrade(&self) -> bool {
+        matches!(self, Self::NoHandoff { possible, .. } if possible.contains(&Handoff::Upgrade))
+    }
+}
+
 impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

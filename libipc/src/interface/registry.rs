@@ -38,6 +38,18 @@ pub struct Registered {
     pub closed: Option<u64>,
 }
 
+/// The error that ends a registration which was good so far.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "error", content = "parameters")]
+pub enum Ended {
+    /// Another process of the same owner has registered the name.
+    #[serde(rename = "org.ipcd.Broker.Replaced")]
+    Replaced {
+        /// The name.
+        service: String,
+    },
+}
+
 /// Parameters of `Restrict` and of `Watch`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Services {
