@@ -93,7 +93,8 @@ fn bind(directory: &RunDirectory) -> Result<Listener, PlaceError> {
     }
     directory.check(uid).map_err(PlaceError::RunDirectory)?;
     let mode = if directory.instance() == Instance::System { 0o666 } else { 0o600 };
-    Listener::bind_at(&directory.broker(), mode, &directory.lock()).map_err(PlaceError::Listen)
+    Listener::bind_noting_senders(&directory.broker(), mode, &directory.lock())
+        .map_err(PlaceError::Listen)
 }
 
 fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), PlaceError> {

@@ -102,6 +102,16 @@ impl Listener {
         Self::bind_kind_at(path, SocketKind::Stream, mode, lock)
     }
 
+    /// As [`Listener::bind_at`], for a socket on which every message is to carry its sender: the
+    /// broker's.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`].
+    pub fn bind_noting_senders(path: &Path, mode: u32, lock: &Path) -> Result<Self, ListenError> {
+        Self::bind_by(path, lock, || sys::socket::bind_unix_noting_senders(path, mode, BACKLOG))
+    }
+
     /// As [`Listener::bind_at`], for another kind of socket.
     ///
     /// # Errors
@@ -113,11 +123,19 @@ impl Listener {
         mode: u32,
         lock: &Path,
     ) -> Result<Self, ListenError> {
+        Self::bind_by(path, lock, || sys::socket::bind_unix(path, mode, kind, BACKLOG))
+    }
+
+    fn bind_by(
+        path: &Path,
+        lock: &Path,
+        bind: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> Result<Self, ListenError> {
         let system = |error| ListenError::System { path: path.to_owned(), error };
         let lock = lock_file(lock).map_err(system)?;
         lock.lock().map_err(system)?;
         remove_dead(path)?;
-        let socket = sys::socket::bind_unix(path, mode, kind, BACKLOG).map_err(system)?;
+        let socket = bind().map_err(system)?;
         let file = BoundFile::at(path).map_err(system)?;
         Ok(Self { source: Source::Socket(socket, Some(file)) })
     }

@@ -63,7 +63,7 @@ impl Stream {
     /// Sends small pieces at once, where that means something; elsewhere nothing happens.
     pub fn set_nodelay(&self) {
         // A Unix socket has no such delay, and refuses the option.
-        let _unix = sys::socket::set_nodelay(self.as_fd()).is_err();
+        let _unix = sys::tcp::set_nodelay(self.as_fd()).is_err();
     }
 
     /// Ends one or both directions.

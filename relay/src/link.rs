@@ -138,7 +138,7 @@ impl<C: Codec> Link<C> {
     pub(crate) fn new(codec: C, net: OwnedFd, purpose: Purpose) -> io::Result<Self> {
         sys::socket::set_blocking(net.as_fd(), false)?;
         // What is no TCP connection has no such delay.
-        let _not_tcp = sys::socket::set_nodelay(net.as_fd()).is_err();
+        let _not_tcp = sys::tcp::set_nodelay(net.as_fd()).is_err();
         Ok(Self {
             codec,
             net,

@@ -100,8 +100,31 @@ pub fn connect_unix_now(path: &Path) -> io::Result<OwnedFd> {
 ///
 /// The kernel's; `EADDRINUSE` if something has this name already.
 pub fn bind_unix(path: &Path, mode: u32, kind: SocketKind, backlog: i32) -> io::Result<OwnedFd> {
+    bind_prepared(path, mode, kind, backlog, |_| Ok(()))
+}
+
+/// As [`bind_unix`], for a socket on which every message is to carry its sender: already those of
+/// the first client, which may have connected and written before this returns.
+///
+/// # Errors
+///
+/// As [`bind_unix`].
+pub fn bind_unix_noting_senders(path: &Path, mode: u32, backlog: i32) -> io::Result<OwnedFd> {
+    bind_prepared(path, mode, SocketKind::Stream, backlog, |socket| {
+        crate::credentials::pass_credentials(socket, true)
+    })
+}
+
+fn bind_prepared(
+    path: &Path,
+    mode: u32,
+    kind: SocketKind,
+    backlog: i32,
+    prepare: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = sock::socket(AddressFamily::Unix, kind.native(), flags, None)?;
+    prepare(socket.as_fd())?;
     // The mode of the socket before bind, less the umask, becomes the mode of the file: it is
     // never wider than asked for. What the umask took away is given back afterwards.
     let before = nix::sys::stat::Mode::from_bits_truncate(mode);
@@ -244,33 +267,6 @@ pub fn is_stream(socket: BorrowedFd<'_>) -> io::Result<bool> {
 /// The kernel's; `ENOTSOCK` for what is no socket.
 pub fn is_listening(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(option(socket, libc::SO_ACCEPTCONN)? == 1)
-}
-
-/// Sends small pieces at once (`TCP_NODELAY`).
-///
-/// # Errors
-///
-/// The kernel's; `EOPNOTSUPP` for what is not TCP.
-pub fn set_nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
-}
-
-/// Has a silent peer asked after `idle`, then every `interval`, at most `count` times.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn set_keepalive(
-    socket: BorrowedFd<'_>,
-    idle: Duration,
-    interval: Duration,
-    count: i32,
-) -> io::Result<()> {
-    let seconds = |span: Duration| i32::try_from(span.as_secs()).unwrap_or(i32::MAX);
-    set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds(idle))?;
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, seconds(interval))?;
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, count)
 }
 
 /// Has closing the socket tell the peer that the connection broke (a TCP reset).
@@ -468,8 +464,9 @@ mod tests {
         let client = crate::tcp::connect_start(address).unwrap();
         assert_eq!(peer_address(client.as_fd()).unwrap(), Some(address));
         assert!(take_error(client.as_fd()).unwrap().is_none());
-        set_nodelay(client.as_fd()).unwrap();
-        set_keepalive(client.as_fd(), Duration::from_secs(60), Duration::from_secs(10), 6).unwrap();
+        crate::tcp::set_nodelay(client.as_fd()).unwrap();
+        let (idle, every) = (Duration::from_secs(60), Duration::from_secs(10));
+        crate::tcp::set_keepalive(client.as_fd(), idle, every, 6).unwrap();
         assert!(!is_unix(client.as_fd()).unwrap());
     }
 

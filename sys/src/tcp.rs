@@ -1,8 +1,9 @@
-//! Beginnings of TCP connections.
+//! Beginnings and options of TCP connections.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sys::socket::{self as sock, AddressFamily, SockFlag, SockType};
 
@@ -61,6 +62,33 @@ pub fn source_for(address: SocketAddr) -> io::Result<SocketAddr> {
     let probe = std::net::UdpSocket::bind(any)?;
     probe.connect(address)?;
     probe.local_addr()
+}
+
+/// Sends small pieces at once (`TCP_NODELAY`).
+///
+/// # Errors
+///
+/// The kernel's; `EOPNOTSUPP` for what is not TCP.
+pub fn set_nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
+    socket::set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// Has a silent peer asked after `idle`, then every `interval`, at most `count` times.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn set_keepalive(
+    socket: BorrowedFd<'_>,
+    idle: Duration,
+    interval: Duration,
+    count: i32,
+) -> io::Result<()> {
+    let seconds = |span: Duration| i32::try_from(span.as_secs()).unwrap_or(i32::MAX);
+    socket::set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    socket::set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds(idle))?;
+    socket::set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, seconds(interval))?;
+    socket::set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, count)
 }
 
 #[cfg(test)]

@@ -11,5 +11,5 @@ const KEEPALIVE: (Duration, Duration, i32) = (Duration::from_secs(60), Duration:
 /// Has the kernel ask a silent far end whether it is there.
 pub(crate) fn keep_alive(socket: BorrowedFd<'_>) -> io::Result<()> {
     let (idle, interval, count) = KEEPALIVE;
-    sys::socket::set_keepalive(socket, idle, interval, count)
+    sys::tcp::set_keepalive(socket, idle, interval, count)
 }

@@ -221,10 +221,9 @@ fn a_program_gets_the_connection_as_its_input_and_output() {
     serve.args(["serve", "upper", "--rundir"]).arg(&rundir);
     serve.args(["--", "sh", "-c", "echo $IPC_SERVICE $IPC_PEER_UID; tr a-z A-Z"]);
     let _service = Daemon::start(&mut serve);
-    until("ipc serve listens", || {
-        sys::socket::connect_unix_now(&rundir.join("services/upper")).is_ok()
-    });
-    let mut stream = host.connect("upper", "").unwrap();
+    let asked =
+        libipc::connector::Connector::new(&host.environment(""), ipcd_tests::PATIENCE).unwrap();
+    let mut stream = asked.wait_for_service().connect(&name("upper")).unwrap();
     std::io::Write::write_all(&mut stream, b"quiet").unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut text = String::new();

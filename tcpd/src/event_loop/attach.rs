@@ -86,7 +86,7 @@ impl EventLoop {
             };
         };
         // Pieces pass as they come. What is no TCP connection any more is found out by relaying.
-        let _broken = sys::socket::set_nodelay(socket.as_fd()).is_err();
+        let _broken = sys::tcp::set_nodelay(socket.as_fd()).is_err();
         match self.pumps.add(agreed.id, socket, service) {
             Ok(()) => {
                 self.relayed.insert(agreed.id);

@@ -211,7 +211,7 @@ impl EventLoop {
         self.finish(token);
         let prepared = sys::socket::set_blocking(socket.as_fd(), true).and_then(|()| {
             keep_alive(socket.as_fd())?;
-            if is_nodelay { sys::socket::set_nodelay(socket.as_fd()) } else { Ok(()) }
+            if is_nodelay { sys::tcp::set_nodelay(socket.as_fd()) } else { Ok(()) }
         });
         if let Err(error) = prepared {
             return self.fail(token, &failure::unreachable(&error));
