@@ -116,7 +116,7 @@ fn one_connection_at_a_time_is_under_way_to_a_client() {
     let host = host("");
     let given = || {
         let status = host.ipc(&["--json", "status"]).output().unwrap();
-        counter(&serde_json::from_slice(&status.stdout).unwrap(), "allowed")
+        counter(&serde_json::from_slice(&status.stdout).unwrap(), "allowed local")
     };
     let mut client = Raw::to(&host);
     for _ in 0..5 {
@@ -409,7 +409,7 @@ fn denials_fill_no_log_and_are_counted_exactly() {
     assert!(counts().0 <= seconds * 10, "{:?} in {seconds} s", counts());
     let status = host.ipc(&["--json", "status"]).output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    assert_eq!(counter(&status, "denied"), DENIED);
+    assert_eq!(counter(&status, "denied local"), DENIED);
 }
 
 /// Descriptors that a broker without enough of them has.
