@@ -1,11 +1,12 @@
 //! `cargo xtask ci`: every check, the quick ones first.
 
-use crate::{Failed, always_deny, arch, demo, fuzz, ring_model, run, size};
+use crate::{Failed, always_deny, arch, demo, fuzz, limits, ring_model, run, size};
 
 pub(crate) fn run_all() -> Result<(), Failed> {
     step("fmt", || run("cargo", &["fmt", "--all", "--check"]))?;
     step("arch", arch::run)?;
     step("size", size::run)?;
+    step("limits", limits::run)?;
     step("clippy", || {
         run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
     })?;

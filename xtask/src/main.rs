@@ -10,6 +10,7 @@ mod arch;
 mod ci;
 mod demo;
 mod fuzz;
+mod limits;
 mod package;
 mod ring_model;
 mod size;
@@ -20,6 +21,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   always-deny            no path goes around policy
   arch                   the arrows between crates
   fuzz [TARGET] [SECONDS | FILE]  every parser against made-up input
+  limits                 docs/limits.md is what the code has
   size                   files that get long
   loom                   every order in which two threads may use a ring
   deb                    Debian packages
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         ["always-deny"] => always_deny::run(),
         ["arch"] => arch::run(),
         ["fuzz", words @ ..] => fuzz::run(words),
+        ["limits"] => limits::run(),
         ["size"] => size::run(),
         ["loom"] => ring_model::check(),
         ["ci"] => ci::run_all(),
