@@ -35,6 +35,11 @@ impl Args {
         if self.json { Format::Json } else { self.format.unwrap_or_else(Format::default_here) }
     }
 
+    /// How data is printed, if somebody has said so.
+    pub(crate) fn chosen_format(&self) -> Option<Format> {
+        if self.json { Some(Format::Json) } else { self.format }
+    }
+
     /// Whether errors are JSON too: only where somebody has said so.
     pub(crate) fn has_json_errors(&self) -> bool {
         self.json || matches!(self.format, Some(Format::Json | Format::Pretty))
@@ -114,8 +119,56 @@ Examples:
 Exit codes: 0 good, 78 not")]
     Check(Check),
     /// Tell how the broker does
+    #[command(after_help = "\
+Examples:
+  ipc status
+  ipc --json status | jq .revision")]
     Status(Place),
+    /// List the services of this host
+    #[command(after_help = "\
+Example:
+  ipc services
+Kinds: registered (its program told the broker), socket (it listens in the run directory),
+path (it listens where the configuration says).")]
+    Services(Place),
+    /// List the connections that were handed over
+    #[command(after_help = "\
+Examples:
+  ipc connections
+  ipc connections --stale
+Kinds: name (the client may connect, any number of times), socket (the client holds the connection
+alone), registered (the service took it over), relayed (a daemon of ours moves the bytes).
+The first two are listed until the client's process ends, at the latest.")]
+    Connections(Connections),
+    /// End a connection
+    #[command(after_help = "\
+Example:
+  ipc kill 4711
+The broker ends what it has relayed, and connections at services that registered. What the client
+holds alone is ended by this command itself, if it is run by root.
+Exit codes: 0 ended, 50 out of reach, 69 no such connection")]
+    Kill(Kill),
+    /// Tell of decisions as they are made
+    #[command(after_help = "\
+Examples:
+  ipc monitor
+  ipc monitor --denied --service 'db*'
+  ipc --json monitor --uid 33 | jq .reason
+It tells of every decision, whatever the log leaves out, until it is interrupted or the broker
+ends. If it is not read fast enough, it tells how many it has missed.")]
+    Monitor(Monitor),
+    /// Print all numbers for a monitoring system, in the text form of Prometheus
+    #[command(after_help = "\
+Examples:
+  ipc metrics
+  ipc metrics --textfile /var/lib/prometheus/node-exporter/ipcd.prom")]
+    Metrics(Metrics),
     /// Have the broker read its configuration again
+    #[command(after_help = "\
+Example:
+  ipc reload
+It prints which revision is live, and how many connections it would deny now.
+Exit codes: 0 done, 50 not permitted, 78 the new configuration has problems and the old one stays")]
     Reload(Place),
     /// Print the version
     Version {
@@ -273,6 +326,47 @@ pub(crate) struct Check {
     /// Accounts that do not exist are errors too
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Connections {
+    /// Only those that the rules of today would deny
+    #[arg(long)]
+    pub(crate) stale: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Kill {
+    /// The connection's number, as `ipc connections` tells it
+    pub(crate) id: u64,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Monitor {
+    /// Only what refuses, or what a permissive rule lets pass
+    #[arg(long)]
+    pub(crate) denied: bool,
+    /// Only of services with that name; `*` stands for any characters
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) service: Vec<String>,
+    /// Only of clients of that user
+    #[arg(long, value_name = "UID")]
+    pub(crate) uid: Option<u32>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Metrics {
+    /// Write them into this file, which is replaced as a whole
+    #[arg(long, value_name = "FILE")]
+    pub(crate) textfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// A service name of the command line.

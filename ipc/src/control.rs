@@ -1,17 +1,16 @@
-//! `ipc status` and `ipc reload`, and how a broker is asked.
+//! How a broker's administrators ask it, and `ipc reload`.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use libipc::interface::broker::BrokerError;
-use libipc::interface::control::{ControlError, Problem, RELOAD, Reloaded, STATUS, Status};
+use libipc::interface::control::{ControlError, Problem, RELOAD, Reloaded};
 use libipc::rundir::{RunDirectory, RunDirectoryError};
 use libipc::varlink;
 use libipc::{Broker, ConnectError};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::args::Place;
-use crate::format::{self, Format, Listing};
 use crate::report::{self, Report};
 use crate::{asker, failure};
 
@@ -23,17 +22,28 @@ pub(crate) fn ask<P: Serialize, R: DeserializeOwned>(
     parameters: &P,
 ) -> Result<R, Report> {
     let deadline = Instant::now() + place.timeout()?;
+    let mut broker = open(place, name, deadline)?;
+    let message = broker.call(method, parameters, deadline);
+    read(name, &message.map_err(|error| failure::of(name, &asker::text(), &error))?)
+}
+
+/// Connects to the first broker that there is.
+pub(crate) fn open(place: &Place, name: &str, deadline: Instant) -> Result<Broker, Report> {
     let report = |error: ConnectError| failure::of(name, &asker::text(), &error);
-    let mut broker = Broker::open(&directory(place).map_err(report)?, deadline).map_err(report)?;
-    let message = broker.call(method, parameters, deadline).map_err(report)?;
-    if let Ok(error) = serde_json::from_slice::<BrokerError>(&message) {
+    Broker::open(&directory(place).map_err(report)?, deadline).map_err(report)
+}
+
+/// Reads a broker's answer.
+pub(crate) fn read<R: DeserializeOwned>(name: &str, message: &[u8]) -> Result<R, Report> {
+    let report = |error: ConnectError| failure::of(name, &asker::text(), &error);
+    if let Ok(error) = serde_json::from_slice::<BrokerError>(message) {
         return Err(report(ConnectError::Broker(Box::new(error))));
     }
-    if let Ok(error) = serde_json::from_slice::<ControlError>(&message) {
+    if let Ok(error) = serde_json::from_slice::<ControlError>(message) {
         return Err(of_control(name, &error));
     }
     let malformed = |error| report(ConnectError::Malformed(error));
-    let reply = varlink::read_reply(&message).map_err(malformed)?;
+    let reply = varlink::read_reply(message).map_err(malformed)?;
     if let Some(error) = reply.error {
         return Err(Report::new(3, name, "the broker cannot do that", error)
             .cure("to do", "compare ipc version with what ipc status says of the broker"));
@@ -73,49 +83,23 @@ fn of_control(name: &str, error: &ControlError) -> Report {
             });
             report.cure("to do", "mend it, then: ipc reload")
         }
-        ControlError::UnknownConnection { id } => {
-            let why = format!("no connection has the number {id}");
-            Report::new(69, name, "unknown connection", why)
-                .cure("to do", "look for its number: ipc connections")
-        }
+        ControlError::UnknownConnection { id } => unknown_connection(name, *id),
         ControlError::HandedOver { reason, .. } => {
             Report::new(50, name, "out of reach", reason).cure("to do", "end it as root: ipc kill")
         }
     }
 }
 
-fn place_of(problem: &Problem) -> String {
+/// A connection that is not there, or no longer.
+pub(crate) fn unknown_connection(name: &str, id: u64) -> Report {
+    Report::new(69, name, "unknown connection", format!("none has the number {id}"))
+        .cure("to do", "look for its number: ipc connections")
+}
+
+/// A problem of a configuration, with where it is.
+pub(crate) fn place_of(problem: &Problem) -> String {
     let Problem { file, line, column, message, .. } = problem;
     format!("{file}:{line}:{column}: {message}")
-}
-
-pub(crate) fn status(place: &Place, format: Format) -> Result<ExitCode, Report> {
-    let status: Status = ask(place, "status", STATUS, &serde_json::json!({}))?;
-    format::print(format, &status, &describe(&status))
-}
-
-fn describe(status: &Status) -> Listing {
-    let Status { version, pid, instance, rundir, .. } = status;
-    let mut listing =
-        Listing::new(format!("ipcd {version} (pid {pid}), {instance} instance at {rundir}"));
-    listing.add("running for", format!("{} s", status.uptime_ms / 1000));
-    listing.add("configuration", format!("revision {}, {} rules", status.revision, status.rules));
-    listing.add("loaded", format!("{} s ago", status.loaded_ms / 1000));
-    listing.add("from", status.origins.join(", "));
-    for problem in &status.refused {
-        listing.add("refused", place_of(problem));
-    }
-    for rule in &status.dormant {
-        listing.add("matches nobody", rule);
-    }
-    listing.add("clients", status.clients.to_string());
-    for carrier in status.transports.iter().filter(|carrier| carrier.available) {
-        listing.add("carries", format!("{} ({} relayed now)", carrier.name, carrier.relays));
-    }
-    for counter in &status.counters {
-        listing.add(&counter.name, counter.value.to_string());
-    }
-    listing
 }
 
 pub(crate) fn reload(place: &Place, as_json: bool) -> Result<ExitCode, Report> {
@@ -125,9 +109,13 @@ pub(crate) fn reload(place: &Place, as_json: bool) -> Result<ExitCode, Report> {
     }
     let stale = match done.would_be_denied {
         0 => String::new(),
-        count => format!("{count} connections would be denied now\n"),
+        count => format!("{count} would be denied now and stay: ipc connections --stale\n"),
     };
-    report::print(&format!("revision {} is live\n{stale}", done.revision))
+    let ended = match done.ended {
+        0 => String::new(),
+        count => format!("{count} would be denied now and were ended\n"),
+    };
+    report::print(&format!("revision {} is live\n{ended}{stale}", done.revision))
 }
 
 #[cfg(test)]

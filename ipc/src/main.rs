@@ -10,16 +10,22 @@ mod args;
 mod asker;
 mod check;
 mod connect;
+mod connections;
 mod control;
 mod envinfo;
 mod failure;
 mod format;
+mod kill;
 mod log;
+mod metrics;
+mod monitor;
 mod report;
 mod serve;
+mod services;
 mod session;
 mod signals;
 mod sources;
+mod status;
 mod why;
 
 fn main() -> ExitCode {
@@ -34,12 +40,18 @@ fn main() -> ExitCode {
         }
     };
     let (format, has_json_errors) = (args.format(), args.has_json_errors());
+    let chosen = args.chosen_format();
     let result = match args.command {
         Command::Connect(connect) => connect::run(connect, format),
         Command::Serve(serve) => serve::run(&serve),
         Command::Why(why) => why::run(&why, format),
         Command::Check(check) => check::run(&check, format),
-        Command::Status(place) => control::status(&place, format),
+        Command::Status(place) => status::run(&place, format),
+        Command::Services(place) => services::run(&place, format),
+        Command::Connections(wanted) => connections::run(&wanted, format),
+        Command::Kill(wanted) => kill::run(&wanted, has_json_errors),
+        Command::Monitor(wanted) => monitor::run(&wanted, format),
+        Command::Metrics(wanted) => metrics::run(&wanted, chosen),
         Command::Reload(place) => control::reload(&place, has_json_errors),
         Command::Listen(listen) => session::listen::run(&listen, format),
         Command::Send(send) => session::send::run(&send, format),

@@ -71,7 +71,7 @@ impl Audit {
     /// Writes down how much was left out, once the second is over.
     pub(crate) fn tick(&mut self, now: Instant) {
         if let Some(left_out) = self.budget.tick(now) {
-            tracing::info!(event = "suppressed", lines = left_out);
+            tracing::info!(event = "left-out", lines = left_out);
         }
     }
 
@@ -101,7 +101,6 @@ fn write_line(verdict: Verdict, decision: &Decision) {
     let facts = Facts::of(&decision.who);
     tracing::info!(
         event = verdict.as_str(),
-        verdict = verdict.as_str(),
         service = service.as_str(),
         target = target.as_str(),
         direction = direction.as_deref(),

@@ -213,6 +213,35 @@ impl Broker {
         Ok(self.call_with(method, parameters, CallFlags::default(), deadline)?.bytes)
     }
 
+    /// Makes a call that is answered more than once, and waits for its first reply, whose bytes
+    /// are answered; [`Broker::next_reply`] waits for the further ones. It is good for no other
+    /// call after that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::call`].
+    pub fn subscribe<P: serde::Serialize>(
+        &mut self,
+        method: &str,
+        parameters: &P,
+        deadline: Instant,
+    ) -> Result<varlink::Bytes, ConnectError> {
+        let flags = CallFlags { more: true, ..CallFlags::default() };
+        self.send(varlink::call(method, parameters, flags), deadline)?;
+        let message = self.receive()?;
+        sys::socket::set_receive_timeout(self.wire.as_fd(), None).map_err(ConnectError::System)?;
+        Ok(message.bytes)
+    }
+
+    /// Waits, without limit, for the next reply to what was subscribed to.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::BrokerGone`] when the broker ends.
+    pub fn next_reply(&mut self) -> Result<varlink::Bytes, ConnectError> {
+        Ok(self.receive()?.bytes)
+    }
+
     /// As [`Broker::call`], with flags, and with what came attached to the reply.
     pub(crate) fn call_with<P: serde::Serialize>(
         &mut self,
@@ -221,22 +250,30 @@ impl Broker {
         flags: CallFlags,
         deadline: Instant,
     ) -> Result<Message, ConnectError> {
+        self.send(varlink::call(method, parameters, flags), deadline)?;
+        let message = self.receive()?;
+        self.closed = false;
+        Ok(message)
+    }
+
+    fn send(&mut self, call: varlink::Bytes, deadline: Instant) -> Result<(), ConnectError> {
         if self.closed {
             return Err(ConnectError::BrokerGone);
         }
         self.closed = true;
-        let bytes = varlink::call(method, parameters, flags);
-        self.wire.queue(bytes, None).map_err(ConnectError::Wire)?;
+        self.wire.queue(call, None).map_err(ConnectError::Wire)?;
         self.bound_waits(deadline)?;
         match self.wire.flush(Wait::Block).map_err(ConnectError::of_wire) {
             // A broker that closes before it has read has said why.
-            Ok(true) | Err(ConnectError::BrokerGone) => {}
-            Ok(false) => return Err(ConnectError::TimedOut),
-            Err(error) => return Err(error),
+            Ok(true) | Err(ConnectError::BrokerGone) => Ok(()),
+            Ok(false) => Err(ConnectError::TimedOut),
+            Err(error) => Err(error),
         }
+    }
+
+    fn receive(&mut self) -> Result<Message, ConnectError> {
         loop {
             if let Some(message) = self.wire.take().map_err(ConnectError::Wire)? {
-                self.closed = false;
                 return Ok(message);
             }
             match self.wire.receive(Wait::Block).map_err(ConnectError::of_wire)? {

@@ -134,9 +134,12 @@ fn one_connection_at_a_time_is_under_way_to_a_client() {
 }
 
 fn counter(status: &serde_json::Value, name: &str) -> u64 {
-    let counters = status["counters"].as_array().unwrap();
-    let counter = counters.iter().find(|counter| counter["name"] == name);
-    counter.unwrap()["value"].as_u64().unwrap()
+    let counters = status["counters"].as_array().unwrap().iter();
+    // In all directions.
+    let of_it = |counter: &&serde_json::Value| {
+        counter["name"].as_str().unwrap().split(' ').next() == Some(name)
+    };
+    counters.filter(of_it).map(|counter| counter["value"].as_u64().unwrap()).sum()
 }
 
 /// Connections that one kept client asks for in a row, for longer than the time to collect one.

@@ -128,15 +128,20 @@ impl Broker {
             return self.reply(client, varlink::error(&error), None);
         };
         let who = self.clients.get(&client).and_then(|known| known.identity.uid);
+        let is_over = wanted.over == Some(true);
         let is_relayed = matches!(entry.carried, Carried::Relayed { .. });
-        if let Some(reason) = self.out_of_reach(entry) {
+        if let Some(reason) = self.out_of_reach(entry).filter(|_| !is_over) {
             let error = ControlError::HandedOver { id: wanted.id, reason };
             return self.reply(client, varlink::error(&error), None);
         }
         tracing::info!(event = "killed", connection = wanted.id, by_uid = who);
-        self.end(id, Caller::Kill { client, id });
-        if !is_relayed {
-            // A daemon answers; a service does not.
+        if is_over {
+            self.connections.end(id);
+        } else {
+            self.end(id, Caller::Kill { client, id });
+        }
+        // A daemon answers when it has done it; a service does not.
+        if is_over || !is_relayed {
             self.reply(client, varlink::reply(&Empty {}, false), None);
         }
     }

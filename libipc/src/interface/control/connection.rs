@@ -126,6 +126,9 @@ pub enum ConnectionKind {
 pub struct Kill {
     /// The connection.
     pub id: u64,
+    /// It is over already, as the caller knows who has ended it: it is no longer listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<bool>,
 }
 
 /// Answer to `Metrics`.

@@ -1,0 +1,68 @@
+//! `ipc connections`: what was handed over.
+
+use std::process::ExitCode;
+
+use libipc::interface::control::{
+    CONNECTIONS, Connection, ConnectionKind, Connections, ListConnections,
+};
+
+use crate::args::{self, Place};
+use crate::control;
+use crate::format::{self, Format, Rows, span};
+use crate::report::Report;
+
+pub(crate) fn run(wanted: &args::Connections, format: Format) -> Result<ExitCode, Report> {
+    let connections = all(&wanted.place, wanted.stale)?;
+    let columns = ["ID", "KIND", "AGE", "NAME", "LEADS TO", "WHO", "BYTES", "RULE"];
+    let none = if wanted.stale {
+        "nothing that was handed over would be denied today"
+    } else {
+        "nothing that was handed over is known to last"
+    };
+    let mut rows = Rows::new(columns, none);
+    for connection in &connections {
+        rows.add(row(connection));
+    }
+    format::print(format, &Connections { connections, next: None }, &rows)
+}
+
+fn all(place: &Place, stale: bool) -> Result<Vec<Connection>, Report> {
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        let wanted = ListConnections { stale: Some(stale), after };
+        let some: Connections = control::ask(place, "connections", CONNECTIONS, &wanted)?;
+        all.extend(some.connections);
+        after = some.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+fn row(connection: &Connection) -> [String; 8] {
+    let carrier = match connection.times {
+        0 | 1 => connection.carrier.clone(),
+        times => format!("{}, asked for {times} times", connection.carrier),
+    };
+    let stale = if connection.stale { " (would be denied now)" } else { "" };
+    [
+        connection.id.to_string(),
+        kind(connection.kind).to_owned(),
+        span(connection.opened_ms),
+        connection.service.clone(),
+        connection.target.clone(),
+        connection.client.clone(),
+        carrier,
+        format!("{}{stale}", connection.rule),
+    ]
+}
+
+fn kind(kind: ConnectionKind) -> &'static str {
+    match kind {
+        ConnectionKind::Name => "name",
+        ConnectionKind::Socket => "socket",
+        ConnectionKind::Registered => "registered",
+        ConnectionKind::Relayed => "relayed",
+    }
+}
