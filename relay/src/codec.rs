@@ -38,6 +38,11 @@ pub trait Codec: Send + 'static {
     /// Adds to `outgoing` what tells the far end that nothing more comes.
     fn finish(&mut self, outgoing: &mut Outgoing);
 
+    /// What it means that the far end went away before it was agreed.
+    fn silent(&self) -> TransportError {
+        failure::silent()
+    }
+
     /// What the far end has proven, each as `KIND:VALUE`.
     fn names(&self) -> Vec<String>;
 
@@ -47,7 +52,7 @@ pub trait Codec: Send + 'static {
     ///
     /// [`TransportError`], if this end cannot prove what it has to.
     fn ask(&mut self, hello: &Hello) -> Result<Bytes, TransportError> {
-        Ok(hello::ask(hello))
+        Ok(hello::ask(hello, None))
     }
 
     /// Reads the far daemon's answer to that: nothing, if it is yes.
@@ -57,7 +62,7 @@ pub trait Codec: Send + 'static {
     /// [`TransportError::Refused`], or what was wrong with the answer.
     fn answered(&mut self, message: &[u8]) -> Result<(), TransportError> {
         match hello::read_answer(message) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(refused)) => Err(failure::refused(&refused)),
             Err(error) => Err(TransportError::Protocol { reason: error.to_string() }),
         }
@@ -74,7 +79,7 @@ pub trait Codec: Send + 'static {
 
     /// The answer yes to that hello.
     fn yes(&self) -> Bytes {
-        hello::yes()
+        hello::yes(None)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use libipc::interface::transport::Hello;
-use libipc::interface::tunnel::{OPEN, Open, TunnelError};
+use libipc::interface::tunnel::{OPEN, Open, Opened, TunnelError};
 use libipc::name::{NameError, ServiceName};
 use libipc::varlink::{self, Bytes, CallFlags, Decoder};
 
@@ -23,24 +23,39 @@ pub struct Asked {
     pub service: ServiceName,
     /// Hops between hosts so far, the last one included.
     pub hops: u32,
+    /// A key that it claims to have.
+    pub key: Option<KeyProof>,
+}
+
+/// A key that both hosts have, and the proof of having it. It is base64 of whatever the
+/// encapsulation makes of the key, of this connection and of the service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyProof {
+    /// The name of the key.
+    pub key: String,
+    /// The proof.
+    pub proof: String,
 }
 
 /// The bytes of a hello.
 #[must_use]
-pub fn ask(hello: &Hello) -> Bytes {
+pub fn ask(hello: &Hello, key: Option<KeyProof>) -> Bytes {
+    let (key, proof) = key.map(|key| (key.key, key.proof)).unzip();
     let open = Open {
         service: hello.service.clone(),
         hops: Some(hello.hops),
         user: hello.user.clone(),
         secret: hello.secret.clone(),
+        key,
+        proof,
     };
     varlink::call(OPEN, &open, CallFlags { upgrade: true, ..CallFlags::default() })
 }
 
-/// The bytes of the answer yes.
+/// The bytes of the answer yes, with the proof of having the key that the hello was about.
 #[must_use]
-pub fn yes() -> Bytes {
-    varlink::reply(&libipc::interface::transport::Empty {}, false)
+pub fn yes(proof: Option<String>) -> Bytes {
+    varlink::reply(&Opened { proof }, false)
 }
 
 /// The bytes of the answer no.
@@ -98,15 +113,20 @@ pub fn read_asked(message: &[u8]) -> Result<Asked, HelloError> {
     if hops > HOPS_MOST {
         return Err(HelloError::TooManyHops);
     }
-    Ok(Asked { service, hops })
+    let key = match (open.key, open.proof) {
+        (Some(key), Some(proof)) => Some(KeyProof { key, proof }),
+        (None, None) => None,
+        _ => return Err(HelloError::NotAHello),
+    };
+    Ok(Asked { service, hops, key })
 }
 
-/// Reads a whole answer: yes, or no with whether trying again can help.
+/// Reads a whole answer: yes, perhaps with a proof; or no with whether trying again can help.
 ///
 /// # Errors
 ///
 /// [`HelloError::NotAnAnswer`]; the peer's fault.
-pub fn read_answer(message: &[u8]) -> Result<Result<(), TunnelError>, HelloError> {
+pub fn read_answer(message: &[u8]) -> Result<Result<Option<String>, TunnelError>, HelloError> {
     if let Ok(refused) = serde_json::from_slice::<TunnelError>(message) {
         return Ok(Err(refused));
     }
@@ -114,7 +134,9 @@ pub fn read_answer(message: &[u8]) -> Result<Result<(), TunnelError>, HelloError
     if reply.error.is_some() || reply.parameters.is_none() {
         return Err(HelloError::NotAnAnswer);
     }
-    Ok(Ok(()))
+    let opened: Opened =
+        varlink::read_parameters(reply.parameters).map_err(|_| HelloError::NotAnAnswer)?;
+    Ok(Ok(opened.proof))
 }
 
 /// Why bytes of a peer are not what they should be.
@@ -131,6 +153,8 @@ pub enum HelloError {
     TooManyHops,
     /// Not an answer to a hello.
     NotAnAnswer,
+    /// The peer claims a key and has not proven that it has it.
+    NotProven,
 }
 
 impl fmt::Display for HelloError {
@@ -140,6 +164,7 @@ impl fmt::Display for HelloError {
             Self::NotAHello => f.write_str("the peer does not speak as a daemon of ipcd does"),
             Self::Name(error) => write!(f, "{error}"),
             Self::TooManyHops => write!(f, "more than {HOPS_MOST} hops between hosts"),
+            Self::NotProven => f.write_str("the peer has not proven its key"),
             Self::NotAnAnswer => {
                 f.write_str("the far end does not answer as a daemon of ipcd does")
             }
@@ -166,10 +191,10 @@ mod tests {
     #[test]
     fn the_bytes_are_the_documented_ones() {
         assert_eq!(
-            message(&ask(&hello("authd"))),
+            message(&ask(&hello("authd"), None)),
             br#"{"method":"org.ipcd.Tunnel.Open","parameters":{"service":"authd","hops":2},"upgrade":true}"#
         );
-        assert_eq!(message(&yes()), br#"{"parameters":{}}"#);
+        assert_eq!(message(&yes(None)), br#"{"parameters":{}}"#);
         assert_eq!(
             message(&no(true)),
             br#"{"error":"org.ipcd.Tunnel.Refused","parameters":{"retry":true}}"#
@@ -178,13 +203,24 @@ mod tests {
 
     #[test]
     fn hello_and_answers_are_read_back() {
-        let asked = read_asked(message(&ask(&hello("authd")))).unwrap();
+        let asked = read_asked(message(&ask(&hello("authd"), None))).unwrap();
         assert_eq!((asked.service.as_str(), asked.hops), ("authd", 2));
-        assert_eq!(read_answer(message(&yes())), Ok(Ok(())));
+        assert_eq!(read_answer(message(&yes(None))), Ok(Ok(None)));
         assert_eq!(
             read_answer(message(&no(false))),
             Ok(Err(TunnelError::Refused { retry: false }))
         );
+    }
+
+    #[test]
+    fn a_key_travels_with_its_proof_and_never_without() {
+        let key = KeyProof { key: "fleet".to_owned(), proof: "cHJvb2Y=".to_owned() };
+        let sent = ask(&hello("authd"), Some(key.clone()));
+        assert_eq!(read_asked(message(&sent)).unwrap().key, Some(key));
+        assert_eq!(read_answer(message(&yes(Some("x".to_owned())))), Ok(Ok(Some("x".to_owned()))));
+        let alone = r#"{"method":"org.ipcd.Tunnel.Open","parameters":{"service":"a","key":"fleet"},"upgrade":true}"#;
+        assert_eq!(read_asked(alone.as_bytes()), Err(HelloError::NotAHello));
+        assert_eq!(HelloError::NotProven.to_string(), "the peer has not proven its key");
     }
 
     #[test]
@@ -218,7 +254,7 @@ mod tests {
             cuts in prop::collection::vec(1_usize..30, 0..20),
             behind in prop::collection::vec(any::<u8>(), 0..50),
         ) {
-            let hello = ask(&hello("authd"));
+            let hello = ask(&hello("authd"), None);
             let mut stream = hello.to_vec();
             stream.extend_from_slice(&behind);
             let mut reader = Reader::default();

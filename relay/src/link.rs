@@ -15,7 +15,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::codec::Codec;
 use crate::failure;
-use crate::hello::{self, Asked, Reader, Take};
+use crate::hello::{self, Asked, HelloError, Reader, Take};
 
 use self::scratch::{Leftover, READ_BYTES, Scratch};
 
@@ -106,6 +106,8 @@ pub(crate) enum Fate {
     Agreed(Agreement),
     /// It came to nothing before it was agreed.
     Failed(TransportError),
+    /// So it did, and the far end is to be told no.
+    Rejected(TransportError),
     /// It is over, and the far end is given this time to see that.
     Parts,
     /// It is over.
@@ -125,6 +127,8 @@ enum Stop {
     /// Something has to become ready.
     Blocked,
     Failed(TransportError),
+    /// The far end asks for what it does not get.
+    Rejected(HelloError),
 }
 
 impl From<TransportError> for Stop {
@@ -226,6 +230,7 @@ impl<C: Codec> Link<C> {
         match self.try_negotiate(scratch) {
             Ok(agreement) => Fate::Agreed(agreement),
             Err(Stop::Blocked) => Fate::Goes,
+            Err(Stop::Rejected(error)) => Fate::Rejected(protocol(&error)),
             Err(Stop::Failed(error)) => {
                 // What the codec has to say about it is worth one try.
                 self.unsent.push(scratch.outgoing.bytes());
@@ -248,7 +253,7 @@ impl<C: Codec> Link<C> {
                 return Ok(agreement);
             }
             if is_end {
-                return Err(failure::silent().into());
+                return Err(self.codec.silent().into());
             }
         }
     }
@@ -277,13 +282,13 @@ impl<C: Codec> Link<C> {
         };
         let Take(taken) = reader.wants(plain);
         let (message, behind) = plain.split_at(taken.min(plain.len()));
-        let whole = reader.push(message).map_err(|error| protocol(&error))?;
+        let whole = reader.push(message).map_err(|error| Stop::Failed(protocol(&error)))?;
         let Some(message) = whole else { return Ok(None) };
         let asked = if matches!(self.phase, Phase::Asking(_)) {
             self.codec.answered(&message)?;
             None
         } else {
-            Some(self.codec.asked(&message).map_err(|error| protocol(&error))?)
+            Some(self.codec.asked(&message).map_err(Stop::Rejected)?)
         };
         Ok(Some(self.agree(asked, behind)))
     }
@@ -327,7 +332,7 @@ impl<C: Codec> Link<C> {
             return Err(TransportError::Protocol { reason }.into());
         }
         let count = match read(self.net.as_fd(), scratch.room(kept)) {
-            Ok(0) => return Err(failure::silent().into()),
+            Ok(0) => return Err(self.codec.silent().into()),
             Ok(count) => count,
             Err(error) => {
                 self.partial.push(scratch.front(kept));
@@ -360,8 +365,8 @@ impl<C: Codec> Link<C> {
     }
 }
 
-fn protocol(error: &hello::HelloError) -> Stop {
-    Stop::Failed(TransportError::Protocol { reason: error.to_string() })
+fn protocol(error: &HelloError) -> TransportError {
+    TransportError::Protocol { reason: error.to_string() }
 }
 
 fn read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {

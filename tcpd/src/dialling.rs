@@ -75,7 +75,7 @@ pub(crate) enum Progress {
 impl Asking {
     /// Begins to ask over a connected socket.
     pub(crate) fn new(attempt: Attempt, hello: &libipc::interface::transport::Hello) -> Self {
-        Self { attempt, unsent: hello::ask(hello), sent: 0, reader: Reader::default() }
+        Self { attempt, unsent: hello::ask(hello, None), sent: 0, reader: Reader::default() }
     }
 
     /// Sends and reads what is possible now.
@@ -93,7 +93,7 @@ impl Asking {
         match read_exactly(socket, &mut self.reader) {
             Ok(None) => Ok(Progress::Waiting),
             Ok(Some(answer)) => match hello::read_answer(&answer) {
-                Ok(Ok(())) => Ok(Progress::Yes),
+                Ok(Ok(_)) => Ok(Progress::Yes),
                 Ok(Err(refused)) => Err(failure::refused(&refused)),
                 Err(error) => Err(TransportError::Protocol { reason: error.to_string() }),
             },

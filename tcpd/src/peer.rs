@@ -155,7 +155,7 @@ impl Peer {
         if self.is_plain {
             return true;
         }
-        let yes = hello::yes();
+        let yes = hello::yes(None);
         ancillary::send(self.socket.as_fd(), &yes, &[], Wait::Never).ok() == Some(yes.len())
     }
 }

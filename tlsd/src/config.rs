@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) certificates: BTreeMap<String, CertificateFiles>,
     /// The tables `[trust.NAME]`.
     pub(crate) trusts: BTreeMap<String, TrustFiles>,
+    /// The tables `[key.NAME]`.
+    pub(crate) keys: BTreeMap<String, SecretPlace>,
     /// The table `[dial]`.
     pub(crate) dial: Dial,
     /// How long connections go on after a stop.
@@ -47,6 +49,8 @@ pub(crate) struct Listen {
     pub(crate) service: Option<ServiceName>,
     /// Whether peers may speak TLS 1.2.
     pub(crate) tls12: bool,
+    /// Keys that peers may prove besides.
+    pub(crate) keys: Vec<String>,
 }
 
 /// One table `[certificate.NAME]`.
@@ -104,6 +108,7 @@ impl Default for Config {
             listen: BTreeMap::new(),
             certificates: BTreeMap::new(),
             trusts: BTreeMap::new(),
+            keys: BTreeMap::new(),
             dial: Dial::default(),
             drain: DRAIN_DEFAULT,
         }
@@ -121,7 +126,11 @@ impl Config {
             let certificates = tables(root.section("certificate"), read_certificate);
             let trusts =
                 tables(root.section("trust"), |name, section| Some(read_trust(name, section)));
-            let known = references::Known::new(&certificates, &trusts);
+            let keys = tables(root.section("key"), |_name, mut section| {
+                let secret = section.required("secret").and_then(|value| value.text());
+                secret.and_then(|text| secret_place(&section, &text))
+            });
+            let known = references::Known::new(&certificates, &trusts, &keys);
             let listen =
                 tables(root.section("listen"), |name, section| read_listen(name, section, &known));
             let dial = root.section("dial").map(|section| read_dial(section, &known));
@@ -130,6 +139,7 @@ impl Config {
                 listen,
                 certificates,
                 trusts,
+                keys,
                 dial: dial.unwrap_or_default(),
                 drain: drain.unwrap_or(DRAIN_DEFAULT),
             }
@@ -167,7 +177,12 @@ fn read_listen(
         service.map_err(|error| section.report(text.problem(error))).ok()
     });
     let tls12 = section.flag("tls12").unwrap_or(false);
-    Some(Listen { certificate: certificate?, clients: clients?, service, tls12 })
+    let keys = section.texts("keys");
+    let keys: Vec<_> = keys.iter().filter_map(|text| known.key(&section, text)).collect();
+    if !keys.is_empty() && service.is_some() {
+        section.problem("plain clients of `service` say no hello, and so prove none of `keys`");
+    }
+    Some(Listen { certificate: certificate?, clients: clients?, service, tls12, keys })
 }
 
 fn read_certificate(_name: &Text, mut section: Section<'_>) -> Option<CertificateFiles> {

@@ -12,12 +12,15 @@ use rustls::client::{
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, version};
+use rustls::{ClientConfig, KeyLog, version};
 
 use crate::config::{Config, PIN, SYSTEM};
+use crate::exporter::Exporter;
 use crate::material::{Certificate, Material, Trust};
 use crate::pin::Pin;
+use crate::proving::Proving;
 use crate::session::{Expected, Session};
+use crate::starttls::Dialogue;
 use crate::verify::Verifier;
 
 /// The protocol that our daemons speak inside TLS (RFC 7301).
@@ -35,6 +38,16 @@ struct Manner {
     sole_pin: Option<Pin>,
     protocol: Option<Vec<u8>>,
     tls12: bool,
+}
+
+/// What the options of one target say.
+struct Options {
+    manner: Manner,
+    /// A pin that holds besides the trust.
+    pin: Option<Pin>,
+    /// The name of a key that both hosts have.
+    key: Option<String>,
+    greeting: Option<Dialogue>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,28 +76,44 @@ impl Dialer {
         material: &mut Material,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Session, TransportError> {
-        let (manner, pin) = read(wanted, config)?;
+        let Options { manner, pin, key, greeting } = read(wanted, config)?;
         let name = server_name(&wanted.host)?;
         let protocol = manner.protocol.clone();
-        let prepared = if let Some(prepared) = self.prepared.get(&manner) {
-            prepared.clone()
-        } else {
-            let made = prepare(&manner, material, provider)?;
-            if self.prepared.len() >= PREPARED_MOST {
-                self.prepared.clear();
-            }
-            self.prepared.insert(manner, made.clone());
-            made
-        };
-        let connection = UnbufferedClientConnection::new(prepared.config, name)
-            .map_err(|error| unusable(&error))?;
+        let prepared = self.prepare(manner, material, provider)?;
+        let (mut config, mut proving) = (prepared.config, Proving::Nothing);
+        if let Some(name) = key {
+            let key = material.keys.get(&name).cloned().ok_or_else(|| no_table("key", &name))?;
+            let exporter = Arc::new(Exporter::default());
+            let mut own = ClientConfig::clone(&config);
+            own.key_log = Arc::clone(&exporter) as Arc<dyn KeyLog>;
+            config = Arc::new(own);
+            proving = Proving::client(name, key, exporter);
+        }
+        let connection =
+            UnbufferedClientConnection::new(config, name).map_err(|error| unusable(&error))?;
         let expected = Expected { protocol, pin, is_raw: prepared.is_raw };
-        Ok(Session::client(connection, expected))
+        Ok(Session::client(connection, expected, proving, greeting))
+    }
+
+    fn prepare(
+        &mut self,
+        manner: Manner,
+        material: &mut Material,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Prepared, TransportError> {
+        if let Some(prepared) = self.prepared.get(&manner) {
+            return Ok(prepared.clone());
+        }
+        let made = prepare(&manner, material, provider)?;
+        if self.prepared.len() >= PREPARED_MOST {
+            self.prepared.clear();
+        }
+        self.prepared.insert(manner, made.clone());
+        Ok(made)
     }
 }
 
-/// What the options say; and the pin that holds besides the trust.
-fn read(wanted: &Wrap, config: &Config) -> Result<(Manner, Option<Pin>), TransportError> {
+fn read(wanted: &Wrap, config: &Config) -> Result<Options, TransportError> {
     let mut manner = Manner {
         certificate: config.dial.certificate.clone(),
         trust: config.dial.trust.clone().unwrap_or_else(|| SYSTEM.to_owned()),
@@ -92,7 +121,7 @@ fn read(wanted: &Wrap, config: &Config) -> Result<(Manner, Option<Pin>), Transpo
         protocol: wanted.hello.as_ref().map(|_| PROTOCOL.to_vec()),
         tls12: false,
     };
-    let mut pin = None;
+    let (mut pin, mut key, mut greeting) = (None, None, None);
     for (name, value) in &wanted.options {
         let value = value.expose();
         match name.as_str() {
@@ -103,11 +132,16 @@ fn read(wanted: &Wrap, config: &Config) -> Result<(Manner, Option<Pin>), Transpo
                 let read = Pin::parse(value);
                 pin = Some(read.map_err(|error| invalid(&format!("pin {error}")))?);
             }
-            "alpn" if wanted.hello.is_some() => {
-                return Err(invalid("alpn means nothing between two daemons of ipcd"));
+            "psk" if wanted.hello.is_some() => key = Some(value.to_owned()),
+            "alpn" if wanted.hello.is_none() => manner.protocol = Some(value.as_bytes().to_vec()),
+            "starttls" if wanted.hello.is_none() => {
+                greeting = Some(Dialogue::new(value, &wanted.host)?);
             }
-            "alpn" => manner.protocol = Some(value.as_bytes().to_vec()),
-            "starttls" | "psk" | "secret-file" | "credential" => {
+            "psk" => return Err(invalid("psk is between two daemons of ipcd: name a service")),
+            "alpn" | "starttls" => {
+                return Err(invalid(&format!("{name} means nothing between two daemons of ipcd")));
+            }
+            "secret-file" | "credential" => {
                 return Err(invalid(&format!("{name} is not in this version")));
             }
             other => return Err(invalid(&format!("{other} is not an option of tls"))),
@@ -119,7 +153,7 @@ fn read(wanted: &Wrap, config: &Config) -> Result<(Manner, Option<Pin>), Transpo
             return Err(invalid("trust=pin needs a pin"));
         }
     }
-    Ok((manner, pin))
+    Ok(Options { manner, pin, key, greeting })
 }
 
 fn prepare(

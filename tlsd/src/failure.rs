@@ -39,6 +39,29 @@ pub(crate) fn not_pinned() -> TransportError {
     of_server(&Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
 }
 
+/// The far end went away without a word.
+pub(crate) fn closed_at_greeting() -> TransportError {
+    protocol(
+        "the far end closes when it is greeted with TLS; one that switches to TLS on request wants \
+         the option starttls=postgres, smtp, imap or ldap",
+    )
+}
+
+/// The far end says something, and it is not TLS.
+pub(crate) fn not_tls(hint: &str) -> TransportError {
+    protocol(&format!("the far end does not speak TLS at this port: {hint}"))
+}
+
+/// A server does not switch to TLS.
+pub(crate) fn declined(what: &str) -> TransportError {
+    untrusted(&format!("the server does not switch to TLS: {what}"))
+}
+
+/// The far end does not have the key that both hosts should have.
+pub(crate) fn no_key() -> TransportError {
+    untrusted("the far end has not proven that it has the key")
+}
+
 /// A connection that has come to its end.
 pub(crate) fn over() -> TransportError {
     protocol("the connection is over")

@@ -14,11 +14,13 @@ use rustls::server::{
     AlwaysResolvesServerRawPublicKeys, NoClientAuth, ResolvesServerCert, UnbufferedServerConnection,
 };
 use rustls::sign::SingleCertAndKey;
-use rustls::{Error, ServerConfig, version};
+use rustls::{Error, KeyLog, ServerConfig, version};
 
 use crate::config::{Config, Listen};
 use crate::dial::PROTOCOL;
+use crate::exporter::Exporter;
 use crate::material::{Certificate, Material};
+use crate::proving::{Keys, Proving};
 use crate::session::{Expected, Session};
 use crate::verify::Verifier;
 
@@ -34,6 +36,7 @@ struct Prepared {
     config: Arc<ServerConfig>,
     service: Option<ServiceName>,
     is_raw: bool,
+    keys: Arc<Keys>,
 }
 
 /// A listener cannot be made ready.
@@ -80,10 +83,18 @@ impl Listeners {
         };
         let is_plain = prepared.service.is_some() || wanted.service.is_some();
         let protocol = (!is_plain).then(|| PROTOCOL.to_vec());
-        let connection = UnbufferedServerConnection::new(Arc::clone(&prepared.config))
+        let (mut config, mut proving) = (Arc::clone(&prepared.config), Proving::Nothing);
+        if !prepared.keys.is_empty() {
+            let exporter = Arc::new(Exporter::default());
+            let mut own = ServerConfig::clone(&config);
+            own.key_log = Arc::clone(&exporter) as Arc<dyn KeyLog>;
+            config = Arc::new(own);
+            proving = Proving::server(Arc::clone(&prepared.keys), exporter);
+        }
+        let connection = UnbufferedServerConnection::new(config)
             .map_err(|error| failure::invalid("listener", &error.to_string()))?;
         let expected = Expected { protocol, pin: None, is_raw: prepared.is_raw };
-        Ok((Session::server(connection, expected), prepared.service.clone()))
+        Ok((Session::server(connection, expected, proving), prepared.service.clone()))
     }
 }
 
@@ -113,7 +124,12 @@ fn prepare(
     config.require_ems = true;
     config.send_tls13_tickets = TICKETS;
     config.ticketer = Ticketer::new()?;
-    Ok(Prepared { config: Arc::new(config), service: listen.service.clone(), is_raw })
+    let keys = listen.keys.iter().map(|name| {
+        let key = material.keys.get(name).cloned().ok_or_else(missing)?;
+        Ok((name.clone(), key))
+    });
+    let keys = Arc::new(keys.collect::<Result<Keys, Error>>()?);
+    Ok(Prepared { config: Arc::new(config), service: listen.service.clone(), is_raw, keys })
 }
 
 fn resolver(certificate: &Certificate) -> Arc<dyn ResolvesServerCert> {

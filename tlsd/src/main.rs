@@ -21,13 +21,17 @@ use crate::tls::Tls;
 mod args;
 mod config;
 mod dial;
+mod exporter;
 mod failure;
 mod files;
+mod key;
 mod listeners;
 mod material;
 mod names;
 mod pin;
+mod proving;
 mod session;
+mod starttls;
 mod tls;
 mod verify;
 

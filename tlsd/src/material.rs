@@ -14,7 +14,9 @@ use zeroize::Zeroize;
 
 use crate::config::{Authorities, CertificateFiles, Config, SYSTEM, SecretPlace, TrustFiles};
 use crate::files::{self, FileError};
+use crate::key::{Key, KeyError};
 use crate::pin::Pin;
+use crate::proving::Keys;
 
 /// What is shown to far ends.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ pub(crate) struct Trust {
 pub(crate) struct Material {
     pub(crate) certificates: BTreeMap<String, Certificate>,
     pub(crate) trusts: BTreeMap<String, Arc<Trust>>,
+    pub(crate) keys: Keys,
 }
 
 /// Why the configuration's files cannot be used.
@@ -69,6 +72,13 @@ pub(crate) enum MaterialError {
         /// The table.
         name: String,
     },
+    /// A key that two hosts share cannot be used.
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: KeyError,
+    },
     /// The system trusts nobody.
     NoSystemTrust,
 }
@@ -94,7 +104,14 @@ impl Material {
         for (name, files) in &config.trusts {
             trusts.insert(name.clone(), Arc::new(load_trust(files)?));
         }
-        Ok(Self { certificates, trusts })
+        let mut keys = BTreeMap::new();
+        for (name, place) in &config.keys {
+            let text = files::read_secret(place)?;
+            let key = Key::parse(&text)
+                .map_err(|error| MaterialError::Key { path: path_of(place), error })?;
+            keys.insert(name.clone(), Arc::new(key));
+        }
+        Ok(Self { certificates, trusts, keys })
     }
 
     /// The trust `name`. The system's is read when it is first asked for.
@@ -142,10 +159,7 @@ fn load_key(
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn rustls::sign::SigningKey>, MaterialError> {
     let text = files::read_secret(place)?;
-    let path = match place {
-        SecretPlace::File(path) => path.clone(),
-        SecretPlace::Credential(name) => PathBuf::from(format!("credential:{name}")),
-    };
+    let path = path_of(place);
     let Ok(mut key) = PrivateKeyDer::from_pem_slice(&text) else {
         return Err(MaterialError::Empty { path, wanted: "private key in PEM form" });
     };
@@ -153,6 +167,14 @@ fn load_key(
     key.zeroize();
     let place = path.display().to_string();
     loaded.map_err(|error| MaterialError::Unusable { place, error })
+}
+
+/// The file as people know it.
+fn path_of(place: &SecretPlace) -> PathBuf {
+    match place {
+        SecretPlace::File(path) => path.clone(),
+        SecretPlace::Credential(name) => PathBuf::from(format!("credential:{name}")),
+    }
 }
 
 fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
@@ -212,6 +234,7 @@ impl fmt::Display for MaterialError {
             Self::Mismatch { name } => {
                 write!(f, "[certificate.{name}]: the key is not that of the certificate")
             }
+            Self::Key { path, error } => write!(f, "{}: {error}", path.display()),
             Self::NoSystemTrust => {
                 f.write_str("this system trusts nobody: install ca-certificates, or name a trust")
             }

@@ -1,7 +1,9 @@
 //! One end of a TLS connection, as a state machine that does no I/O.
 
-use libipc::interface::transport::TransportError;
+use libipc::interface::transport::{Hello, TransportError};
+use libipc::varlink::Bytes;
 use relay::codec::{Codec, Opened, Outgoing};
+use relay::hello::{self, Asked, HelloError};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
@@ -14,6 +16,8 @@ use rustls::{CommonState, Error};
 use crate::failure;
 use crate::names;
 use crate::pin::Pin;
+use crate::proving::Proving;
+use crate::starttls::{self, Dialogue, Progress};
 use crate::verify::pin_of;
 
 /// Bytes that sealing adds to one record at most (RFC 8446, section 5.2, with a byte of padding
@@ -27,6 +31,9 @@ const RECORD_BYTES: usize = 16 * 1024;
 pub(crate) struct Session {
     connection: Connection,
     expected: Expected,
+    proving: Proving,
+    /// What has to be said before TLS begins.
+    greeting: Option<Dialogue>,
     phase: Phase,
 }
 
@@ -48,6 +55,8 @@ enum Connection {
 
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Phase {
+    /// The far end has not said a word.
+    Begun,
     Handshake,
     Open,
     Failed,
@@ -64,18 +73,25 @@ enum Step {
 }
 
 impl Session {
-    /// The client end.
-    pub(crate) fn client(connection: UnbufferedClientConnection, expected: Expected) -> Self {
-        Self::new(Connection::Client(Box::new(connection)), expected)
+    /// The client end, which begins with a `greeting` if there is one.
+    pub(crate) fn client(
+        connection: UnbufferedClientConnection,
+        expected: Expected,
+        proving: Proving,
+        greeting: Option<Dialogue>,
+    ) -> Self {
+        let connection = Connection::Client(Box::new(connection));
+        Self { connection, expected, proving, greeting, phase: Phase::Begun }
     }
 
     /// The server end.
-    pub(crate) fn server(connection: UnbufferedServerConnection, expected: Expected) -> Self {
-        Self::new(Connection::Server(Box::new(connection)), expected)
-    }
-
-    fn new(connection: Connection, expected: Expected) -> Self {
-        Self { connection, expected, phase: Phase::Handshake }
+    pub(crate) fn server(
+        connection: UnbufferedServerConnection,
+        expected: Expected,
+        proving: Proving,
+    ) -> Self {
+        let connection = Connection::Server(Box::new(connection));
+        Self { connection, expected, proving, greeting: None, phase: Phase::Begun }
     }
 
     fn state(&self) -> &CommonState {
@@ -118,6 +134,12 @@ impl Session {
                 Step::End => opened.is_end = true,
             }
         }
+    }
+
+    /// Begins TLS, behind a greeting.
+    fn begin(&mut self, outgoing: &mut Outgoing) -> Result<(), TransportError> {
+        let begun = self.process(&mut [], &mut Vec::new(), outgoing);
+        begun.map(drop).map_err(|error| failure::of_server(&error))
     }
 
     /// Has the far end told why: the library has that ready after an error.
@@ -273,11 +295,29 @@ impl Codec for Session {
         if self.phase == Phase::Failed {
             return Err(failure::over());
         }
+        if self.phase == Phase::Begun && !incoming.is_empty() {
+            self.phase = Phase::Handshake;
+        }
+        if let Some(greeting) = &mut self.greeting {
+            let Progress { used, is_over } = greeting.advance(incoming, outgoing)?;
+            if !is_over {
+                return Ok(Opened { used, is_end: false });
+            }
+            plain.extend_from_slice(&greeting.welcome());
+            self.greeting = None;
+            self.begin(outgoing)?;
+            return Ok(Opened { used, is_end: false });
+        }
+        let hint = if self.phase == Phase::Handshake { starttls::hint(incoming) } else { None };
         let opened = self.process(incoming, plain, outgoing).map_err(|error| {
             self.add_alert(outgoing);
-            if self.is_client() { failure::of_server(&error) } else { failure::of_peer(&error) }
+            match hint {
+                Some(hint) => failure::not_tls(hint),
+                None if self.is_client() => failure::of_server(&error),
+                None => failure::of_peer(&error),
+            }
         })?;
-        if self.phase == Phase::Handshake && !self.state().is_handshaking() {
+        if self.phase != Phase::Open && !self.state().is_handshaking() {
             if let Err(error) = self.check_expected() {
                 self.finish(outgoing);
                 self.phase = Phase::Failed;
@@ -313,7 +353,37 @@ impl Codec for Session {
     }
 
     fn names(&self) -> Vec<String> {
-        let shown = self.shown();
-        shown.map(|shown| names::proven(shown, self.expected.is_raw)).unwrap_or_default()
+        let shown = self.shown().map(|shown| names::proven(shown, self.expected.is_raw));
+        let key = self.proving.name().map(|name| format!("key:{name}"));
+        shown.into_iter().flatten().chain(key).collect()
+    }
+
+    fn silent(&self) -> TransportError {
+        if self.phase == Phase::Begun && self.is_client() && self.greeting.is_none() {
+            return failure::closed_at_greeting();
+        }
+        relay::failure::silent()
+    }
+
+    fn ask(&mut self, hello: &Hello) -> Result<Bytes, TransportError> {
+        Ok(hello::ask(hello, self.proving.ask(&hello.service)?))
+    }
+
+    fn answered(&mut self, message: &[u8]) -> Result<(), TransportError> {
+        match hello::read_answer(message) {
+            Ok(Ok(proof)) => self.proving.answered(proof.as_deref()),
+            Ok(Err(refused)) => Err(relay::failure::refused(&refused)),
+            Err(error) => Err(TransportError::Protocol { reason: error.to_string() }),
+        }
+    }
+
+    fn asked(&mut self, message: &[u8]) -> Result<Asked, HelloError> {
+        let asked = hello::read_asked(message)?;
+        self.proving.asked(asked.key.as_ref(), &asked.service)?;
+        Ok(asked)
+    }
+
+    fn yes(&self) -> Bytes {
+        hello::yes(self.proving.yes())
     }
 }

@@ -24,6 +24,20 @@ pub struct Open {
     /// Its secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
+    /// Name of a key that both hosts have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Proof of having it, for this connection alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+}
+
+/// The answer yes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Opened {
+    /// Proof of having the key, if the hello was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 /// The answer no.

@@ -99,7 +99,7 @@ impl<C: Codec> Link<C> {
         let is_end = match self.receive(scratch) {
             Ok(is_end) => is_end,
             Err(Stop::Blocked) => return Ok(Step::Stands),
-            Err(Stop::Failed(_)) => {
+            Err(Stop::Failed(_) | Stop::Rejected(_)) => {
                 self.unsent.push(scratch.outgoing.bytes());
                 return Err(Break::Net);
             }

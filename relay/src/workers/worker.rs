@@ -126,13 +126,7 @@ impl<C: Codec> Worker<C> {
                         self.end(id);
                     }
                 }
-                Ok(Order::Refuse(id, retry)) => {
-                    if let Some(living) = self.links.get_mut(&id) {
-                        living.link.refuse(retry, &mut self.scratch);
-                        self.set_deadline(id, Some(Instant::now() + PARTING_TIME));
-                        self.serve(id);
-                    }
-                }
+                Ok(Order::Refuse(id, retry)) => self.refuse(id, retry),
                 Ok(Order::Drop(id)) => self.end(id),
                 Ok(Order::Drain) => self.is_draining = true,
                 Err(TryRecvError::Empty) => return Life::GoesOn,
@@ -155,6 +149,14 @@ impl<C: Codec> Worker<C> {
                 self.report(Report::Failed(id, failure::unreachable(&error)));
             }
         }
+    }
+
+    /// Tells the far end no; it is given time to hear that.
+    fn refuse(&mut self, id: u64, retry: bool) {
+        let Some(living) = self.links.get_mut(&id) else { return };
+        living.link.refuse(retry, &mut self.scratch);
+        self.set_deadline(id, Some(Instant::now() + PARTING_TIME));
+        self.serve(id);
     }
 
     fn serve_ready(&mut self, ready: Ready) {
@@ -182,6 +184,10 @@ impl<C: Codec> Worker<C> {
             Fate::Failed(error) => {
                 self.report(Report::Failed(id, error));
                 return self.end(id);
+            }
+            Fate::Rejected(error) => {
+                self.report(Report::Failed(id, error));
+                return self.refuse(id, false);
             }
             Fate::Parts => {
                 self.set_deadline(id, Some(Instant::now() + PARTING_TIME));

@@ -4,27 +4,34 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use settings::{Section, Text, nearest};
 
-use super::{CertificateFiles, SYSTEM, TrustFiles};
+use super::{CertificateFiles, SYSTEM, SecretPlace, TrustFiles};
 
 /// The tables that there are.
 pub(super) struct Known {
     certificates: BTreeSet<String>,
     trusts: BTreeSet<String>,
+    keys: BTreeSet<String>,
 }
 
 impl Known {
     pub(super) fn new(
         certificates: &BTreeMap<String, CertificateFiles>,
         trusts: &BTreeMap<String, TrustFiles>,
+        keys: &BTreeMap<String, SecretPlace>,
     ) -> Self {
         Self {
             certificates: certificates.keys().cloned().collect(),
             trusts: trusts.keys().cloned().collect(),
+            keys: keys.keys().cloned().collect(),
         }
     }
 
     pub(super) fn certificate(&self, section: &Section<'_>, text: &Text) -> Option<String> {
         find(&self.certificates, "certificate", section, text)
+    }
+
+    pub(super) fn key(&self, section: &Section<'_>, text: &Text) -> Option<String> {
+        find(&self.keys, "key", section, text)
     }
 
     /// Whom we believe when we dial.
