@@ -30,6 +30,7 @@ pub mod packages;
 pub mod raw;
 mod setup;
 pub mod tls;
+pub mod tls_servers;
 pub mod unmodified;
 
 pub use crate::setup::Setup;

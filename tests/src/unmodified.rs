@@ -252,13 +252,13 @@ fn sized(bytes: usize) -> Vec<u8> {
 }
 
 /// A program of PostgreSQL, which Debian keeps below its version.
-fn postgres(program: &str) -> Option<PathBuf> {
+pub(crate) fn postgres(program: &str) -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.map(|version| version.path().join("bin").join(program)).find(|path| path.exists())
 }
 
 /// `setpriv`, completed: PostgreSQL does not run as root.
-fn as_postgres(setpriv: &mut Command) -> Command {
+pub(crate) fn as_postgres(setpriv: &mut Command) -> Command {
     setpriv.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
     let mut command = Command::new(setpriv.get_program());
     command.args(setpriv.get_args()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -266,7 +266,7 @@ fn as_postgres(setpriv: &mut Command) -> Command {
     command
 }
 
-fn allow_all(directory: &Path) {
+pub(crate) fn allow_all(directory: &Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).expect("its mode");
 }

@@ -34,6 +34,8 @@ pub(crate) struct Session {
     proving: Proving,
     /// What has to be said before TLS begins.
     greeting: Option<Dialogue>,
+    /// What the plain side hears first.
+    welcome: Vec<u8>,
     phase: Phase,
 }
 
@@ -81,7 +83,7 @@ impl Session {
         greeting: Option<Dialogue>,
     ) -> Self {
         let connection = Connection::Client(Box::new(connection));
-        Self { connection, expected, proving, greeting, phase: Phase::Begun }
+        Self { connection, expected, proving, greeting, welcome: Vec::new(), phase: Phase::Begun }
     }
 
     /// The server end.
@@ -91,7 +93,8 @@ impl Session {
         proving: Proving,
     ) -> Self {
         let connection = Connection::Server(Box::new(connection));
-        Self { connection, expected, proving, greeting: None, phase: Phase::Begun }
+        let (greeting, welcome) = (None, Vec::new());
+        Self { connection, expected, proving, greeting, welcome, phase: Phase::Begun }
     }
 
     fn state(&self) -> &CommonState {
@@ -303,7 +306,7 @@ impl Codec for Session {
             if !is_over {
                 return Ok(Opened { used, is_end: false });
             }
-            plain.extend_from_slice(&greeting.welcome());
+            self.welcome = greeting.welcome();
             self.greeting = None;
             self.begin(outgoing)?;
             return Ok(Opened { used, is_end: false });
@@ -324,6 +327,7 @@ impl Codec for Session {
                 return Err(error);
             }
             self.phase = Phase::Open;
+            plain.splice(..0, std::mem::take(&mut self.welcome));
         }
         Ok(opened)
     }
