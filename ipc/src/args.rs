@@ -12,6 +12,7 @@ use libipc::environment::Environment;
 use libipc::secret::Secret;
 
 use crate::format::Format;
+use crate::rendezvous::Rendezvous;
 use crate::report::{self, Report};
 use crate::session;
 
@@ -102,6 +103,15 @@ The program finds IPC_SERVICE, IPC_PEER (local, or how and whence it came), and 
 of its client IPC_PEER_UID, IPC_PEER_PID, IPC_PEER_UNIT and IPC_PEER_NAME.
 TERM ends the command and, within 5 seconds, its programs.")]
     Serve(Serve),
+    /// Meet another process of one's own by its number, without a broker
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  ipc rendezvous serve --pid-file pid copy < file
+  ipc rendezvous connect $(cat pid) copy > file"
+    )]
+    Rendezvous(Rendezvous),
     /// Tell where a name leads, and which rule decides
     #[command(after_help = "\
 Examples:

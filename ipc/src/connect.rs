@@ -82,7 +82,7 @@ pub(crate) fn not_started(program: &str, error: &io::Error) -> Report {
 
 /// Both directions at once. The end of standard input ends one of them, the end of what the
 /// service says ends the command.
-fn relay(name: &str, stream: &Stream) -> Result<ExitCode, Report> {
+pub(crate) fn relay(name: &str, stream: &Stream) -> Result<ExitCode, Report> {
     let outgoing = stream.try_clone().map_err(|error| Report::system(name, error))?;
     // Not joined: when the service has ended, nobody waits for what is still typed.
     let send = move || {

@@ -19,6 +19,7 @@ mod kill;
 mod log;
 mod metrics;
 mod monitor;
+mod rendezvous;
 mod report;
 mod serve;
 mod services;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     let result = match args.command {
         Command::Connect(connect) => connect::run(connect, format),
         Command::Serve(serve) => serve::run(&serve),
+        Command::Rendezvous(command) => rendezvous::run(&command),
         Command::Why(why) => why::run(&why, format),
         Command::Check(check) => check::run(&check, format),
         Command::Status(place) => status::run(&place, format),

@@ -39,6 +39,8 @@ pub mod patience;
 pub mod poller;
 pub mod private_place;
 mod registration;
+#[cfg(feature = "rendezvous")]
+pub mod rendezvous;
 pub mod ring;
 pub mod rundir;
 pub mod secret;

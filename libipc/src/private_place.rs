@@ -25,13 +25,17 @@ impl PrivatePlace {
     ///
     /// [`PlaceError`].
     pub fn of_process(name: &str) -> Result<Self, PlaceError> {
-        let directories = Environment::of_process().run_directories();
+        Self::of(&Environment::of_process(), name)
+    }
+
+    /// As [`PrivatePlace::of_process`], for another environment.
+    ///
+    /// # Errors
+    ///
+    /// [`PlaceError`].
+    pub fn of(environment: &Environment, name: &str) -> Result<Self, PlaceError> {
         let is_root = nix::unistd::geteuid().is_root();
-        let mut usable = directories.into_iter().filter(|directory| {
-            // The system's directory is root's: nobody else could make a place in it.
-            is_root || directory.instance() != Instance::System
-        });
-        let directory = if is_root { usable.next_back() } else { usable.next() };
+        let directory = choose(environment.run_directories(), is_root);
         Self::in_directory(&directory.ok_or(PlaceError::NoRunDirectory)?, name)
     }
 
@@ -74,6 +78,15 @@ impl PrivatePlace {
         let file = options.open(&path).and_then(|file| file.lock().map(|()| file));
         file.map_err(|error| PlaceError::System { path, error })
     }
+}
+
+/// The system's directory is root's: nobody else could make a place in it. Root uses it rather
+/// than one of the user whose environment he may have kept.
+fn choose(directories: Vec<RunDirectory>, is_root: bool) -> Option<RunDirectory> {
+    let mut usable = directories
+        .into_iter()
+        .filter(|directory| is_root || directory.instance() != Instance::System);
+    if is_root { usable.next_back() } else { usable.next() }
 }
 
 fn make(path: &Path) -> Result<(), PlaceError> {
@@ -148,6 +161,26 @@ mod tests {
         drop(place.lock().unwrap());
         assert_eq!(mode(&place.path().join(".lock")), 0o600);
         PrivatePlace::in_directory(&directory, "x").unwrap();
+    }
+
+    #[test]
+    fn a_user_takes_his_own_directory_and_root_the_systems() {
+        let xdg_runtime_dir = Some("/run/user/1000".into());
+        let environment = Environment { xdg_runtime_dir, ..Environment::default() };
+        let instance = |environment: &Environment, is_root| {
+            choose(environment.run_directories(), is_root).map(|directory| directory.instance())
+        };
+        assert_eq!(instance(&environment, false), Some(Instance::User));
+        assert_eq!(instance(&environment, true), Some(Instance::System));
+        assert_eq!(instance(&Environment::default(), false), None);
+        assert_eq!(
+            PlaceError::NoRunDirectory.to_string(),
+            "there is no run directory of this user: set XDG_RUNTIME_DIR, or IPC_RUNDIR"
+        );
+        let (_place, directory) = self::instance();
+        let rundir = Some(directory.path().to_owned());
+        let place = PrivatePlace::of(&Environment { rundir, ..Environment::default() }, "x");
+        assert_eq!(place.unwrap().path(), directory.path().join(".x"));
     }
 
     #[test]

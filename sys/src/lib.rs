@@ -5,7 +5,8 @@
 //! - [`abstract_name`] is about sockets without a file.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
 //! - [`diag`] finds sockets by the number that the kernel gave them.
-//! - [`map`], [`memfd`], [`futex`]: memory that processes have in common.
+//! - [`map`], [`memfd`], [`futex`]: memory that processes have in common; [`random`]: bytes that
+//!   nobody can guess.
 //! - [`process`] tells whether a process lives, and takes copies of its descriptors.
 //! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, beginnings,
 //!   sockets of the service manager, bytes that never reach user space, raised rights, signals of
@@ -24,6 +25,7 @@ pub mod inherited;
 pub mod map;
 pub mod memfd;
 pub mod process;
+pub mod random;
 pub mod secure;
 pub mod socket;
 pub mod splice;

@@ -5,5 +5,6 @@ mod check;
 mod connect;
 mod errors;
 mod place;
+mod rendezvous;
 mod serve;
 mod session;
