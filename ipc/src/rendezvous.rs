@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Subcommand;
-use libipc::Stream;
 use libipc::private_place::PrivatePlace;
 use libipc::rendezvous::{self, Meeting, RendezvousError};
+use libipc::{Patience, Stream};
 
 use crate::args::Place;
 use crate::connect::relay;
@@ -49,19 +48,19 @@ pub(crate) fn run(command: &Rendezvous) -> Result<ExitCode, Report> {
 
 /// Waits for one process. Nobody can meet us any more once that has come.
 fn serve(name: &str, pid_file: Option<&Path>, place: &Place) -> Result<Stream, Report> {
-    let until = Some(Instant::now() + place.timeout()?);
+    let patience = Patience::within(place.timeout()?);
     let mut meeting =
         Meeting::open_in(&private(name, place)?, name).map_err(|error| failure(name, &error))?;
     if let Some(file) = pid_file {
         std::fs::write(file, std::process::id().to_string())
             .map_err(|error| Report::system(&file.display().to_string(), error))?;
     }
-    meeting.accept(until).map_err(|error| failure(name, &error))
+    meeting.accept(patience).map_err(|error| failure(name, &error))
 }
 
 fn connect(pid: u32, name: &str, place: &Place) -> Result<Stream, Report> {
-    let until = Some(Instant::now() + place.timeout()?);
-    rendezvous::connect_in(&private(name, place)?, pid, name, until)
+    let patience = Patience::within(place.timeout()?);
+    rendezvous::connect_in(&private(name, place)?, pid, name, patience)
         .map_err(|error| failure(name, &error))
 }
 

@@ -1,17 +1,18 @@
 //! Two processes of one user find each other by process id and name.
 //!
 //! ```no_run
+//! use libipc::Patience;
 //! use libipc::rendezvous::{self, Meeting, RendezvousError};
 //!
 //! # fn main() -> Result<(), RendezvousError> {
 //! // One process waits, and tells its number in whatever way there is …
 //! let mut meeting = Meeting::open("debugger")?;
 //! println!("{}", std::process::id());
-//! let stream = meeting.accept(None)?;
+//! let stream = meeting.accept(Patience::Forever)?;
 //!
 //! // … and the other one comes, with that number.
 //! # let pid = 1;
-//! let stream = rendezvous::connect(pid, "debugger", None)?;
+//! let stream = rendezvous::connect(pid, "debugger", Patience::Forever)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -33,8 +34,7 @@ mod step;
 mod tests;
 mod ticket;
 
-use std::os::fd::AsFd;
-use std::time::Instant;
+use std::os::fd::{AsFd, OwnedFd};
 
 use sys::socket::SocketKind;
 
@@ -44,6 +44,7 @@ pub use meeting::Meeting;
 pub use name::{MeetingName, MeetingNameError, NAME_BYTES_MOST};
 
 use crate::identity::{Identity, LocalIdentity};
+use crate::patience::Patience;
 use crate::private_place::PrivatePlace;
 use crate::stream::Stream;
 use ticket::Ticket;
@@ -51,16 +52,15 @@ use ticket::Ticket;
 /// The name of the place where processes meet, for [`PrivatePlace`].
 pub const PLACE: &str = "rendezvous";
 
-/// Meets process `pid` under `name`, before `until` (`None`: however long it takes, if the process
-/// is there).
+/// Meets process `pid` under `name`. The process has to wait already: `patience` is for its answer.
 ///
 /// # Errors
 ///
 /// - [`RendezvousError::Unknown`]: the process does not wait under that name, perhaps not yet.
 /// - [`RendezvousError::Gone`]: it was ended without a chance to clean up.
 /// - The others of [`RendezvousError`].
-pub fn connect(pid: u32, name: &str, until: Option<Instant>) -> Result<Stream, RendezvousError> {
-    connect_in(&PrivatePlace::of_process(PLACE)?, pid, name, until)
+pub fn connect(pid: u32, name: &str, patience: Patience) -> Result<Stream, RendezvousError> {
+    connect_in(&PrivatePlace::of_process(PLACE)?, pid, name, patience)
 }
 
 /// As [`connect`], in a place of the caller's choice.
@@ -72,19 +72,19 @@ pub fn connect_in(
     place: &PrivatePlace,
     pid: u32,
     name: &str,
-    until: Option<Instant>,
+    patience: Patience,
 ) -> Result<Stream, RendezvousError> {
     let name = MeetingName::new(name)?;
     let ticket = Ticket::read(place, pid, &name)?;
-    let socket = step::connect(&ticket.socket, SocketKind::Stream, until, pid)?;
+    let socket = step::connect(&ticket.socket, SocketKind::Stream, patience, pid)?;
     let peer = step::same_user(socket.as_fd(), &ticket.socket)?
         .filter(|peer| peer.pid == Some(pid))
         .ok_or_else(|| RendezvousError::WrongProcess { pid: step::pid_of(socket.as_fd()) })?;
     let mut exchange = Exchange::guest(ticket.key, step::number(&ticket.socket)?);
-    step::finish(socket.as_fd(), &mut exchange, until)?;
+    step::finish(socket.as_fd(), &mut exchange, patience)?;
     Ok(as_stream(socket, peer))
 }
 
-fn as_stream(socket: std::os::fd::OwnedFd, peer: LocalIdentity) -> Stream {
+fn as_stream(socket: OwnedFd, peer: LocalIdentity) -> Stream {
     Stream::new(socket, Some(Identity::Local(peer)))
 }

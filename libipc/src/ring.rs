@@ -1,10 +1,12 @@
 //! Messages through memory: one writer, one reader, no system call while both are busy.
 //!
 //! ```
+//! use libipc::Patience;
+//!
 //! # fn main() -> Result<(), libipc::ring::RingError> {
 //! let (mut writer, mut reader) = libipc::ring::pair(64 * 1024)?;
-//! writer.send(b"hello", None)?;
-//! let message = reader.receive(None)?;
+//! writer.send(b"hello", Patience::Forever)?;
+//! let message = reader.receive(Patience::Forever)?;
 //! assert_eq!(message.to_vec()?, b"hello");
 //! # Ok(())
 //! # }
@@ -16,7 +18,7 @@
 //! [`Poller`](crate::poller::Poller) can watch.
 //!
 //! Each end has three ways to wait: not at all (`try_…`, for a loop that has a processor to
-//! itself), in the call (`send`, `receive`, with a deadline), or in a poller (`…_or_watch`).
+//! itself), in the call (`send`, `receive`, with [patience](crate::Patience)), or in a poller (`…_or_watch`).
 //!
 //! **The other process is not believed.** What it writes into the memory can end the ring
 //! ([`RingError::Damaged`]), keep it from moving, or be nonsense as a message; it cannot have this

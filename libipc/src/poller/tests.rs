@@ -13,6 +13,7 @@ use sys::socket::{SocketKind, bind_unix, unix_pair};
 use super::*;
 use crate::listener::Listener;
 use crate::name::ServiceName;
+use crate::patience::Patience;
 use crate::rundir::{Instance, RunDirectory};
 
 #[test]
@@ -235,7 +236,7 @@ fn interruptions_lose_nothing_in_pollers_and_rings() {
             std::thread::park_timeout(Duration::from_millis(5));
             theirs.write_all(&[number]).unwrap();
             std::thread::park_timeout(Duration::from_millis(5));
-            writer.send(&[number], None).unwrap();
+            writer.send(&[number], Patience::Forever).unwrap();
         }
     });
     let mut poller = Poller::new().unwrap();
@@ -250,7 +251,7 @@ fn interruptions_lose_nothing_in_pollers_and_rings() {
         let mut byte = [0];
         ours.read_exact(&mut byte).unwrap();
         assert_eq!(byte, [number]);
-        assert_eq!(reader.receive(None).unwrap().to_vec().unwrap(), [number]);
+        assert_eq!(reader.receive(Patience::Forever).unwrap().to_vec().unwrap(), [number]);
     }
     drop(interruptions);
     other.join().unwrap();

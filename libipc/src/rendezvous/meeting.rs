@@ -14,6 +14,7 @@ use super::step::{self, Progress};
 use super::ticket::{self, Left};
 use super::{PLACE, RendezvousError, as_stream};
 use crate::identity::LocalIdentity;
+use crate::patience::Patience;
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::private_place::PrivatePlace;
 use crate::stream::Stream;
@@ -86,20 +87,24 @@ impl Meeting {
         Ok(Self { poller, listener, path, key, guests, last_guest: 0, ready: vec![], _left: left })
     }
 
-    /// Waits for a guest that proves itself, until `until` (`None`: as long as it takes). Others
-    /// are sent away, and do not end the wait or delay anybody.
+    /// Waits for a guest that proves itself. Others are sent away, and do not end the wait or delay
+    /// anybody.
     ///
     /// # Errors
     ///
     /// [`RendezvousError::TimedOut`], the kernel's. None ends the meeting: out of descriptors, close
     /// something before calling again.
-    pub fn accept(&mut self, until: Option<Instant>) -> Result<Stream, RendezvousError> {
+    pub fn accept(&mut self, patience: Patience) -> Result<Stream, RendezvousError> {
         loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if let Some(stream) = self.turn(left)? {
+            let limit = match patience {
+                Patience::Forever => None,
+                Patience::Until(end) => Some(end.saturating_duration_since(Instant::now())),
+                Patience::Never => Some(Duration::ZERO),
+            };
+            if let Some(stream) = self.turn(limit)? {
                 return Ok(stream);
             }
-            if left.is_some_and(|left| left.is_zero()) {
+            if patience.is_over(Instant::now()) {
                 return Err(RendezvousError::TimedOut);
             }
         }

@@ -5,13 +5,14 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use sys::ancillary::{self, ReceiveError, Wait};
 use sys::socket::SocketKind;
 
 use super::RendezvousError;
 use super::exchange::{Exchange, KEY_BYTES};
 use crate::identity::LocalIdentity;
+use crate::patience::Patience;
 
 /// What a step leaves to wait for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,7 +71,7 @@ fn say(socket: BorrowedFd<'_>, exchange: &mut Exchange) -> Result<bool, Rendezvo
 pub(super) fn finish(
     socket: BorrowedFd<'_>,
     exchange: &mut Exchange,
-    until: Option<Instant>,
+    patience: Patience,
 ) -> Result<(), RendezvousError> {
     loop {
         let events = match advance(socket, exchange)? {
@@ -78,15 +79,9 @@ pub(super) fn finish(
             Progress::Reading => PollFlags::POLLIN,
             Progress::Writing => PollFlags::POLLOUT,
         };
-        let timeout = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            None => PollTimeout::NONE,
-            Some(left) if left.is_zero() => return Err(RendezvousError::TimedOut),
-            // Rounded up: no wait is shorter than the time that is left.
-            Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
-        };
-        match poll(&mut [PollFd::new(socket, events)], timeout) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(system(Path::new("poll"), error.into())),
+        let is_ready = patience.wait(socket, events);
+        if !is_ready.map_err(|error| system(Path::new("socket"), error))? {
+            return Err(RendezvousError::TimedOut);
         }
     }
 }
@@ -95,9 +90,14 @@ pub(super) fn finish(
 pub(super) fn connect(
     path: &Path,
     kind: SocketKind,
-    until: Option<Instant>,
+    patience: Patience,
     pid: u32,
 ) -> Result<OwnedFd, RendezvousError> {
+    let until = match patience {
+        Patience::Forever => None,
+        Patience::Until(moment) => Some(moment),
+        Patience::Never => Some(Instant::now()),
+    };
     sys::socket::connect_unix(path, kind, until).map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => RendezvousError::TimedOut,
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => RendezvousError::Gone { pid },

@@ -6,12 +6,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sys::ancillary::{self, Wait};
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::patience::Patience;
 use crate::poller::{Interest, Poller, Token};
 use crate::rundir::{Instance, RunDirectory};
 
@@ -19,9 +20,8 @@ const NAME: &str = "grüß Gott";
 const FILE: &str = "gr%C3%BC%C3%9F%20Gott";
 
 /// Far more than any meeting takes.
-#[expect(clippy::unnecessary_wraps, reason = "what every call takes")]
-fn soon() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(20))
+fn soon() -> Patience {
+    Patience::within(Duration::from_secs(20))
 }
 
 fn place() -> (tempfile::TempDir, PrivatePlace) {
@@ -97,7 +97,7 @@ fn who_is_not_there_is_named() {
     assert_eq!(refused(&place, pid), said);
     let _meeting = Meeting::open_in(&place, "another").unwrap();
     assert_eq!(refused(&place, pid), said);
-    let said = connect_in(&place, pid, "a/b", None).unwrap_err().to_string();
+    let said = connect_in(&place, pid, "a/b", Patience::Never).unwrap_err().to_string();
     assert_eq!(said, "a name cannot have the character '/'");
     assert!(matches!(Meeting::open_in(&place, ""), Err(RendezvousError::Name(_))));
 }
@@ -147,7 +147,7 @@ fn a_host_with_another_key_learns_nothing_and_a_silent_one_is_left() {
     let listener = UnixListener::bind(place.path().join(socket)).unwrap();
     let key = Zeroizing::new([7; KEY_BYTES]);
     let _left = ticket::Left::write(&place, &MeetingName::new(NAME).unwrap(), &key, socket);
-    let short = Some(Instant::now() + Duration::from_millis(1));
+    let short = Patience::within(Duration::from_millis(1));
     let said = connect_in(&place, std::process::id(), NAME, short).unwrap_err().to_string();
     assert_eq!(said, "no meeting before the deadline");
     drop(listener.accept().unwrap());
@@ -188,7 +188,7 @@ fn guests_that_prove_nothing_delay_nobody_and_are_sent_away() {
     while late.set_nonblocking(true).is_ok() && late.read(&mut [0; 1]).is_err() {
         assert!(meeting.try_accept().unwrap().is_none());
     }
-    let said = meeting.accept(Some(Instant::now())).unwrap_err().to_string();
+    let said = meeting.accept(Patience::Never).unwrap_err().to_string();
     assert_eq!(said, "no meeting before the deadline");
     meet(&mut meeting, &place);
 }
@@ -224,9 +224,9 @@ fn waits_in_a_process_of_its_own() {
     let place = PrivatePlace::in_directory(&directory, PLACE).unwrap();
     let mut meeting = Meeting::open_in(&place, NAME).unwrap();
     eprintln!("waiting");
-    meeting.accept(None).unwrap().write_all(b"from another process").unwrap();
+    meeting.accept(Patience::Forever).unwrap().write_all(b"from another process").unwrap();
     // Until the parent ends this process.
-    meeting.accept(None).unwrap();
+    meeting.accept(Patience::Forever).unwrap();
 }
 
 fn start_host(directory: &tempfile::TempDir) -> Child {

@@ -12,6 +12,7 @@ use sys::socket::{SocketKind, is_stream, is_unix, unix_pair};
 use super::RingError;
 use super::layout::Layout;
 use super::signal::Signal;
+use crate::patience::Patience;
 
 /// How long a wait may last before it looks whether the other process still is there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -113,8 +114,9 @@ impl End {
     }
 
     /// Waits until the awaited word is no longer `seen`, and answers it.
-    pub(super) fn wait(&mut self, seen: u32, until: Option<Instant>) -> Result<u32, RingError> {
-        for _ in 0..self.spin {
+    pub(super) fn wait(&mut self, seen: u32, patience: Patience) -> Result<u32, RingError> {
+        let spin = if patience == Patience::Never { 0 } else { self.spin };
+        for _ in 0..spin {
             std::hint::spin_loop();
             let word = self.look()?;
             if word != seen {
@@ -124,9 +126,12 @@ impl End {
         }
         self.spin = (self.spin / 2).max(SPIN_LEAST);
         loop {
-            let limit = match until {
-                None => LOOK_EVERY,
-                Some(until) => LOOK_EVERY.min(until.saturating_duration_since(Instant::now())),
+            let limit = match patience {
+                Patience::Forever => LOOK_EVERY,
+                Patience::Until(end) => {
+                    LOOK_EVERY.min(end.saturating_duration_since(Instant::now()))
+                }
+                Patience::Never => Duration::ZERO,
             };
             if limit.is_zero() {
                 return Err(RingError::TimedOut);

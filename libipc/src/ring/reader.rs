@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
 
 use sys::map::OutsideMap;
 
@@ -11,6 +10,7 @@ use super::RingError;
 use super::end::{Awaited, End};
 use super::layout::{message_at, widen};
 use super::record::{CLOSED, Position, Record, filled, find};
+use crate::patience::Patience;
 
 /// The end of a ring that reads. Dropping it has the writer's next wait for room fail.
 ///
@@ -54,13 +54,13 @@ impl Reader {
         self.end.give_away()
     }
 
-    /// The next message, waiting for it until `until` (`None`: as long as it takes).
+    /// The next message, waiting for it as long as `patience` allows.
     ///
     /// # Errors
     ///
     /// [`RingError::Closed`] and [`RingError::PeerGone`] once every message is read; the others of
     /// [`RingError`].
-    pub fn receive(&mut self, until: Option<Instant>) -> Result<Message<'_>, RingError> {
+    pub fn receive(&mut self, patience: Patience) -> Result<Message<'_>, RingError> {
         let mut word = None;
         loop {
             if let Some(record) = self.next(word)? {
@@ -68,7 +68,7 @@ impl Reader {
             }
             let seen = self.end.look()?;
             // What is not known of it yet is looked at before any wait.
-            word = Some(if self.knows(seen) { self.end.wait(seen, until)? } else { seen });
+            word = Some(if self.knows(seen) { self.end.wait(seen, patience)? } else { seen });
         }
     }
 

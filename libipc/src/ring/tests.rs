@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use sys::ancillary::{self, Wait};
 
 use super::*;
+use crate::patience::Patience;
 use crate::poller::{Interest, Poller, Token};
 use crate::shm::Shm;
 
 /// Far more than any of these waits takes.
-#[expect(clippy::unnecessary_wraps, reason = "what every call takes")]
-fn soon() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(20))
+fn soon() -> Patience {
+    Patience::within(Duration::from_secs(20))
 }
 
 /// Numbers that look like chance and are the same each time (xorshift, Marsaglia 2003).
@@ -95,12 +95,14 @@ fn a_ring_takes_messages_up_to_its_longest_and_room_up_to_its_most() {
 #[test]
 fn a_wait_ends_at_its_deadline_and_leaves_the_ring_as_it_was() {
     let (mut writer, mut reader) = pair(1).unwrap();
-    let at = || Some(Instant::now() + Duration::from_millis(1));
+    let at = || Patience::within(Duration::from_millis(1));
     let said = reader.receive(at()).unwrap_err().to_string();
     assert_eq!(said, "the ring did not move before the deadline");
     writer.send(&[1; 2040], at()).unwrap();
     writer.send(&[2; 2040], at()).unwrap();
-    assert!(matches!(writer.send(&[3], at()), Err(RingError::TimedOut)));
+    for patience in [at(), Patience::Never] {
+        assert!(matches!(writer.send(&[3], patience), Err(RingError::TimedOut)));
+    }
     assert_eq!(reader.receive(at()).unwrap().to_vec().unwrap(), [1; 2040]);
     writer.send(&[3], at()).unwrap();
 }
@@ -269,7 +271,7 @@ fn whatever_is_scribbled_into_the_memory_both_ends_go_on_or_say_so() {
         let deadline = soon();
         while turns < 3_000 || damaged == 0 || passed == 0 {
             turns += 1;
-            assert!(Some(Instant::now()) < deadline, "{damaged} damaged, {passed} passed");
+            assert!(!deadline.is_over(Instant::now()), "{damaged} damaged, {passed} passed");
             let Ok(mut reader) = Reader::from_descriptors(again(&reader)) else { continue };
             let Ok(mut writer) = Writer::from_descriptors(again(&writer)) else { continue };
             for _ in 0..20 {

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
 
 use sys::map::OutsideMap;
 
@@ -10,6 +9,7 @@ use super::RingError;
 use super::end::{Awaited, End};
 use super::layout::{message_at, widen};
 use super::record::{CLOSED, Placing, Position, Record, SKIP, filled, longest, place};
+use crate::patience::Patience;
 
 /// The end of a ring that writes. Dropping it ends the ring once everything is read.
 ///
@@ -57,15 +57,15 @@ impl Writer {
         widen(longest(self.end.layout.capacity()))
     }
 
-    /// Sends a message, waiting for room until `until` (`None`: as long as it takes).
+    /// Sends a message, and waits for room as long as `patience` allows.
     ///
     /// A reader that has gone is not seen while there is room.
     ///
     /// # Errors
     ///
     /// [`RingError`].
-    pub fn send(&mut self, message: &[u8], until: Option<Instant>) -> Result<(), RingError> {
-        self.reserve(message.len(), until)?.publish_copy(message)
+    pub fn send(&mut self, message: &[u8], patience: Patience) -> Result<(), RingError> {
+        self.reserve(message.len(), patience)?.publish_copy(message)
     }
 
     /// Sends a message if there is room for it; never waits. Whether it was sent.
@@ -85,17 +85,13 @@ impl Writer {
     /// # Errors
     ///
     /// [`RingError`].
-    pub fn reserve(
-        &mut self,
-        length: usize,
-        until: Option<Instant>,
-    ) -> Result<Slot<'_>, RingError> {
+    pub fn reserve(&mut self, length: usize, patience: Patience) -> Result<Slot<'_>, RingError> {
         let placing = self.place(length)?;
         if !self.has_room(placing) {
             let mut word = self.end.look()?;
             self.take_note(word)?;
             while !self.has_room(placing) {
-                word = self.end.wait(word, until)?;
+                word = self.end.wait(word, patience)?;
                 self.take_note(word)?;
             }
         }
