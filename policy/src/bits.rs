@@ -1,7 +1,7 @@
 //! Sets of small numbers.
 
 /// A set of numbers below a bound, one bit each.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Bits(Vec<u64>);
 
 impl Bits {
@@ -42,6 +42,11 @@ impl Bits {
         self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own &= other);
     }
 
+    /// Adds what is in `other`.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own |= other);
+    }
+
     /// Takes away what is in `other`.
     pub(crate) fn remove(&mut self, other: &Self) {
         self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own &= !other);
@@ -53,34 +58,26 @@ impl Bits {
     }
 
     /// The numbers, ascending.
-    pub(crate) fn iter(&self) -> Numbers<'_> {
-        Numbers { words: &self.0, at: 0, left: self.0.first().copied().unwrap_or_default() }
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + use<'_> {
+        numbers(self.0.iter().copied())
+    }
+
+    /// The numbers, ascending.
+    pub(crate) fn into_numbers(self) -> impl Iterator<Item = usize> {
+        numbers(self.0.into_iter())
     }
 }
 
 const BITS: usize = u64::BITS as usize;
 
-/// The numbers of a set, ascending.
-pub(crate) struct Numbers<'b> {
-    words: &'b [u64],
-    /// The word that is being read.
-    at: usize,
-    /// What is left of it.
-    left: u64,
-}
-
-impl Iterator for Numbers<'_> {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        while self.left == 0 {
-            self.at += 1;
-            self.left = *self.words.get(self.at)?;
-        }
-        let number = self.at * BITS + self.left.trailing_zeros() as usize;
-        self.left &= self.left - 1;
-        Some(number)
-    }
+/// The numbers whose bits are set in `words`, ascending.
+fn numbers(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
+    words.enumerate().flat_map(|(at, word)| {
+        // Each step takes the lowest bit away.
+        let words = std::iter::successors(Some(word), |left| Some(left & left.wrapping_sub(1)));
+        let left = words.take_while(|left| *left != 0);
+        left.map(move |left| at * BITS + left.trailing_zeros() as usize)
+    })
 }
 
 #[cfg(test)]
@@ -97,6 +94,8 @@ mod tests {
         assert!(even.contains(128) && !even.contains(129) && !even.contains(1_000));
         even.keep(&Bits::of(130, |number| number > 125));
         assert_eq!((even.first(), even.iter().count()), (Some(126), 2));
+        even.add(&odd);
+        assert_eq!(even.first(), Some(1));
         assert_eq!(Bits::none(0).first(), None);
         assert_eq!(Bits::all(64).iter().count(), 64);
         let mut small = Bits::none(3);

@@ -148,8 +148,9 @@ impl Config {
     /// Looks up the accounts again that did not exist when the configuration was loaded. Returns
     /// how many exist now.
     pub fn wake(&mut self, accounts: &dyn Accounts) -> usize {
-        let subjects = self.rules.subjects().chain(self.redirects.subjects());
-        let woken: usize = subjects.map(|subjects| subjects.wake(accounts)).sum();
+        let mut woken = 0;
+        self.rules.change_subjects(|subjects| woken += subjects.wake(accounts));
+        woken += self.redirects.subjects().map(|subjects| subjects.wake(accounts)).sum::<usize>();
         let services = self.services.values_mut();
         woken + services.map(|service| usize::from(service.wake(accounts))).sum::<usize>()
     }
@@ -157,9 +158,8 @@ impl Config {
     /// The same configuration on a host with other accounts.
     pub(crate) fn renamed(&self, accounts: &dyn Accounts) -> Self {
         let mut config = self.clone();
-        for subjects in config.rules.subjects().chain(config.redirects.subjects()) {
-            subjects.rename(accounts);
-        }
+        config.rules.change_subjects(|subjects| subjects.rename(accounts));
+        config.redirects.subjects().for_each(|subjects| subjects.rename(accounts));
         for service in config.services.values_mut() {
             service.rename(accounts);
         }

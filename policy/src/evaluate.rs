@@ -53,11 +53,7 @@ pub type Record<'r> = dyn FnMut(&Rule, Outcome) + 'r;
 /// network, or denied if no address can pass.
 #[must_use]
 pub fn evaluate(rules: &Rules, query: &Query<'_>) -> Verdict {
-    let host = match query {
-        Query::Out { target, .. } => target.host.name(),
-        Query::In { .. } | Query::Local { .. } => None,
-    };
-    let about = rules.about(query.direction(), query.service().as_str(), host);
+    let about = rules.about(query);
     decide(rules, about, query, &mut |_, _| {})
 }
 
@@ -235,7 +231,7 @@ static OWNER: LazyLock<Arc<RuleText>> = LazyLock::new(|| {
 });
 
 #[cfg(test)]
-mod oracle;
+pub(crate) mod oracle;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -41,6 +41,7 @@ mod bits;
 mod cure;
 #[cfg(test)]
 mod fixture;
+mod index;
 mod merge;
 #[cfg(test)]
 mod sampling;

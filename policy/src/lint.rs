@@ -35,7 +35,7 @@ pub enum Thoroughness {
 impl Thoroughness {
     fn steps(self) -> u64 {
         match self {
-            Self::Quick => 2_000_000,
+            Self::Quick => 1_000_000,
             Self::Thorough => 200_000_000,
         }
     }
@@ -85,8 +85,7 @@ fn use_of<'r>(
     schemes: &Schemes,
     effort: &Effort,
 ) -> Result<(Use, Vec<&'r Rule>), Exhausted> {
-    let (near, seen) = neighbours.around(own);
-    effort.spend(seen)?;
+    let near = neighbours.around(own, effort)?;
     let place = near.iter().position(|other| *other == own).unwrap_or_default();
     let near = neighbours.rules(&near);
     let Some(rule) = near.get(place) else { return Ok((Use::Matters, near)) };

@@ -1,10 +1,7 @@
 //! All rules, in their order, and found quickly.
 
-use std::collections::HashMap;
-
-use crate::address::{Address, Hosts, Place};
-use crate::merge::Merge;
-use crate::pattern::Pattern;
+use crate::index::Index;
+use crate::query::Query;
 use crate::rule::{Direction, Rule};
 use crate::scheme::Schemes;
 use crate::subject::Subjects;
@@ -20,12 +17,7 @@ pub struct Rules {
 #[derive(Clone, Debug, Default)]
 struct List {
     rules: Vec<Rule>,
-    /// Indices of the rules about services without wildcards, by service.
-    by_service: HashMap<Box<str>, Vec<usize>>,
-    /// Indices of the other rules about hosts with a name, by that name.
-    by_host: HashMap<Box<str>, Vec<usize>>,
-    /// Indices of all other rules.
-    others: Vec<usize>,
+    index: Index,
 }
 
 impl Rules {
@@ -40,9 +32,11 @@ impl Rules {
                 Direction::In => inward,
                 Direction::Local => local,
             };
-            list.add(rule);
+            list.rules.push(rule);
         }
-        Self { schemes, lists }
+        let mut rules = Self { schemes, lists };
+        rules.find_again();
+        rules
     }
 
     /// The schemes that the rules were read with.
@@ -69,26 +63,27 @@ impl Rules {
         self.len() == 0
     }
 
-    /// The rules of `direction` that may be about `service`, at a place that has the name `host` or
-    /// none, in their order: all that are, and some that are not.
-    pub fn about<'r>(
-        &'r self,
-        direction: Direction,
-        service: &str,
-        host: Option<&str>,
-    ) -> impl Iterator<Item = &'r Rule> + use<'r> {
-        let list = self.list(direction);
-        let of_service = list.by_service.get(service).map(Vec::as_slice).unwrap_or_default();
-        let of_host = host.and_then(|host| list.by_host.get(host));
-        let of_host = of_host.map(Vec::as_slice).unwrap_or_default();
-        let indices = Merge::new([of_service, of_host, &list.others]);
-        indices.filter_map(|index| list.rules.get(index))
+    /// The rules that may match `query`, in their order: all that do, and some that do not.
+    pub fn about(&self, query: &Query<'_>) -> impl Iterator<Item = &Rule> {
+        let list = self.list(query.direction());
+        let numbers = list.index.about(query).into_numbers();
+        numbers.filter_map(|number| list.rules.get(number))
     }
 
-    /// Who every rule is about, to look accounts up again.
-    pub(crate) fn subjects(&mut self) -> impl Iterator<Item = &mut Subjects> {
+    /// Shows `change` who every rule is about, to look accounts up again.
+    pub(crate) fn change_subjects(&mut self, mut change: impl FnMut(&mut Subjects)) {
         let rules = self.lists.iter_mut().flat_map(|list| &mut list.rules);
-        rules.map(|rule| &mut rule.subjects)
+        rules.for_each(|rule| change(&mut rule.subjects));
+        self.find_again();
+    }
+
+    fn find_again(&mut self) {
+        let [out, inward, local] = &mut self.lists;
+        for (list, direction) in
+            [(out, Direction::Out), (inward, Direction::In), (local, Direction::Local)]
+        {
+            list.index = Index::of(&list.rules, direction);
+        }
     }
 
     /// The rules that name accounts that do not exist, in their order.
@@ -104,42 +99,5 @@ impl Rules {
             Direction::In => inward,
             Direction::Local => local,
         }
-    }
-}
-
-impl List {
-    fn add(&mut self, rule: Rule) {
-        let index = self.rules.len();
-        let enter = |map: &mut HashMap<Box<str>, Vec<usize>>, key: &str| {
-            let of_key = map.entry(key.into()).or_default();
-            if of_key.last() != Some(&index) {
-                of_key.push(index);
-            }
-        };
-        if rule.services.iter().all(Pattern::is_exact) {
-            for service in &rule.services {
-                enter(&mut self.by_service, service.as_str());
-            }
-        } else if let Some(names) = host_names(&rule) {
-            for name in names {
-                enter(&mut self.by_host, name);
-            }
-        } else {
-            self.others.push(index);
-        }
-        self.rules.push(rule);
-    }
-}
-
-/// The names of all places of a rule of direction `out`, if each of them is a name.
-fn host_names(rule: &Rule) -> Option<Vec<&str>> {
-    let all: Option<Vec<&str>> = rule.places.iter().map(host_name).collect();
-    all.filter(|_| rule.direction == Direction::Out)
-}
-
-fn host_name(place: &Place) -> Option<&str> {
-    match place {
-        Place::Remote(Address { hosts: Hosts::Name(name), .. }) => Some(name.as_str()),
-        Place::Remote(_) | Place::Local(_) => None,
     }
 }

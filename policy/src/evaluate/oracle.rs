@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use libipc::identity::{LocalIdentity, RemoteIdentity};
 
-use super::properties::Asked;
 use crate::fixture::remote;
+use crate::sampling::Asked;
 use crate::target::RemoteTarget;
 
 fn yes(fact: Option<bool>, deny: bool) -> bool {
@@ -25,7 +25,7 @@ fn glob(pattern: &str, text: &str) -> bool {
 
 fn special(address: IpAddr) -> bool {
     let text = address.to_string();
-    address.is_loopback() || text.starts_with("169.254.")
+    address.is_loopback() || ["169.254.", "0.", "fe80:"].iter().any(|begin| text.starts_with(begin))
 }
 
 fn net(text: &str) -> Option<IpNet> {
@@ -34,7 +34,7 @@ fn net(text: &str) -> Option<IpNet> {
 }
 
 fn inside_special(net: &IpNet) -> bool {
-    ["127.0.0.0/8", "::1/128", "169.254.0.0/16"]
+    ["127.0.0.0/8", "::1/128", "169.254.0.0/16", "0.0.0.0/8", "fe80::/10"]
         .iter()
         .any(|range| range.parse::<IpNet>().unwrap().contains(net))
 }
@@ -58,7 +58,11 @@ fn place_out(place: &str, target: &RemoteTarget, address: IpAddr, deny: bool) ->
             None => (rest.to_owned(), None),
         },
     };
-    let default = if target.scheme == "tls" { 9001 } else { 9000 };
+    let default = match target.scheme.as_str() {
+        "tls" => 9001,
+        "ws" => 80,
+        _ => 9000,
+    };
     let port_fits = match ports {
         None if hosts == "*" => true,
         None => target.port == default,
@@ -86,8 +90,8 @@ fn place_in(place: &str, peer: &RemoteIdentity, anonymous: bool, deny: bool) -> 
     let (scheme, hosts) = place.split_once(':').unwrap_or((place, "*"));
     let dns = proven("dns:", peer);
     let fact = match net(hosts) {
-        Some(net) => Some(net.contains(&peer.address)),
-        None if hosts == "localhost" => Some(peer.address.is_loopback()),
+        Some(net) => address(peer).map(|address| net.contains(&address)),
+        None if hosts == "localhost" => address(peer).map(|address| address.is_loopback()),
         None if hosts == "*" => (anonymous || !is_anonymous(peer)).then_some(true),
         None if dns.is_empty() => None,
         None => Some(dns.iter().any(|name| named(hosts, name))),
@@ -95,15 +99,25 @@ fn place_in(place: &str, peer: &RemoteIdentity, anonymous: bool, deny: bool) -> 
     (scheme == "*" || scheme == peer.scheme) && yes(fact, deny)
 }
 
+/// The address of a peer; the unspecified one is nobody's.
+fn address(peer: &RemoteIdentity) -> Option<IpAddr> {
+    Some(peer.address).filter(|address| !address.is_unspecified())
+}
+
+/// Whether a peer can have proven anything.
+fn proves(peer: &RemoteIdentity) -> bool {
+    ["tls", "wss"].contains(&peer.scheme.as_str())
+}
+
 /// The values of one kind that count: only tls proves any, and a wildcard is no name.
 fn proven(kind: &str, peer: &RemoteIdentity) -> Vec<String> {
-    let names = peer.names.iter().filter(|_| peer.scheme == "tls");
+    let names = peer.names.iter().filter(|_| proves(peer));
     let values = names.filter_map(|name| name.strip_prefix(kind));
     values.filter(|value| !value.contains('*')).map(str::to_lowercase).collect()
 }
 
 fn is_anonymous(peer: &RemoteIdentity) -> bool {
-    peer.scheme != "tls" || peer.names.is_empty()
+    !proves(peer) || peer.names.is_empty()
 }
 
 /// As a glob, whose `*` takes no `/`.
@@ -151,7 +165,7 @@ fn is_user(list: &[&str], asker: &LocalIdentity, deny: bool) -> bool {
 }
 
 /// Whether the first line of `lines` that matches lets the request pass.
-pub(super) fn allows(lines: &[String], service: &str, asked: &Asked) -> bool {
+pub(crate) fn allows(lines: &[String], service: &str, asked: &Asked) -> bool {
     let direction = match asked {
         Asked::Out { .. } => "out",
         Asked::In { .. } => "in",
@@ -179,8 +193,9 @@ pub(super) fn allows(lines: &[String], service: &str, asked: &Asked) -> bool {
                         .iter()
                         .filter_map(|one| one.strip_prefix("net:")?.parse().ok())
                         .collect();
-                    let near =
-                        nets.is_empty() || nets.iter().any(|net| net.contains(&peer.address));
+                    let inside =
+                        address(peer).map(|address| nets.iter().any(|net| net.contains(&address)));
+                    let near = nets.is_empty() || yes(inside, deny);
                     near && (!anonymous || is_anonymous(peer))
                         && ["dns:", "uri:", "login:"]
                             .iter()

@@ -2,21 +2,13 @@
 
 use std::net::IpAddr;
 
-use libipc::identity::{LocalIdentity, RemoteIdentity};
+use libipc::identity::LocalIdentity;
 use proptest::prelude::*;
 
 use super::*;
 use crate::fixture::{name, peer, remote, rules};
 use crate::query::AddressRule;
-use crate::scheme::Schemes;
-
-/// What a request of the generated world looks like.
-#[derive(Clone, Debug)]
-pub(super) enum Asked {
-    Out { target: String, address: IpAddr, asker: LocalIdentity },
-    In { peer: RemoteIdentity },
-    Local { target: String, asker: LocalIdentity, owner: Option<u32> },
-}
+use crate::sampling::{Asked, query_with};
 
 const SERVICES: [&str; 4] = ["a", "ab", "b", "ba"];
 const ADDRESSES: [&str; 8] = [
@@ -143,24 +135,6 @@ fn rule_line() -> impl Strategy<Value = String> {
     (action, prop::sample::select(services), rest).prop_map(
         |(action, services, (direction, rest))| format!("{action} {direction} {services} {rest}"),
     )
-}
-
-fn query_with<T>(service: &str, asked: &Asked, with: impl FnOnce(&Query<'_>) -> T) -> T {
-    let service = &name(service);
-    match asked {
-        Asked::Out { target, address, asker } => {
-            let target = &remote(target);
-            with(&Query::Out { service, target, address: Some(*address), asker })
-        }
-        Asked::In { peer } => {
-            let schemes = Schemes::default();
-            with(&Query::In { service, peer: Peer::of(peer, &schemes) })
-        }
-        Asked::Local { target, asker, owner } => {
-            let target = &name(target);
-            with(&Query::Local { service, target, asker, owner: *owner })
-        }
-    }
 }
 
 /// What a list says of `address`.

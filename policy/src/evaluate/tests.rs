@@ -424,19 +424,25 @@ fn a_refusal_names_its_rule_its_reason_and_the_cure() {
     assert_eq!(reason, "nothing is proven about the peer but its address, and no rule allows that");
 }
 
-/// attacks.md C9: neither 10,000 services nor 10,000 hosts make a decision slow.
+/// attacks.md C9: of 10,000 rules only those are looked at that may be about a request.
 #[test]
-fn ten_thousand_rules_are_decided_in_bounded_time() {
-    for line in ["allow out s{n} tls", "allow out * tcp:h{n}.example.com:1"] {
-        let lines: Vec<_> = (0..10_000).map(|n| line.replace("{n}", &n.to_string())).collect();
+fn ten_thousand_rules_make_no_decision_slow() {
+    for line in [
+        "allow out s{n} tls",
+        "allow out * tcp:h{n}.example.com:1",
+        "allow out *-{n}-* tcp:h:1",
+        "allow out * tcp:*.d{n}.example.com:1",
+        "allow out * *:[2001:db8::{n}]:1 for user:1,unit:*",
+        "allow out * tcp:h:1 for user:{n}",
+        "allow out * tcp:h:1 for unit:*-{n}.service",
+        "allow out * tcp:h:{n}-{n}",
+    ] {
+        let lines: Vec<_> = (2..10_000).map(|n| line.replace("{n}", &n.to_string())).collect();
         let many = rules(&lines.join("\n"));
-        let (service, target, asker) = (&name("s9999"), &remote("tcp://h:1"), &user(1));
+        let asker = &LocalIdentity { unit: Some("u.service".to_owned()), ..user(1) };
+        let (service, target) = (&name("s1"), &remote("tcp://192.0.2.1:1"));
         let query = Query::Out { service, target, address: None, asker };
-        let begin = std::time::Instant::now();
-        for _ in 0..1_000 {
-            assert!(!evaluate(&many, &query).is_allow());
-        }
-        // Far above what it takes, far below what a walk through all rules would.
-        assert!(begin.elapsed() < std::time::Duration::from_millis(200), "{:?}", begin.elapsed());
+        assert_eq!(many.about(&query).count(), 0, "{line}");
+        assert!(!evaluate(&many, &query).is_allow());
     }
 }

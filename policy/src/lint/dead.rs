@@ -39,10 +39,14 @@ pub(super) fn judge(
     effort: &Effort,
 ) -> Result<Use, Exhausted> {
     let Some(rule) = rules.get(own) else { return Ok(Use::Matters) };
+    // Each rule is drawn, which is worth comparing it with a few.
+    effort.spend(rules.len() * STEPS_TO_DRAW)?;
     let drawing = draw(rules, rule.direction, schemes, effort)?;
     let question = Question { rules, drawing, own, answer: Answer::of(rule), effort };
     question.answer()
 }
+
+const STEPS_TO_DRAW: usize = 16;
 
 /// What a request gets: what to do, and, if it is refused, the words of the rule's author.
 #[derive(Clone, Copy, Eq, PartialEq)]

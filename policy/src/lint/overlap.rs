@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::effort::{Effort, Exhausted};
 use crate::address::{Address, Hosts, Place, Ports};
 use crate::pattern::Pattern;
 use crate::rule::{Action, Direction, Rule};
@@ -34,26 +35,27 @@ impl<'r> Neighbours<'r> {
         numbers.iter().filter_map(|number| self.rules.get(*number)).collect()
     }
 
-    /// The rules that may match a request that the rule `own` matches, in their order, and which
-    /// of them it is; and how many were looked at.
-    pub(super) fn around(&self, own: usize) -> (Vec<usize>, usize) {
-        let Some(rule) = self.rules.get(own) else { return (Vec::new(), 0) };
+    /// The rules that may match a request that the rule `own` matches, in their order.
+    pub(super) fn around(&self, own: usize, effort: &Effort) -> Result<Vec<usize>, Exhausted> {
+        let Some(rule) = self.rules.get(own) else { return Ok(Vec::new()) };
+        effort.spend(1 + self.wild.len())?;
         let mut near: Vec<usize> = self.wild.clone();
         if rule.services.iter().all(Pattern::is_exact) {
             let of = |service: &Pattern| self.by_service.get(service.as_str());
             near.extend(rule.services.iter().filter_map(of).flatten());
         } else {
+            effort.spend(self.by_service.len())?;
             let fits = |name: &&str| rule.services.iter().any(|service| service.matches(name));
             let named = self.by_service.iter().filter(|(name, _)| fits(name));
             near.extend(named.flat_map(|(_, rules)| rules));
         }
         near.sort_unstable();
         near.dedup();
-        let seen = near.len();
+        effort.spend(near.len())?;
         near.retain(|other| {
             *other == own || self.rules.get(*other).is_some_and(|other| may_share(rule, other))
         });
-        (near, seen)
+        Ok(near)
     }
 }
 
@@ -64,30 +66,41 @@ fn may_share(one: &Rule, other: &Rule) -> bool {
     // A peer may have proven several names.
     let by_address_alone = one.direction == Direction::In;
     let near = |own: &Place, place: &Place| share_place(own, place, by_address_alone);
-    let places = one.places.is_empty()
-        || other.places.is_empty()
-        || both_catch
-        || one.places.iter().any(|own| other.places.iter().any(|place| near(own, place)));
+    let places = || {
+        one.places.is_empty()
+            || other.places.is_empty()
+            || both_catch
+            || one.places.iter().any(|own| other.places.iter().any(|place| near(own, place)))
+    };
     let services = || {
         let near = |own: &Pattern| other.services.iter().any(|pattern| share_names(own, pattern));
         one.services.iter().any(near)
     };
-    places && services() && (both_catch || share_subjects(&one.subjects, &other.subjects))
+    services() && places() && (both_catch || share_subjects(&one.subjects, &other.subjects))
 }
 
 /// Whether what stands before the first `*`, and behind the last, leaves room for one name.
 pub(super) fn share_names(one: &Pattern, other: &Pattern) -> bool {
+    if one.is_any() || other.is_any() {
+        return true;
+    }
     if one.is_exact() {
         return other.matches(one.as_str());
     }
     if other.is_exact() {
         return one.matches(other.as_str());
     }
-    let before = |pattern: &Pattern| pattern.as_str().split('*').next().unwrap_or("").to_owned();
-    let behind = |pattern: &Pattern| pattern.as_str().rsplit('*').next().unwrap_or("").to_owned();
     let (a, b) = (before(one), before(other));
     let (x, y) = (behind(one), behind(other));
-    (a.starts_with(&b) || b.starts_with(&a)) && (x.ends_with(&y) || y.ends_with(&x))
+    (a.starts_with(b) || b.starts_with(a)) && (x.ends_with(y) || y.ends_with(x))
+}
+
+fn before(pattern: &Pattern) -> &str {
+    pattern.as_str().split('*').next().unwrap_or_default()
+}
+
+fn behind(pattern: &Pattern) -> &str {
+    pattern.as_str().rsplit('*').next().unwrap_or_default()
 }
 
 fn share_place(one: &Place, other: &Place, by_address_alone: bool) -> bool {

@@ -16,6 +16,9 @@ const PROVEN: usize = SERVICE + 3;
 /// One axis for each kind of what can be proven.
 const KINDS: usize = SERVICE + 4;
 
+/// Cases that are looked at in about the time that it takes to compare two rules.
+const CASES_PER_STEP: usize = 16;
+
 /// Peers, as far as some rules tell them apart.
 struct Peers<'p> {
     schemes: Vec<&'p str>,
@@ -49,7 +52,7 @@ pub(super) fn draw(
         schemes: schemes.names().collect(),
         addresses: Addresses::of(networks.chain(near)),
     };
-    effort.spend(peers.addresses.count())?;
+    effort.spend(rules.len() * peers.addresses.count() / CASES_PER_STEP)?;
     let mut axes = vec![
         all_services(),
         Axis::cases(peers.schemes.len()),

@@ -17,6 +17,9 @@ const HOST: usize = BEHIND + 1;
 const ADDRESS: usize = BEHIND + 2;
 const PORT: usize = BEHIND + 3;
 
+/// Cases that are looked at in about the time that it takes to compare two rules.
+const CASES_PER_STEP: usize = 16;
+
 /// Targets, as far as some rules tell them apart.
 struct Targets<'t> {
     schemes: Vec<&'t str>,
@@ -34,7 +37,8 @@ pub(super) fn draw(
 ) -> Result<Drawing, Exhausted> {
     let askers = Askers::of(rules);
     let targets = Targets::of(rules, schemes);
-    effort.spend(targets.hosts.len() + targets.addresses.count() + targets.ports.len())?;
+    let cases = targets.hosts.len() + targets.addresses.count() + targets.ports.len();
+    effort.spend(rules.len() * cases / CASES_PER_STEP)?;
     let mut axes = vec![all_services()];
     axes.extend(askers.axes());
     axes.push(Axis::cases(targets.schemes.len()));
