@@ -152,6 +152,22 @@ impl Poller {
         Ok(self.epoll.add(source, EpollEvent::new(flags, token.0))?)
     }
 
+    /// Watches `source` for something else, as [`Poller::add_edge`] does. What is ready already is
+    /// told once.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENOENT` if it is not watched.
+    pub fn change_edge(
+        &self,
+        source: impl AsFd,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let flags = interest.flags() | EpollFlags::EPOLLET;
+        Ok(self.epoll.modify(source, &mut EpollEvent::new(flags, token.0))?)
+    }
+
     /// Watches `source` for something else, from now on as [`Poller::add`] does.
     ///
     /// # Errors

@@ -12,13 +12,17 @@ use std::time::Duration;
 use libipc::interface::transport::{Hello, TransportError};
 use libipc::poller::Interest;
 use nix::sys::socket::{MsgFlags, recv, send};
+use sys::ancillary::Wait;
+use sys::socket::{SocketKind, unix_pair};
 
 use crate::codec::Codec;
 use crate::failure;
 use crate::hello::{self, Asked, HelloError, Reader, Take};
 
+use self::plain::Plain;
 use self::scratch::{Leftover, READ_BYTES, Scratch};
 
+mod plain;
 mod relaying;
 pub(crate) mod scratch;
 
@@ -40,6 +44,30 @@ pub enum Purpose {
     Serve,
 }
 
+/// What a link is attached to.
+#[derive(Debug)]
+pub struct PlainSide {
+    /// The socket, which is taken over and made non-blocking.
+    pub socket: OwnedFd,
+    /// One byte lies unread in it that is for nobody: see [`PlainSide::pair`].
+    pub is_marked: bool,
+}
+
+impl PlainSide {
+    /// A new plain side, and the end of it for a program, which blocks. Whatever ends the
+    /// connection before its proper end is a reset for the program, from the first moment on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no descriptors or memory left.
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (socket, program) = unix_pair(SocketKind::Stream)?;
+        sys::socket::set_blocking(program.as_fd(), true)?;
+        sys::ancillary::send(program.as_fd(), b"!", &[], Wait::Never)?;
+        Ok((Self { socket, is_marked: true }, program))
+    }
+}
+
 /// What the two ends have agreed on.
 #[derive(Debug)]
 pub struct Agreement {
@@ -53,7 +81,9 @@ pub struct Agreement {
 pub(crate) struct Link<C> {
     codec: C,
     net: OwnedFd,
-    plain: Option<OwnedFd>,
+    /// Something may have come from the network since it was last read to the end.
+    net_is_ready: bool,
+    plain: Option<Plain>,
     phase: Phase,
     /// The beginning of something that the codec cannot understand before more has come.
     partial: Leftover,
@@ -146,6 +176,7 @@ impl<C: Codec> Link<C> {
         Ok(Self {
             codec,
             net,
+            net_is_ready: true,
             plain: None,
             phase: Phase::Opening(purpose),
             partial: Leftover::default(),
@@ -161,7 +192,7 @@ impl<C: Codec> Link<C> {
     }
 
     pub(crate) fn plain(&self) -> Option<BorrowedFd<'_>> {
-        self.plain.as_ref().map(AsFd::as_fd)
+        self.plain.as_ref().map(Plain::socket)
     }
 
     pub(crate) fn is_negotiating(&self) -> bool {
@@ -195,13 +226,10 @@ impl<C: Codec> Link<C> {
         }
     }
 
-    /// Goes on with its plain side, which is taken over and made non-blocking. False if there is
-    /// nothing agreed.
-    pub(crate) fn attach(&mut self, plain: OwnedFd, scratch: &mut Scratch) -> bool {
+    /// Goes on with its plain side. False if there is nothing agreed.
+    pub(crate) fn attach(&mut self, side: PlainSide, scratch: &mut Scratch) -> bool {
         let Phase::Agreed { owes_yes } = self.phase else { return false };
-        if sys::socket::set_blocking(plain.as_fd(), false).is_err() {
-            return false;
-        }
+        let Ok(plain) = Plain::new(side.socket, side.is_marked) else { return false };
         self.plain = Some(plain);
         self.phase = Phase::Relaying;
         scratch.outgoing.clear();
@@ -331,12 +359,19 @@ impl<C: Codec> Link<C> {
             let reason = format!("more than {READ_BYTES} bytes of one message");
             return Err(TransportError::Protocol { reason }.into());
         }
-        let count = match read(self.net.as_fd(), scratch.room(kept)) {
+        let room = scratch.room(kept);
+        let most = room.len();
+        let count = match read(self.net.as_fd(), room) {
             Ok(0) => return Err(self.codec.silent().into()),
-            Ok(count) => count,
+            Ok(count) => {
+                // Whatever comes later is told.
+                self.net_is_ready = count == most;
+                count
+            }
             Err(error) => {
                 self.partial.push(scratch.front(kept));
                 if error.kind() == io::ErrorKind::WouldBlock {
+                    self.net_is_ready = false;
                     return Err(Stop::Blocked);
                 }
                 return Err(failure::unreachable(&error).into());

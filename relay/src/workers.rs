@@ -15,7 +15,7 @@ use libipc::interface::transport::TransportError;
 use libipc::poller::Waker;
 
 use crate::codec::Codec;
-use crate::link::{Agreement, Purpose};
+use crate::link::{Agreement, PlainSide, Purpose};
 
 use self::worker::Worker;
 
@@ -53,7 +53,7 @@ pub enum Report {
 /// What a thread is told.
 enum Order<C> {
     Begin(Box<Beginning<C>>),
-    Attach(u64, OwnedFd),
+    Attach(u64, PlainSide),
     Refuse(u64, bool),
     Drop(u64),
     /// Nothing new will come: end when the last link has.
@@ -105,7 +105,7 @@ impl<C: Codec> Workers<C> {
     }
 
     /// Goes on with an agreed link: writes the yes if one is owed, and relays to `plain`.
-    pub fn attach(&self, id: u64, plain: OwnedFd) {
+    pub fn attach(&self, id: u64, plain: PlainSide) {
         self.tell(id, Order::Attach(id, plain));
     }
 

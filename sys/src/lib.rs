@@ -11,6 +11,7 @@
 //! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, beginnings,
 //!   sockets of the service manager, bytes that never reach user space, raised rights, signals of
 //!   a child.
+//! - [`unread`]: what lies unread in a Unix stream, and what that does when it is closed.
 //!
 //! Nothing here decides anything: these are the kernel's words in types that own what they hold.
 
@@ -30,3 +31,4 @@ pub mod secure;
 pub mod socket;
 pub mod splice;
 pub mod tcp;
+pub mod unread;

@@ -163,3 +163,33 @@ pub fn blunt(words: &'static [u8]) -> u16 {
     });
     port
 }
+
+/// A server that echoes what comes on any number of connections, and ends each properly when its
+/// client does.
+#[must_use]
+pub fn echo(files: &Files) -> Server {
+    const PROGRAM: &str = "
+import socket, ssl, sys, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+listener = socket.create_server(('127.0.0.1', int(sys.argv[3])), backlog=64)
+def serve(plain):
+    try:
+        with context.wrap_socket(plain, server_side=True) as stream:
+            while data := stream.recv(65536):
+                stream.sendall(data)
+            stream.unwrap()
+    except OSError:
+        pass
+print('ready', flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+";
+    let port = free_port();
+    let mut command = Command::new("python3");
+    command.args(["-c", PROGRAM]).arg(&files.chain).arg(&files.key).arg(port.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("python3");
+    drain_behind(&mut child, "ready");
+    Server { daemon: Daemon(child), port, _place: None }
+}

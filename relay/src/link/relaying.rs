@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 
 use libipc::poller::Interest;
 
+use super::plain::Got;
 use super::scratch::Scratch;
-use super::{Course, Fate, Link, Phase, Stop, Wanted, read, write};
+use super::{Course, Fate, Link, Phase, Stop, Wanted, write};
 use crate::codec::Codec;
 
 /// Reads from each side in one turn, so that no link keeps the others waiting.
@@ -39,6 +40,18 @@ impl<C: Codec> Link<C> {
         Wanted { net: (net != Interest::NONE).then_some(net), plain: is_awaited.then_some(plain) }
     }
 
+    /// The network side is ready.
+    pub(crate) fn net_woke(&mut self) {
+        self.net_is_ready = true;
+    }
+
+    /// The plain side is ready.
+    pub(crate) fn plain_woke(&mut self) {
+        if let Some(plain) = &mut self.plain {
+            plain.wake();
+        }
+    }
+
     /// The plain side has gone away altogether: what still comes for it has no reader.
     pub(crate) fn plain_hung_up(&mut self) {
         if matches!(self.phase, Phase::Relaying) && self.outward == Course::Ended {
@@ -69,6 +82,11 @@ impl<C: Codec> Link<C> {
             return Fate::Goes;
         }
         if self.inward == Course::Ended {
+            if self.outward == Course::Ended
+                && let Some(plain) = &mut self.plain
+            {
+                plain.settle();
+            }
             return Fate::Ends;
         }
         // The far end may still be sending to a reader that is gone.
@@ -93,6 +111,7 @@ impl<C: Codec> Link<C> {
         match self.inward {
             Course::Ended | Course::Refused => return Ok(Step::Stands),
             Course::SourceEnded => return self.end_plain(),
+            Course::Open if !self.net_is_ready => return Ok(Step::Stands),
             Course::Open => {}
         }
         scratch.outgoing.clear();
@@ -117,7 +136,7 @@ impl<C: Codec> Link<C> {
 
     fn end_plain(&mut self) -> Result<Step, Break> {
         let Some(plain) = &self.plain else { return Err(Break::Plain) };
-        sys::socket::end_sending(plain.as_fd()).map_err(|_| Break::Plain)?;
+        plain.end().map_err(|_| Break::Plain)?;
         self.inward = Course::Ended;
         Ok(Step::Moved)
     }
@@ -127,7 +146,7 @@ impl<C: Codec> Link<C> {
         let Some(plain) = &self.plain else { return Err(Break::Plain) };
         let mut rest = bytes;
         while !rest.is_empty() {
-            match write(plain.as_fd(), rest) {
+            match plain.write(rest) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.undelivered.push(rest);
@@ -155,16 +174,15 @@ impl<C: Codec> Link<C> {
             Course::SourceEnded => return self.end_net(),
             Course::Open => {}
         }
-        let Some(plain) = &self.plain else { return Err(Break::Plain) };
+        let Some(plain) = &mut self.plain else { return Err(Break::Plain) };
         scratch.outgoing.clear();
-        match read(plain.as_fd(), scratch.room_to_seal()) {
-            Ok(0) => {
+        match plain.read(scratch.room_to_seal()).map_err(|_| Break::Plain)? {
+            Got::End => {
                 self.outward = Course::SourceEnded;
                 self.codec.finish(&mut scratch.outgoing);
             }
-            Ok(count) => scratch.seal(count, &mut self.codec).map_err(|_| Break::Net)?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Stands),
-            Err(_) => return Err(Break::Plain),
+            Got::Bytes(count) => scratch.seal(count, &mut self.codec).map_err(|_| Break::Net)?,
+            Got::Nothing => return Ok(Step::Stands),
         }
         self.send_sealed(scratch)?;
         if self.outward == Course::SourceEnded && self.unsent.is_empty() {

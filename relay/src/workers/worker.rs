@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use libipc::interface::transport::TransportError;
-use libipc::poller::{Interest, Poller, Ready, Token, Waker};
+use libipc::poller::{Poller, Ready, Token, Waker};
 
 use super::{Beginning, Order, Report};
 use crate::codec::Codec;
@@ -161,12 +160,16 @@ impl<C: Codec> Worker<C> {
 
     fn serve_ready(&mut self, ready: Ready) {
         let id = ready.token.0 >> 1;
-        let is_plain = ready.token.0 & 1 == 1;
-        if ready.hangup
-            && is_plain
-            && let Some(living) = self.links.get_mut(&id)
-        {
-            living.link.plain_hung_up();
+        if let Some(living) = self.links.get_mut(&id) {
+            let link = &mut living.link;
+            match (ready.token.0 & 1 == 1, ready.hangup) {
+                (true, true) => {
+                    link.plain_woke();
+                    link.plain_hung_up();
+                }
+                (true, false) => link.plain_woke(),
+                (false, _) => link.net_woke(),
+            }
         }
         self.serve(id);
     }
@@ -204,9 +207,24 @@ impl<C: Codec> Worker<C> {
     fn watch(&mut self, id: u64) -> io::Result<()> {
         let Some(living) = self.links.get_mut(&id) else { return Ok(()) };
         let (from, to) = (living.watched, living.link.wanted());
-        change(&self.poller, living.link.net(), Token(id << 1), (from.net, to.net))?;
-        if let Some(plain) = living.link.plain() {
-            change(&self.poller, plain, Token(id << 1 | 1), (from.plain, to.plain))?;
+        let net = Token(id << 1);
+        match (from.net, to.net) {
+            (from, to) if from == to => {}
+            (None, Some(to)) => self.poller.add(living.link.net(), net, to)?,
+            (Some(_), None) => self.poller.remove(living.link.net())?,
+            (_, Some(to)) => self.poller.change(living.link.net(), net, to)?,
+            (None, None) => {}
+        }
+        // There always lies something unread in the plain side, so only what is new is told.
+        if let Some(side) = living.link.plain() {
+            let plain = Token(id << 1 | 1);
+            match (from.plain, to.plain) {
+                (from, to) if from == to => {}
+                (None, Some(to)) => self.poller.add_edge(side, plain, to)?,
+                (Some(_), None) => self.poller.remove(side)?,
+                (_, Some(to)) => self.poller.change_edge(side, plain, to)?,
+                (None, None) => {}
+            }
         }
         living.watched = to;
         Ok(())
@@ -263,21 +281,5 @@ impl<C: Codec> Worker<C> {
         // Without a reader the daemon is ending.
         let _unread = self.reports.send(report).is_err();
         self.reader.wake();
-    }
-}
-
-/// Watches `socket` for something else, or not at all.
-fn change(
-    poller: &Poller,
-    socket: BorrowedFd<'_>,
-    token: Token,
-    change: (Option<Interest>, Option<Interest>),
-) -> io::Result<()> {
-    match change {
-        (from, to) if from == to => Ok(()),
-        (None, Some(to)) => poller.add(socket.as_fd(), token, to),
-        (Some(_), None) => poller.remove(socket.as_fd()),
-        (_, Some(to)) => poller.change(socket.as_fd(), token, to),
-        (None, None) => Ok(()),
     }
 }

@@ -1,14 +1,14 @@
 //! The second step: what was agreed goes on, to the broker or to a service.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use libipc::interface::transport::{Agreed, Empty, TransportError};
 use libipc::poller::Token;
 use libipc::varlink;
-use sys::socket::{SocketKind, unix_pair};
 
 use super::{EventLoop, Wrapping};
 use crate::failure;
+use crate::link::PlainSide;
 use crate::service::connect;
 
 impl<W: Wrapping> EventLoop<W> {
@@ -19,11 +19,10 @@ impl<W: Wrapping> EventLoop<W> {
             return self.fail(token, &TransportError::UnknownId { id });
         }
         let plain = match descriptor {
-            Some(descriptor) => connect(descriptor).map(|service| (service, None)),
-            None => unix_pair(SocketKind::Stream).and_then(|(ours, theirs)| {
-                sys::socket::set_blocking(theirs.as_fd(), true)?;
-                Ok((ours, Some(theirs)))
-            }),
+            Some(descriptor) => {
+                connect(descriptor).map(|socket| (PlainSide { socket, is_marked: false }, None))
+            }
+            None => PlainSide::pair().map(|(side, program)| (side, Some(program))),
         };
         self.known.remove(&id);
         match plain {
