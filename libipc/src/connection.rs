@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nix::poll::PollFlags;
+use serde::de::DeserializeOwned;
 use sys::socket::SocketKind;
 
 use crate::channel::Channel;
@@ -15,6 +16,7 @@ use crate::identity::Identity;
 use crate::patience::Patience;
 use crate::session::refusal;
 use crate::stream::Stream;
+use crate::typed::{ContentError, Encoding};
 
 pub use error::ConnectionError;
 pub use receiver::Receiver;
@@ -36,6 +38,15 @@ pub struct Message {
 }
 
 impl Message {
+    /// Its content as a value.
+    ///
+    /// # Errors
+    ///
+    /// [`ContentError`]: what is wrong with it, and where.
+    pub fn value<T: DeserializeOwned>(&self, encoding: Encoding) -> Result<T, ContentError> {
+        encoding.read(&self.payload)
+    }
+
     /// Why the other side lets nobody in, if this is what it says: a message on channel 4, before
     /// it closes the connection.
     #[must_use]

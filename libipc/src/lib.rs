@@ -43,10 +43,13 @@ mod registration;
 pub mod rendezvous;
 pub mod ring;
 pub mod rundir;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod secret;
 pub mod session;
 pub mod shm;
 pub mod stream;
+pub mod typed;
 pub mod unit;
 pub mod varlink;
 pub mod wire;

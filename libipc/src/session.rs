@@ -4,13 +4,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::channel::Channel;
 use crate::connection::{Connection, ConnectionError};
 use crate::identity::Identity;
 use crate::patience::Patience;
 use crate::secret::Secret;
+use crate::typed::{ContentError, Encoding};
 
+#[cfg(feature = "schema")]
+pub use checks::Checked;
 use conversation::Conversation;
 pub use error::{HelloError, SessionError};
 pub use hello::{CHANNELS_MOST, PROTOCOL, TOKEN_BYTES_MOST, VERSION};
@@ -20,6 +25,7 @@ pub use requests::{ReplyTo, RequestId};
 
 mod asking;
 mod beginning;
+mod checks;
 mod control;
 mod conversation;
 mod ending;
@@ -56,6 +62,17 @@ pub struct Received {
     pub request: Option<ReplyTo>,
 }
 
+impl Received {
+    /// Its content as a value.
+    ///
+    /// # Errors
+    ///
+    /// [`ContentError`]: what is wrong with it, and where.
+    pub fn value<T: DeserializeOwned>(&self, encoding: Encoding) -> Result<T, ContentError> {
+        encoding.read(&self.payload)
+    }
+}
+
 /// Messages on agreed channels over a stream, with requests, pings and farewells.
 ///
 /// The bytes are those of ipcprims 0.2: its programs and ours understand each other.
@@ -89,6 +106,7 @@ pub struct Session {
     state: State,
     token: Option<Secret>,
     limits: Limits,
+    checks: checks::Checks,
 }
 
 #[derive(Debug)]
@@ -151,6 +169,7 @@ impl Session {
         patience: Patience,
     ) -> Result<(), SessionError> {
         self.may_send(channel)?;
+        self.checks.outgoing(channel, payload)?;
         self.send_controls()?;
         if channel == Channel::COMMAND && self.is_numbered(patience)? {
             let payload = [&Kind::Message.prefix(0)[..], payload].concat();
@@ -161,6 +180,20 @@ impl Session {
         Ok(())
     }
 
+    /// Sends a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send`], and [`SessionError::Content`].
+    pub fn send_value<T: Serialize>(
+        &mut self,
+        channel: Channel,
+        encoding: Encoding,
+        value: &T,
+    ) -> Result<(), SessionError> {
+        self.send(channel, &encoding.write(value)?)
+    }
+
     /// Puts a message behind what waits to be sent, as [`Connection::queue`] does.
     ///
     /// # Errors
@@ -168,6 +201,7 @@ impl Session {
     /// As [`Session::send`], and [`ConnectionError::QueueFull`].
     pub fn queue(&mut self, channel: Channel, payload: &[u8]) -> Result<(), SessionError> {
         self.may_send(channel)?;
+        self.checks.outgoing(channel, payload)?;
         if channel == Channel::COMMAND && self.is_numbered(Patience::Forever)? {
             self.connection.queue(channel, &[&Kind::Message.prefix(0)[..], payload].concat())?;
         } else {
@@ -215,7 +249,9 @@ impl Session {
     ///
     /// As [`Session::receive`]; [`SessionError::is_timeout`] if nothing was there in time.
     pub fn receive_within(&mut self, patience: Patience) -> Result<Received, SessionError> {
-        self.wait_for(patience, |conversation| Ok(conversation.take(None)))
+        let received = self.wait_for(patience, |conversation| Ok(conversation.take(None)))?;
+        self.checks.incoming(received.channel, &received.payload)?;
+        Ok(received)
     }
 
     /// Waits for the next message on one channel. What comes on others meanwhile is kept, in
@@ -230,7 +266,10 @@ impl Session {
         patience: Patience,
     ) -> Result<Received, SessionError> {
         self.may_send(channel)?;
-        self.wait_for(patience, |conversation| Ok(conversation.take(Some(channel))))
+        let received =
+            self.wait_for(patience, |conversation| Ok(conversation.take(Some(channel))))?;
+        self.checks.incoming(channel, &received.payload)?;
+        Ok(received)
     }
 
     /// Puts answers to the peer's control messages behind what waits to be sent.

@@ -288,3 +288,32 @@ fn peers_are_served_at_once() {
         names.len() == 50
     });
 }
+
+#[test]
+fn what_a_schema_does_not_allow_is_answered_and_the_session_goes_on() {
+    let place = Place::new();
+    let (at, schemas) = (place.path("s"), place.path("schemas"));
+    std::fs::create_dir(&schemas).unwrap();
+    let schema = r#"{"type":"object","required":["action"],"properties":{"action":{}}}"#;
+    place.file("schemas/command.schema.json", schema);
+    let _echo = place.offer("echo", &at, &["--validate", &schemas]);
+    let send = |content: &str| {
+        run(&mut place.ipc(&["send", &at, "--json", content, "--wait", "--format", "raw"]), b"")
+    };
+    assert_eq!(send("{\"action\":1}"), (0, "{\"action\":1}".to_owned(), String::new()));
+    for wrong in ["{}", "{\"action\":1,\"more\":1}"] {
+        let (code, said, _) = send(wrong);
+        let start = "{\"error\":\"schema validation error: validation failed on channel 1";
+        assert!(code == 60 && said.starts_with(start), "{code} {said}");
+    }
+    let mut session = Session::connect(connect(&at), &ClientOptions::default()).unwrap();
+    session.send(Channel::COMMAND, b"no json").unwrap();
+    assert_eq!(session.receive().unwrap().channel, Channel::ERROR);
+    session.send(Channel::COMMAND, b"{\"action\":2}").unwrap();
+    assert_eq!(session.receive().unwrap().payload, "{\"action\":2}");
+    place.file("schemas/data.schema.json", "{");
+    let (code, _, errors) =
+        run(&mut place.ipc(&["echo", &place.path("t"), "--validate", &schemas]), b"");
+    assert_eq!(code, 60);
+    assert!(errors.contains("channel 2 (DATA): no JSON"), "{errors}");
+}

@@ -1,11 +1,14 @@
 //! Requests and answers.
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::requests::Kind;
 use super::{ReplyTo, RequestId, Session, SessionError, State};
 use crate::channel::Channel;
 use crate::patience::Patience;
+use crate::typed::Encoding;
 
 impl Session {
     /// Sends a request on channel 1, and waits for its answer.
@@ -23,6 +26,21 @@ impl Session {
         answer
     }
 
+    /// As [`Session::request`], for a value and an answer that is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::request`], and [`SessionError::Content`].
+    pub fn request_value<T: Serialize, A: DeserializeOwned>(
+        &mut self,
+        encoding: Encoding,
+        value: &T,
+        patience: Patience,
+    ) -> Result<A, SessionError> {
+        let answer = self.request(&encoding.write(value)?, patience)?;
+        Ok(encoding.read(&answer)?)
+    }
+
     /// Sends a request on channel 1, whose answer [`Session::answer_to`] brings. Several may be
     /// under way if they are [numbered](Negotiated::request_ids).
     ///
@@ -35,6 +53,7 @@ impl Session {
         patience: Patience,
     ) -> Result<RequestId, SessionError> {
         self.may_send(Channel::COMMAND)?;
+        self.checks.outgoing(Channel::COMMAND, payload)?;
         self.send_controls()?;
         let conversation = self.finish(patience)?;
         let request = conversation.requests.begin()?;
@@ -63,7 +82,9 @@ impl Session {
         request: RequestId,
         patience: Patience,
     ) -> Result<Bytes, SessionError> {
-        self.wait_for(patience, |conversation| conversation.requests.take(request))
+        let answer = self.wait_for(patience, |conversation| conversation.requests.take(request))?;
+        self.checks.incoming(Channel::COMMAND, &answer)?;
+        Ok(answer)
     }
 
     /// No longer waits for the answer to a request; it is dropped when it comes.
@@ -79,6 +100,7 @@ impl Session {
     ///
     /// As [`Session::send`].
     pub fn answer(&mut self, request: ReplyTo, payload: &[u8]) -> Result<(), SessionError> {
+        self.checks.outgoing(request.channel, payload)?;
         self.send_controls()?;
         match request.id {
             Some(id) => {

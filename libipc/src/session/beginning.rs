@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::checks::Checks;
 use super::conversation::Conversation;
 use super::{
     ClientOptions, HELLO_BYTES_MOST, HelloError, Limits, Refused, ServerOptions, Session,
@@ -39,7 +40,8 @@ impl Session {
         let mut connection = Self::carrier(stream, &options.limits)?;
         connection.queue(Channel::CONTROL, &hello)?;
         let state = State::Greeted(Box::new(options.clone()));
-        Ok(Self { connection, state, token: None, limits: options.limits })
+        let (limits, checks) = (options.limits, Checks::default());
+        Ok(Self { connection, state, token: None, limits, checks })
     }
 
     /// Begins a session as the server, for a client that is called `peer_id` (1 to 128 bytes).
@@ -71,7 +73,8 @@ impl Session {
                 let now = Instant::now();
                 let conversation = Conversation::new(answer.negotiated, options.limits, now);
                 let state = State::Open(Box::new(conversation));
-                Ok(Self { connection, state, token: answer.token, limits: options.limits })
+                let (limits, checks) = (options.limits, Checks::default());
+                Ok(Self { connection, state, token: answer.token, limits, checks })
             }
             Err(error) => {
                 let reason = match &error {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::channel::Channel;
 use crate::connection::ConnectionError;
+use crate::typed::ContentError;
 
 /// Why two sides did not agree.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -107,6 +108,11 @@ pub enum SessionError {
     OneAtATime,
     /// The caller's: nobody waits for an answer to this request any more, or ever did.
     UnknownRequest,
+    /// The content of a message is not what its schema says. The session goes on.
+    #[cfg(feature = "schema")]
+    Schema(crate::schema::SchemaError),
+    /// A value that was to be sent cannot be written.
+    Content(ContentError),
 }
 
 impl SessionError {
@@ -144,6 +150,9 @@ impl fmt::Display for SessionError {
                 "an earlier request has no answer yet, and this peer takes one at a time",
             ),
             Self::UnknownRequest => f.write_str("nobody waits for an answer to this request"),
+            #[cfg(feature = "schema")]
+            Self::Schema(error) => write!(f, "{error}"),
+            Self::Content(error) => write!(f, "{error}"),
         }
     }
 }
@@ -153,6 +162,12 @@ impl std::error::Error for SessionError {}
 impl From<ConnectionError> for SessionError {
     fn from(error: ConnectionError) -> Self {
         Self::Connection(error)
+    }
+}
+
+impl From<ContentError> for SessionError {
+    fn from(error: ContentError) -> Self {
+        Self::Content(error)
     }
 }
 

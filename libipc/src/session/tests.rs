@@ -350,3 +350,45 @@ fn a_ping_needs_no_channel() {
     client.shut_down(None, soon()).unwrap();
     answering.join().unwrap();
 }
+
+#[test]
+fn values_pass_as_json() {
+    let (mut client, mut server) = pair();
+    client.send_value(Channel::DATA, Encoding::Json, &("a", 1)).unwrap();
+    let received = server.receive().unwrap();
+    assert_eq!(received.value::<(String, u32)>(Encoding::Json).unwrap(), ("a".to_owned(), 1));
+    let serving = std::thread::spawn(move || {
+        let request = server.receive_within(soon()).unwrap();
+        let number: u32 = request.value(Encoding::Json).unwrap();
+        let answer = Encoding::Json.write(&(number + 1)).unwrap();
+        server.answer(request.request.unwrap(), &answer).unwrap();
+    });
+    let answer: u32 = client.request_value(Encoding::Json, &41_u32, soon()).unwrap();
+    assert_eq!(answer, 42);
+    serving.join().unwrap();
+}
+
+#[cfg(feature = "schema")]
+#[test]
+fn contents_are_checked_where_that_is_wanted() {
+    use crate::schema::{SchemaOptions, SchemaRegistry};
+    let schemas = [(Channel::DATA, r#"{"type": "number"}"#)];
+    let schemas = SchemaRegistry::from_embedded(&schemas, SchemaOptions::default()).unwrap();
+    let schemas = std::sync::Arc::new(schemas);
+    let (mut client, mut server) = pair();
+    client.check(std::sync::Arc::clone(&schemas), Checked::Sent);
+    server.check(schemas, Checked::Received);
+    let wrong = |result: Result<(), SessionError>| {
+        assert!(matches!(result, Err(SessionError::Schema(_))), "{result:?}");
+    };
+    wrong(client.send(Channel::DATA, b"no number"));
+    wrong(client.queue(Channel::DATA, b"no number"));
+    client.send(Channel::DATA, b"1").unwrap();
+    assert_eq!(server.receive_within(soon()).unwrap().payload, "1");
+    server.send(Channel::DATA, b"unchecked").unwrap();
+    assert_eq!(client.receive_within(soon()).unwrap().payload, "unchecked");
+    client.connection.send(Channel::DATA, b"no number").unwrap();
+    client.send(Channel::DATA, b"2").unwrap();
+    wrong(server.receive_within(soon()).map(drop));
+    assert_eq!(server.receive_on(Channel::DATA, soon()).unwrap().payload, "2", "it goes on");
+}

@@ -1,0 +1,73 @@
+//! Contents checked against schemas, where a program wants that.
+
+use super::SessionError;
+use crate::channel::Channel;
+
+#[cfg(feature = "schema")]
+use {crate::schema::SchemaRegistry, std::sync::Arc};
+
+/// What is checked of a session's messages; nothing at first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checks {
+    #[cfg(feature = "schema")]
+    schemas: Option<(Arc<SchemaRegistry>, Checked)>,
+}
+
+/// Which messages of a session are checked.
+#[cfg(feature = "schema")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Checked {
+    /// Those that are sent.
+    Sent,
+    /// Those that come.
+    Received,
+    /// Both.
+    Both,
+}
+
+#[cfg(feature = "schema")]
+impl super::Session {
+    /// Checks the contents of messages from now on. One that is not what its schema says is not
+    /// sent, or not handed out: the call answers [`SessionError::Schema`], and the session goes
+    /// on.
+    pub fn check(&mut self, schemas: Arc<SchemaRegistry>, which: Checked) {
+        self.checks.schemas = Some((schemas, which));
+    }
+}
+
+#[cfg(feature = "schema")]
+impl Checks {
+    pub(super) fn outgoing(&self, channel: Channel, payload: &[u8]) -> Result<(), SessionError> {
+        self.unless(Checked::Received, channel, payload)
+    }
+
+    pub(super) fn incoming(&self, channel: Channel, payload: &[u8]) -> Result<(), SessionError> {
+        self.unless(Checked::Sent, channel, payload)
+    }
+
+    fn unless(
+        &self,
+        spared: Checked,
+        channel: Channel,
+        payload: &[u8],
+    ) -> Result<(), SessionError> {
+        match &self.schemas {
+            Some((schemas, which)) if *which != spared => {
+                schemas.validate(channel, payload).map_err(SessionError::Schema)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(not(feature = "schema"))]
+#[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "there are no schemas here")]
+impl Checks {
+    pub(super) fn outgoing(&self, _: Channel, _: &[u8]) -> Result<(), SessionError> {
+        Ok(())
+    }
+
+    pub(super) fn incoming(&self, _: Channel, _: &[u8]) -> Result<(), SessionError> {
+        Ok(())
+    }
+}
