@@ -155,11 +155,14 @@ pub(crate) enum Action {
         /// The descriptor; a door is first connected through.
         descriptor: OwnedFd,
     },
-    /// Close a client's connection if it has sent more than its call: bytes for a service that it
-    /// does not get.
-    DropIfFollowed {
+    /// Send an error to a client that wanted its connection to become a stream; then listen to it
+    /// again, or close it if more than its call is there by then: bytes for a service that it does
+    /// not get are no calls.
+    Refuse {
         /// Which client.
         client: ClientId,
+        /// The error, with its NUL.
+        message: Bytes,
     },
     /// Make a client of a descriptor that another one sent.
     Adopt {

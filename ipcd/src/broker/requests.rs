@@ -375,9 +375,10 @@ impl Broker {
             self.actions.push(Action::Drop { client });
             return;
         }
-        self.fail(client, error);
         if is_upgrade {
-            self.actions.push(Action::DropIfFollowed { client });
+            self.actions.push(Action::Refuse { client, message: varlink::error(error) });
+        } else {
+            self.fail(client, error);
         }
     }
 

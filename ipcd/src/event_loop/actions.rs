@@ -38,7 +38,10 @@ impl EventLoop<'_> {
                 Action::Notify { registration, message, descriptor } => {
                     self.notify(registration, message, descriptor, now);
                 }
-                Action::DropIfFollowed { client } => self.drop_if_followed(client, now),
+                Action::Refuse { client, message } => {
+                    answered = true;
+                    self.refuse(client, message, now);
+                }
                 Action::Drop { client } => self.drop_client(client, now),
                 Action::Call { call, message, descriptor, via: Some(before), .. } => {
                     if !self.call_on(before, call, message, descriptor) {
@@ -55,7 +58,7 @@ impl EventLoop<'_> {
         answered
     }
 
-    fn reply(
+    pub(super) fn reply(
         &mut self,
         client: ClientId,
         message: Bytes,

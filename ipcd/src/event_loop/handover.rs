@@ -91,12 +91,15 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Closes a client that sent bytes for a service it does not get: they are no calls.
-    pub(super) fn drop_if_followed(&mut self, client: ClientId, now: Instant) {
+    /// Tells a client that it does not get its service, and closes it if it has sent bytes for that
+    /// already. What comes when it has heard this is a call again.
+    pub(super) fn refuse(&mut self, client: ClientId, message: Bytes, now: Instant) {
         let Some(token) = self.clients.get(&client).copied() else { return };
         let Some(Source::Client(_, connection, _)) = self.sources.get(&token) else { return };
-        if connection.is_followed() {
-            self.lose(token, now);
+        let is_followed = connection.is_followed();
+        self.reply(client, message, None, now);
+        if is_followed {
+            self.drop_client(client, now);
         }
     }
 
