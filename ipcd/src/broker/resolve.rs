@@ -23,9 +23,15 @@ impl Broker {
             Ok(asked) => asked,
             Err(error) => return self.fail(client, &invalid("service", &error)),
         };
+        let narrowed = self.clients.get(&client).and_then(|known| known.narrowed.as_deref());
+        let network = match narrowed.map(|narrowed| narrowed.network_of(&asked)) {
+            None => wanted.network.clone(),
+            Some(Ok(network)) => network,
+            Some(Err(error)) => return self.fail(client, &error),
+        };
         let request = policy::decide::Request {
             asked: &asked,
-            network: wanted.network.as_ref().map(Secret::expose),
+            network: network.as_ref().map(Secret::expose),
             asker: Asker::Local(&identity),
             service_owner: &|service| self.owner_of(service, at),
         };
