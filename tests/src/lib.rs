@@ -32,6 +32,7 @@ mod setup;
 pub mod tls;
 pub mod tls_servers;
 pub mod unmodified;
+pub mod users;
 
 pub use crate::setup::Setup;
 
@@ -306,6 +307,12 @@ impl Host {
         let name = libipc::ServiceName::new(name).expect("a name");
         let _first = asked.connect(&name).expect("pongd registers");
         self
+    }
+
+    /// The run directory as libraries have it, of the kind that its broker was told.
+    #[must_use]
+    pub fn directory(&self, instance: libipc::rundir::Instance) -> libipc::rundir::RunDirectory {
+        libipc::rundir::RunDirectory::new(self.rundir(), instance)
     }
 
     /// The run directory.

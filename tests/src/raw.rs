@@ -9,6 +9,10 @@ use sys::ancillary::{self, Wait};
 
 use crate::{Host, PATIENCE};
 
+/// The call that makes a connection of what is attached to it.
+pub const ADOPT: &[u8] =
+    b"{\"method\":\"org.ipcd.Broker.Adopt\",\"parameters\":{},\"oneway\":true}\0";
+
 /// A connection to the broker of a host.
 #[derive(Debug)]
 pub struct Raw(pub UnixStream);
@@ -21,6 +25,18 @@ impl Raw {
         socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         socket.set_write_timeout(Some(PATIENCE)).expect("a time-out");
         Self(socket)
+    }
+
+    /// A connection of this process's own that comes in through this one.
+    #[must_use]
+    pub fn adopted(&self) -> Self {
+        let (own, brokers) = UnixStream::pair().expect("a pair");
+        own.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        // What is written before the broker has that end is to tell who wrote it.
+        sys::credentials::pass_credentials(brokers.as_fd(), true).expect("an option");
+        let sent = self.hand(ADOPT, &[brokers.as_fd()]);
+        assert_eq!(sent.expect("the broker reads"), ADOPT.len());
+        Self(own)
     }
 
     /// Writes, as far as the broker reads.
