@@ -46,7 +46,7 @@ pub enum Report {
     Agreed(u64, Agreement),
     /// It came to nothing.
     Failed(u64, TransportError),
-    /// It waited too long, or its far end went away, after it was agreed.
+    /// It is over: it waited too long after it was agreed, or has relayed to its end.
     Gone(u64),
 }
 

@@ -1,7 +1,7 @@
 //! The loop of a daemon that wraps connections which it is given: callers, and peers that come to
 //! sockets it inherited.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -79,6 +79,8 @@ pub struct EventLoop<W: Wrapping> {
     workers: Workers<W::Codec>,
     callers: HashMap<Token, Calling>,
     known: HashMap<u64, Known>,
+    /// Links that are attached.
+    relaying: HashSet<u64>,
     /// Who is told of peers: the newest who asked.
     told: Option<Token>,
     turned_away: TurnedAway,
@@ -139,6 +141,7 @@ impl<W: Wrapping> EventLoop<W> {
             waker,
             callers: HashMap::new(),
             known: HashMap::new(),
+            relaying: HashSet::new(),
             told: None,
             turned_away: TurnedAway::new(Instant::now()),
             resume: None,

@@ -275,6 +275,7 @@ impl<C: Codec> Worker<C> {
         if self.live.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.reader.wake();
         }
+        self.report(Report::Gone(id));
     }
 
     fn report(&self, report: Report) {

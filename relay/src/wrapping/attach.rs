@@ -27,6 +27,7 @@ impl<W: Wrapping> EventLoop<W> {
         self.known.remove(&id);
         match plain {
             Ok((plain, answer)) => {
+                self.relaying.insert(id);
                 self.workers.attach(id, plain);
                 self.answer(token, varlink::reply(&Empty {}, false), answer);
             }

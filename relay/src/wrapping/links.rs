@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libipc::interface::transport::{
-    Arrival, Arrived, Proven, Serve, TransportError, Wrap, Wrapped,
+    Arrival, Arrived, Proven, Serve, Told, TransportError, Wrap, Wrapped,
 };
 use libipc::name::ServiceName;
 use libipc::poller::Token;
@@ -131,7 +131,7 @@ impl<W: Wrapping> EventLoop<W> {
             match report {
                 Report::Agreed(id, agreement) => self.agreed(id, agreement),
                 Report::Failed(id, error) => self.failed(id, &error),
-                Report::Gone(id) => drop(self.known.remove(&id)),
+                Report::Gone(id) => self.gone(id),
             }
         }
     }
@@ -168,6 +168,16 @@ impl<W: Wrapping> EventLoop<W> {
         }
     }
 
+    /// A link is over. Of one that was attached the broker is told.
+    fn gone(&mut self, id: u64) {
+        self.known.remove(&id);
+        if self.relaying.remove(&id)
+            && let Some(told) = self.told
+        {
+            self.answer(told, varlink::reply(&Told::Ended { ended: id }, true), None);
+        }
+    }
+
     fn failed(&mut self, id: u64, error: &TransportError) {
         let Some(known) = self.known.remove(&id) else { return };
         if let Role::Server { listener, address, .. } = &known.role {
@@ -178,9 +188,9 @@ impl<W: Wrapping> EventLoop<W> {
         }
     }
 
-    /// Ends a link that is not attached. False if there is none.
+    /// Ends a link. False if there is none.
     pub(super) fn forget_link(&mut self, id: u64) -> bool {
-        let known = self.known.remove(&id).is_some();
+        let known = self.known.remove(&id).is_some() || self.relaying.contains(&id);
         if known {
             self.workers.drop_link(id);
         }

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipcd_tests::raw::Raw;
+use ipcd_tests::tls::Authority;
 use ipcd_tests::{
     Daemon, Host, PATIENCE, free_port, has, installed, is_root, outcome, program, until,
 };
@@ -298,4 +299,48 @@ fn no_more_than_the_limit_is_listed_and_nobody_is_refused_for_it() {
     let (_, said, _) = outcome(&mut host.ipc(&["--format", "table", "status"]));
     let full = "nearly full";
     assert!(said.contains(full) && said.contains("connections-listed-per-user: 3 of 3"), "{said}");
+}
+
+#[test]
+fn what_goes_through_tls_is_listed_and_ended_at_both_hosts() {
+    let authority = Authority::new();
+    let (ca, port) = (authority.certificate(), free_port());
+    let trust = format!("[trust.fleet]\nca = \"{}\"\n", ca.display());
+    let far_files = authority.issue("far", &["127.0.0.1"]);
+    let far = Host::new(&["--rule", "allow in pongd tls:web1.example.com"]).with_pongd("pongd");
+    let listens = "[listen.fleet]\ncertificate = 'host'\nclients = 'fleet'\n";
+    let far = far.with_tlsd(&format!("{listens}{trust}{}", far_files.table("host")));
+    let address = format!("address = '127.0.0.1:{port}'\nthen = 'tls'\n");
+    let far = far.with_tcpd_of(&format!("[listen.fleet]\n{address}"));
+    let near_files = authority.issue("near", &["web1.example.com"]);
+    let near = Host::new(&["--rule", &format!("allow out pongd tls:127.0.0.1:{port}")]);
+    let dials = "[dial]\ncertificate = 'host'\ntrust = 'fleet'\n";
+    let near = near.with_tlsd(&format!("{dials}{trust}{}", near_files.table("host")));
+    let near = near.with_tcpd(None);
+    let connect = || {
+        let target = format!("pongd tls://127.0.0.1:{port}/pongd");
+        let mut stream = near.connect("pongd", &target).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(answers(&mut stream));
+        stream
+    };
+    let facts = ["kind", "direction", "carrier", "client"];
+    for (host, other, client) in
+        [(&far, &near, Some("tls from 127.0.0.1 (dns:web1.example.com, ")), (&near, &far, None)]
+    {
+        let (mut ended, mut stays) = (connect(), connect());
+        let all = listed(host, &[]);
+        assert_eq!((all.len(), listed(other, &[]).len()), (2, 2));
+        let [kind, direction, carrier, who] = facts.map(|fact| all[0][fact].as_str().unwrap());
+        let expected = if client.is_some() { "in" } else { "out" };
+        assert_eq!((kind, direction, carrier), ("relayed", expected, "through ipcd-tlsd"));
+        assert!(client.is_none_or(|client| who.starts_with(client)), "{who}");
+        let (code, _, error) = kill(host, &all[0]);
+        assert_eq!(code, 0, "{error}");
+        assert!(!answers(&mut ended));
+        assert!(answers(&mut stays));
+        until("both have heard", || listed(host, &[]).len() + listed(other, &[]).len() == 2);
+        drop((ended, stays));
+        until("both are over", || listed(host, &[]).is_empty() && listed(other, &[]).is_empty());
+    }
 }
