@@ -296,7 +296,7 @@ const INTERFACES: [(&str, &str); 2] =
 fn info() -> Info {
     Info {
         vendor: "ipcd".to_owned(),
-        product: "ipcd transport daemon".to_owned(),
+        product: "ipcd carrier".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         url: "https://varlink.org".to_owned(),
         interfaces: INTERFACES.iter().map(|(name, _)| (*name).to_owned()).collect(),

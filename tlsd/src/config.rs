@@ -180,7 +180,9 @@ fn read_listen(
     let keys = section.texts("keys");
     let keys: Vec<_> = keys.iter().filter_map(|text| known.key(&section, text)).collect();
     if !keys.is_empty() && service.is_some() {
-        section.problem("plain clients of `service` say no hello, and so prove none of `keys`");
+        section.problem(
+            "plain clients of `service` are not asked for a key, and so prove none of `keys`",
+        );
     }
     Some(Listen { certificate: certificate?, clients: clients?, service, tls12, keys })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use crate::Failed;
+use crate::{Failed, words};
 
 /// Who may use whom: all arrows between our crates.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -56,6 +56,7 @@ pub(crate) fn run() -> Result<(), Failed> {
         ["-lE", r"\bunsafe\b *(\{|fn|impl|extern)", "--", "*.rs", ":!sys", ":!xtask/src/arch.rs"];
     problems.extend(grep(&unsafe_code, "unsafe outside sys")?);
     problems.extend(homeless_files()?);
+    problems.extend(words::problems()?);
     if problems.is_empty() {
         println!("arch: as drawn");
         return Ok(());

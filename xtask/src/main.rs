@@ -14,6 +14,7 @@ mod limits;
 mod package;
 mod ring_model;
 mod size;
+mod words;
 
 const USAGE: &str = "usage: cargo xtask TASK
   demo [--without PART]  two hosts, a service reached by name

@@ -382,7 +382,7 @@ impl fmt::Display for BrokerError {
             }
             Self::Protocol { target, reason } => write!(f, "protocol error: {target}: {reason}"),
             Self::NoHandoff { possible, .. } => {
-                write!(f, "no common handoff: {}", handoffs(possible))
+                write!(f, "no common way: {}", ways(possible))
             }
             Self::InvalidRequest { field, reason } => {
                 write!(f, "invalid request: {field}: {reason}")
@@ -392,18 +392,17 @@ impl fmt::Display for BrokerError {
     }
 }
 
-fn handoffs(possible: &[Handoff]) -> String {
-    let names = possible.iter().map(|handoff| match handoff {
-        Handoff::Upgrade => "upgrade",
-        Handoff::Door => "door",
-        Handoff::Descriptor => "descriptor",
-        Handoff::Unknown => "unknown",
-    });
-    let names: Vec<_> = names.collect();
-    if names.is_empty() {
-        "the service cannot be handed over".to_owned()
-    } else {
-        format!("the service can be handed over by {}", names.join(", "))
+/// In words for people who know nothing of how a connection changes owner.
+fn ways(possible: &[Handoff]) -> String {
+    let way = |handoff: &Handoff| match handoff {
+        Handoff::Upgrade => Some("the connection that it asked on"),
+        Handoff::Door => Some("the service's own socket"),
+        Handoff::Descriptor => Some("a connected socket"),
+        Handoff::Unknown => None,
+    };
+    match possible.iter().filter_map(way).collect::<Vec<_>>().as_slice() {
+        [] => "the service cannot be handed over".to_owned(),
+        ways => format!("the program would have to take {}", ways.join(" or ")),
     }
 }
 
