@@ -1,4 +1,4 @@
-//! Start-up that every daemon of ipcd shares: its log, its signals, its account, its service
+//! Start-up that every daemon of ipcd shares: its log and what is in it, its signals, its account, its service
 //! manager, how many descriptors it may have, what it gives up, its exit code.
 //!
 //! The order is each daemon's own; here are the steps.
@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod descriptors;
+pub mod event;
 pub mod exit;
 pub mod log;
 pub mod notify;

@@ -1,4 +1,5 @@
-//! The log: structured lines on standard error, written by a thread of their own, so that a
+//! The log: entries of the journal if standard error leads there, else structured lines on
+//! standard error; written by a thread of their own, so that a
 //! reader who does not read never holds a daemon up.
 //!
 //! What comes from outside is logged as a field with `?`, which escapes control characters.
@@ -13,6 +14,12 @@ use std::thread;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use self::journal::{Entries, Journal};
+
+mod journal;
 
 /// Lines that wait to be written at most; further ones are counted and left out.
 pub const LINES_WAITING_MOST: usize = 1024;
@@ -64,11 +71,19 @@ impl fmt::Display for LogOptionError {
 
 impl std::error::Error for LogOptionError {}
 
-/// Starts the log of this process. To be called once.
+/// Starts the log of this process. To be called once. `format` is of no importance for the
+/// journal, which has fields.
 ///
 /// Lines wait until [`Log::write`], or until the daemon ends before.
 pub fn start(format: LogFormat, level: LogLevel) -> Log {
-    let (lines, log) = Lines::new(io::stderr());
+    if let Some(journal) = Journal::of_process() {
+        let (lines, log) = Lines::new(Sink(Place::Journal(journal)), journal::lost);
+        let registry = tracing_subscriber::registry().with(level.0).with(Entries(lines));
+        // A second start would be a mistake of ours, and changes nothing.
+        let _already_started = registry.try_init().is_err();
+        return log;
+    }
+    let (lines, log) = Lines::new(Sink(Place::Stderr(io::stderr())), lost);
     let builder = tracing_subscriber::fmt()
         .with_max_level(level.0)
         .with_target(false)
@@ -86,9 +101,34 @@ pub fn start(format: LogFormat, level: LogLevel) -> Log {
 /// there.
 #[derive(Debug)]
 #[must_use = "lines are written by `write`"]
-pub struct Log<W: Write = io::Stderr> {
+pub struct Log<W: Write = Sink> {
     lines: Option<(W, Receiver<Vec<u8>>)>,
     lost: Arc<AtomicU64>,
+    /// Writes the line that tells how many were lost.
+    lost_line: fn(u64) -> Vec<u8>,
+}
+
+/// Where lines go: standard error, or the journal.
+#[derive(Debug)]
+pub struct Sink(Place);
+
+#[derive(Debug)]
+enum Place {
+    Stderr(io::Stderr),
+    Journal(Journal),
+}
+
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Place::Stderr(stderr) => stderr.write(line),
+            Place::Journal(journal) => journal.write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<W: Write + Send + 'static> Log<W> {
@@ -100,10 +140,10 @@ impl<W: Write + Send + 'static> Log<W> {
     /// The kernel's: no thread can be started.
     pub fn write(mut self) -> io::Result<()> {
         let Some((mut sink, receiver)) = self.lines.take() else { return Ok(()) };
-        let lost = Arc::clone(&self.lost);
+        let (lost, lost_line) = (Arc::clone(&self.lost), self.lost_line);
         thread::Builder::new().name("log".to_owned()).spawn(move || {
             while let Ok(line) = receiver.recv() {
-                write_line(&mut sink, &line, &lost);
+                write_line(&mut sink, &line, &lost, lost_line);
             }
         })?;
         Ok(())
@@ -114,7 +154,7 @@ impl<W: Write> Drop for Log<W> {
     fn drop(&mut self) {
         if let Some((sink, receiver)) = &mut self.lines {
             while let Ok(line) = receiver.try_recv() {
-                write_line(&mut *sink, &line, &self.lost);
+                write_line(&mut *sink, &line, &self.lost, self.lost_line);
             }
         }
     }
@@ -128,20 +168,31 @@ struct Lines {
 }
 
 impl Lines {
-    fn new<W: Write>(sink: W) -> (Self, Log<W>) {
+    fn new<W: Write>(sink: W, lost_line: fn(u64) -> Vec<u8>) -> (Self, Log<W>) {
         let (sender, receiver) = sync_channel(LINES_WAITING_MOST);
         let lost = Arc::new(AtomicU64::new(0));
-        let log = Log { lines: Some((sink, receiver)), lost: Arc::clone(&lost) };
+        let log = Log { lines: Some((sink, receiver)), lost: Arc::clone(&lost), lost_line };
         (Self { sender, lost }, log)
+    }
+
+    /// Hands over a line; one that finds no room is lost, and counted.
+    fn put(&self, line: Vec<u8>) {
+        if self.sender.try_send(line).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
-fn write_line(mut sink: impl Write, line: &[u8], lost: &AtomicU64) {
+fn lost(count: u64) -> Vec<u8> {
+    format!("WARN event=\"log-lost\" lines={count}\n").into_bytes()
+}
+
+fn write_line(mut sink: impl Write, line: &[u8], lost: &AtomicU64, lost_line: fn(u64) -> Vec<u8>) {
     // Nobody is left to be told of a log that cannot be written.
     let _unwritten = sink.write_all(line).is_err();
     let lost = lost.swap(0, Ordering::Relaxed);
     if lost > 0 {
-        let _unwritten = writeln!(sink, "WARN event=\"log-lost\" lines={lost}").is_err();
+        let _unwritten = sink.write_all(&lost_line(lost)).is_err();
     }
 }
 
@@ -174,8 +225,8 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let line = std::mem::take(&mut self.bytes);
-        if !line.is_empty() && self.lines.sender.try_send(line).is_err() {
-            self.lines.lost.fetch_add(1, Ordering::Relaxed);
+        if !line.is_empty() {
+            self.lines.put(line);
         }
     }
 }
@@ -209,7 +260,7 @@ mod tests {
     fn a_reader_who_does_not_read_loses_lines_and_is_told_how_many() {
         let (allow, allowed) = mpsc::channel();
         let (written, lines) = mpsc::channel();
-        let (lines_in, log) = Lines::new(Gate { allowed, written });
+        let (lines_in, log) = Lines::new(Gate { allowed, written }, lost);
         let write = || lines_in.make_writer().write_all(b"line\n").unwrap();
         write();
         log.write().unwrap();
@@ -230,7 +281,7 @@ mod tests {
         let (written, lines) = mpsc::channel();
         let (allow, allowed) = mpsc::channel();
         allow.send(()).unwrap();
-        let (lines_in, log) = Lines::new(Gate { allowed, written });
+        let (lines_in, log) = Lines::new(Gate { allowed, written }, lost);
         lines_in.make_writer().write_all(b"why\n").unwrap();
         drop(log);
         assert_eq!(lines.try_recv(), Ok("why\n".to_owned()));
