@@ -22,6 +22,8 @@ use crate::broker::narrowing::Narrowed;
 use crate::broker::quota::{Full, Most, Quota};
 use crate::broker::registry::Registry;
 use crate::broker::requests::Request;
+use crate::broker::waiting::Waiting;
+use crate::broker::watching::Watches;
 use crate::connections::{ConnectionId, Connections};
 use crate::decision;
 use crate::monitors::Monitors;
@@ -44,6 +46,8 @@ mod registry;
 mod requests;
 mod resolve;
 mod stack;
+mod waiting;
+mod watching;
 
 /// All that the broker knows.
 #[derive(Debug)]
@@ -61,7 +65,8 @@ pub(crate) struct Broker {
     /// Clients that there are descriptors for.
     room: usize,
     registry: Registry,
-    waiting: BTreeSet<(ServiceName, ClientId)>,
+    waiting: Waiting,
+    watches: Watches,
     calls: HashMap<CallId, Caller>,
     timers: BTreeSet<(Instant, ClientId)>,
     /// Calls made for peers, and when they are given up.
@@ -152,7 +157,8 @@ impl Broker {
             quota: Quota::default(),
             room: usize::MAX,
             registry: Registry::default(),
-            waiting: BTreeSet::new(),
+            waiting: Waiting::default(),
+            watches: Watches::default(),
             calls: HashMap::new(),
             timers: BTreeSet::new(),
             late: VecDeque::new(),
@@ -203,7 +209,8 @@ impl Broker {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let client = self.timers.first().map(|(when, _)| *when);
         let late = self.late.front().map(|(when, _)| *when);
-        client.into_iter().chain(late).chain(self.next_record()).min()
+        let look = self.waiting.next_look().into_iter().chain(self.watches.next_look());
+        client.into_iter().chain(late).chain(look).chain(self.next_record()).min()
     }
 
     /// Ends what has taken too long.
@@ -216,6 +223,8 @@ impl Broker {
             self.timed_out(client, at);
         }
         self.give_up_late(at);
+        self.look_for_services(at);
+        self.look_at_watched(at);
         self.keep_records(at);
         std::mem::take(&mut self.actions)
     }
@@ -288,9 +297,14 @@ impl Broker {
             match gone.role {
                 Role::Asking => {}
                 Role::Serving(service) => {
-                    self.registry.strike(&service, client);
+                    if self.registry.strike(&service, client) {
+                        self.changed(&service, at);
+                    }
                 }
-                Role::Watching => self.monitors.end(client),
+                Role::Watching => {
+                    self.monitors.end(client);
+                    self.watches.end(client);
+                }
             }
             // It may have served until another one took its place.
             self.connections.registration_gone(client);

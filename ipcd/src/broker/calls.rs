@@ -42,6 +42,9 @@ impl Broker {
             registry::RESTRICT => self.read::<Services>(client, &call, |broker, services| {
                 broker.restrict(client, &services);
             }),
+            registry::WATCH => self.read::<Services>(client, &call, |broker, services| {
+                broker.watch(client, &call, &services, at);
+            }),
             RESOLVE => self.read(client, &call, |broker, resolve| {
                 broker.resolve(client, &resolve, at);
             }),

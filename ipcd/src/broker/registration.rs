@@ -148,20 +148,6 @@ impl Broker {
         let told = Registered { id: Some(id), client: Some(identity.into()), closed: None };
         (id, varlink::reply(&told, true))
     }
-
-    /// A service is there now: whoever waits for it is served.
-    pub(super) fn appeared(&mut self, service: &ServiceName, at: Moment<'_>) {
-        let first = (service.clone(), ClientId(0));
-        let waiting: Vec<ClientId> = self
-            .waiting
-            .range(first..)
-            .take_while(|(name, _)| name == service)
-            .map(|(_, client)| *client)
-            .collect();
-        for client in waiting {
-            self.try_again(client, at);
-        }
-    }
 }
 
 fn known_speaks_varlink(broker: &Broker, client: ClientId) -> bool {

@@ -31,7 +31,7 @@ pub(super) struct Request {
     pub(super) network: Option<Secret>,
     pub(super) take: Vec<Handoff>,
     is_upgrade: bool,
-    waits: bool,
+    pub(super) waits: bool,
     started: Instant,
     pub(super) deadline: Instant,
     /// The configuration that decided.
@@ -182,29 +182,6 @@ impl Broker {
         request.is_some_and(|request| request.revision != self.revision)
     }
 
-    /// Asks policy again: for a client that has waited for a service, or after a reload.
-    pub(super) fn try_again(&mut self, client: ClientId, at: Moment<'_>) {
-        self.stop_waiting(client);
-        let Some(identity) = self.identity(client, at) else { return };
-        let Some(request) = self.clients.get(&client).and_then(|known| known.request.as_ref())
-        else {
-            return;
-        };
-        match self.decide(&request.asked, request.network.as_ref(), &identity, at) {
-            Ok(decision) => {
-                let revision = self.revision;
-                if let Some(request) = self.request(client) {
-                    request.start_over(decision, revision);
-                }
-                self.go_on(client, at);
-            }
-            Err(error) => {
-                let error = answer::of_route(&request.asked, &error);
-                self.end_with(client, &error, at);
-            }
-        }
-    }
-
     pub(super) fn decide(
         &self,
         asked: &ServiceName,
@@ -255,43 +232,6 @@ impl Broker {
                 self.dial(client, candidate, remote, at)
             }
         }
-    }
-
-    /// Nothing connected. A client that waits does so for the first of its ways that is on this
-    /// host, unless policy has the last word.
-    fn wait_or_end(&mut self, client: ClientId, error: BrokerError, at: Moment<'_>) {
-        let Some(request) = self.request(client) else { return };
-        let can_help =
-            matches!(error, BrokerError::UnknownService { .. } | BrokerError::Unreachable { .. });
-        let service = request.candidates.iter().find_map(|candidate| match &candidate.target {
-            Target::Local(service) => Some(service.clone()),
-            Target::Remote(_) => None,
-        });
-        let (Some(service), true) = (service, request.waits && can_help) else {
-            return self.end_with(client, &error, at);
-        };
-        let until = request.deadline;
-        request.state = State::Waiting { service: service.clone(), until, error };
-        self.waiting.insert((service, client));
-        self.timers.insert((until, client));
-    }
-
-    fn stop_waiting(&mut self, client: ClientId) {
-        let Some(request) = self.request(client) else { return };
-        let state = std::mem::replace(&mut request.state, State::New);
-        if let State::Waiting { service, until, .. } = state {
-            self.timers.remove(&(until, client));
-            self.waiting.remove(&(service, client));
-        }
-    }
-
-    /// A service that a client waited for did not come.
-    pub(super) fn waited_in_vain(&mut self, client: ClientId, at: Moment<'_>) {
-        let Some(request) = self.request(client) else { return };
-        let State::Waiting { error, .. } = &request.state else { return };
-        let error = error.clone();
-        self.stop_waiting(client);
-        self.end_with(client, &error, at);
     }
 
     pub(super) fn deliver(
@@ -406,7 +346,7 @@ impl Request {
         }
     }
 
-    fn start_over(&mut self, decision: Decision, revision: u64) {
+    pub(super) fn start_over(&mut self, decision: Decision, revision: u64) {
         self.candidates = decision.candidates;
         self.revision = revision;
         self.current = 0;
