@@ -234,6 +234,11 @@ impl Broker {
         &self.live
     }
 
+    /// The number of the live configuration.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Tells which transport daemons answer now.
     pub(crate) fn set_transports(&mut self, available: Vec<String>) {
         for gone in self.transports.iter().filter(|known| !available.contains(known)) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use libipc::listener::Listener;
 use libipc::name::{NameError, ServiceName};
@@ -24,6 +25,8 @@ pub(crate) struct Way {
     pub(crate) listener: Listener,
     /// What it means.
     pub(crate) entrance: Entrance,
+    /// Where it is, if the configuration says so.
+    pub(crate) place: Option<PathBuf>,
 }
 
 impl Way {
@@ -37,7 +40,12 @@ impl Way {
         if !matches!(entrance, Entrance::Front(_)) {
             sys::credentials::pass_credentials(listener.as_fd(), true)?;
         }
-        Ok(Self { listener, entrance })
+        Ok(Self { listener, entrance, place: None })
+    }
+
+    /// A front of the configuration.
+    pub(crate) fn front(listener: Listener, name: ServiceName, place: &Path) -> Self {
+        Self { listener, entrance: Entrance::Front(name), place: Some(place.to_owned()) }
     }
 }
 

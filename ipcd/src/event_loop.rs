@@ -2,7 +2,7 @@
 //!
 //! It never waits for a client or a daemon; the only wait is for all of them at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -27,15 +27,17 @@ mod actions;
 mod collecting;
 mod daemons;
 mod entering;
+mod fronts;
 mod handover;
 
 /// The parts that the loop moves.
 pub(crate) struct EventLoop<'w> {
     poller: Poller,
-    entrances: Vec<Way>,
+    entrances: BTreeMap<Token, Way>,
     signals: Signals,
     world: &'w dyn World,
     broker: Broker,
+    directory: RunDirectory,
     transports: PathBuf,
     sources: HashMap<Token, Source>,
     calls: HashMap<CallId, Token>,
@@ -44,6 +46,8 @@ pub(crate) struct EventLoop<'w> {
     patience: Patience,
     accepting: Accepting,
     last_token: u64,
+    /// The configuration whose daemons and fronts are known here.
+    revision: u64,
     spare: Option<OwnedFd>,
 }
 
@@ -83,14 +87,15 @@ impl<'w> EventLoop<'w> {
     /// The kernel's: no descriptors left.
     pub(crate) fn new(
         directory: &RunDirectory,
-        entrances: Vec<Way>,
+        ways: Vec<Way>,
         signals: Signals,
         broker: Broker,
         world: &'w dyn World,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
-        for (token, way) in (FIRST_ENTRANCE..).map(Token).zip(&entrances) {
-            poller.add(&way.listener, token, Interest::READ)?;
+        let entrances: BTreeMap<_, _> = (FIRST_ENTRANCE..).map(Token).zip(ways).collect();
+        for (token, way) in &entrances {
+            poller.add(&way.listener, *token, Interest::READ)?;
         }
         poller.add(&signals, SIGNALS, Interest::READ)?;
         let mut this = Self {
@@ -100,6 +105,7 @@ impl<'w> EventLoop<'w> {
             signals,
             world,
             broker,
+            directory: directory.clone(),
             transports: directory.transports(),
             sources: HashMap::new(),
             calls: HashMap::new(),
@@ -107,9 +113,10 @@ impl<'w> EventLoop<'w> {
             daemons: Vec::new(),
             patience: Patience::default(),
             accepting: Accepting::Yes,
+            revision: 0,
             spare: spare(),
         };
-        this.know_daemons(Instant::now());
+        this.know_configuration(Instant::now());
         Ok(this)
     }
 
@@ -137,8 +144,8 @@ impl<'w> EventLoop<'w> {
             }
             // Those who leave make room for those who come.
             for one in &ready {
-                if let Some(entrance) = self.entrance_of(one.token) {
-                    self.accept(entrance, now);
+                if self.entrances.contains_key(&one.token) {
+                    self.accept(one.token, now);
                 }
             }
             self.keep_time(now);
@@ -166,7 +173,16 @@ impl<'w> EventLoop<'w> {
             .map(|when| when.saturating_duration_since(now))
     }
 
+    fn know_configuration(&mut self, now: Instant) {
+        self.revision = self.broker.revision();
+        self.know_daemons(now);
+        self.know_fronts();
+    }
+
     fn keep_time(&mut self, now: Instant) {
+        if self.revision != self.broker.revision() {
+            self.know_configuration(now);
+        }
         let table = Table { sources: &self.sources, clients: &self.clients };
         let at = Moment { now, world: self.world, sockets: &table };
         let actions = self.broker.expire(at);
@@ -194,7 +210,6 @@ impl<'w> EventLoop<'w> {
                     let at = Moment { now, world: self.world, sockets: &table };
                     let actions = self.broker.reload_by_signal(at);
                     self.carry_out(actions, now);
-                    self.know_daemons(now);
                     notifier.ready(&self.broker.health().to_string());
                 }
             }

@@ -39,6 +39,7 @@ mod decision;
 mod entrance;
 mod event_loop;
 mod files;
+mod fronts;
 mod inbox;
 mod lookup;
 mod metrics;
@@ -77,7 +78,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     refuse_partial_maps()?;
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
     let log = daemon::log::start(args.log_format, args.log_level);
-    let live = reload::load(&files).map_err(|refusal| Failure::Config(refusal.to_string()))?;
+    let live =
+        reload::load(&files, &directory).map_err(|refusal| Failure::Config(refusal.to_string()))?;
     let ways =
         place::open(&directory, inherited).map_err(|error| Failure::System(error.to_string()))?;
     let places = files.places();

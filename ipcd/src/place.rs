@@ -86,6 +86,7 @@ fn bind(directory: &RunDirectory) -> Result<Listener, PlaceError> {
         let group = group_of(ACCOUNT);
         make(&directory.services(), 0o710, group)?;
         make(&directory.transports(), 0o710, group)?;
+        make_fronts(&directory.fronts())?;
     } else {
         for path in [directory.path(), &directory.services(), &directory.transports()] {
             make(path, 0o700, None)?;
@@ -95,6 +96,17 @@ fn bind(directory: &RunDirectory) -> Result<Listener, PlaceError> {
     let mode = if directory.instance() == Instance::System { 0o666 } else { 0o600 };
     Listener::bind_noting_senders(&directory.broker(), mode, &directory.lock())
         .map_err(PlaceError::Listen)
+}
+
+/// Fronts come and go with the configuration: their directory is the broker's own.
+fn make_fronts(path: &Path) -> Result<(), PlaceError> {
+    let is_new = fs::symlink_metadata(path).is_err();
+    make(path, 0o755, group_of(ACCOUNT))?;
+    if is_new && let Ok(Some(account)) = nix::unistd::User::from_name(ACCOUNT) {
+        std::os::unix::fs::chown(path, Some(account.uid.as_raw()), None)
+            .map_err(|error| PlaceError::System { path: path.to_owned(), error })?;
+    }
+    Ok(())
 }
 
 fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), PlaceError> {

@@ -1,15 +1,19 @@
 //! Reading the configuration, at the start and again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use libipc::interface::control;
+use libipc::name::ServiceName;
+use libipc::rundir::RunDirectory;
 use policy::config::Config;
 use settings::Problem;
 
 use crate::accounts::HostAccounts;
 use crate::files::Files;
+use crate::fronts;
 
 /// Why a configuration is not taken: all that is wrong with it.
 #[derive(Clone, Debug)]
@@ -65,6 +69,8 @@ impl std::error::Error for Refusal {}
 pub(crate) struct Live {
     /// The configuration.
     pub(crate) config: Config,
+    /// The paths that stand for names.
+    pub(crate) fronts: BTreeMap<PathBuf, ServiceName>,
     /// Its texts, the most important first.
     pub(crate) origins: Vec<String>,
 }
@@ -84,15 +90,16 @@ impl Live {
     }
 }
 
-/// Reads and checks everything. Warnings are logged.
-pub(crate) fn load(files: &Files) -> Result<Arc<Live>, Refusal> {
+/// Reads and checks everything, for the broker of that directory. Warnings are logged.
+pub(crate) fn load(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>, Refusal> {
     let sources = files.read().map_err(|error| Refusal::File(error.to_string()))?;
     let loaded = Config::load(&sources, &HostAccounts).map_err(Refusal::Problems)?;
+    let fronts = fronts::places(&loaded.config, directory).map_err(Refusal::Problems)?;
     for warning in &loaded.warnings {
         tracing::warn!(event = "configuration", warning = ?warning.problem.to_string());
     }
     let command_line = (!sources.command_line.is_empty()).then(|| "command line".to_owned());
     let files = sources.drop_ins.into_iter().chain(sources.main).map(|file| file.name);
     let origins = command_line.into_iter().chain(files).collect();
-    Ok(Arc::new(Live { config: loaded.config, origins }))
+    Ok(Arc::new(Live { config: loaded.config, fronts, origins }))
 }

@@ -101,6 +101,7 @@ pub(crate) trait Sockets {
 #[derive(Debug)]
 pub(crate) struct Host {
     services: File,
+    directory: RunDirectory,
     place: PathBuf,
     transports: PathBuf,
     files: Files,
@@ -116,6 +117,7 @@ impl Host {
             .open(directory.services())?;
         Ok(Self {
             services,
+            directory: directory.clone(),
             place: directory.services(),
             transports: directory.transports(),
             files,
@@ -136,7 +138,7 @@ impl World for Host {
     }
 
     fn load(&self) -> Result<Arc<Live>, Refusal> {
-        crate::reload::load(&self.files)
+        crate::reload::load(&self.files, &self.directory)
     }
 
     fn lives(&self, pid: u32, seen: Instant, now: Instant) -> bool {

@@ -117,6 +117,12 @@ impl RunDirectory {
         self.path.join("transport")
     }
 
+    /// Where fronts are: paths that stand for names, for programs that know nothing of us.
+    #[must_use]
+    pub fn fronts(&self) -> PathBuf {
+        self.path.join("front")
+    }
+
     /// Start and take-over of sockets happen under a lock of this file.
     #[must_use]
     pub fn lock(&self) -> PathBuf {

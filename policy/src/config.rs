@@ -17,7 +17,7 @@ mod raw;
 mod service;
 
 pub use limits::{Limits, REQUEST_BYTES_MOST};
-pub use service::Service;
+pub use service::{Front, Service};
 
 /// A configuration of `ipcd`. Holding one is the proof that all its texts were valid.
 #[derive(Clone, Debug, Default)]

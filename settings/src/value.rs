@@ -92,6 +92,12 @@ impl<'s> Value<'s> {
         flag
     }
 
+    /// Whether the value is `true` or `false`, where something else may stand too.
+    #[must_use]
+    pub fn is_flag(&self) -> bool {
+        self.value.get_ref().as_bool().is_some()
+    }
+
     /// The value as a list.
     #[must_use]
     pub fn list(&self) -> Option<Vec<Value<'s>>> {

@@ -8,7 +8,7 @@ use libipc::identity::{Identity, LocalIdentity};
 use libipc::poller::{Interest, Token};
 use sys::credentials::PeerCredentials;
 
-use super::{Accepting, EventLoop, FIRST_ENTRANCE, Source};
+use super::{Accepting, EventLoop, Source};
 use crate::action::{ClientId, Entrance, Event};
 use crate::client::Connection;
 
@@ -19,15 +19,9 @@ const REST: Duration = Duration::from_millis(50);
 const ACCEPT_BATCH: usize = 16;
 
 impl EventLoop<'_> {
-    /// Which entrance has that token, if it is one's.
-    pub(super) fn entrance_of(&self, token: Token) -> Option<usize> {
-        let index = usize::try_from(token.0.checked_sub(FIRST_ENTRANCE)?).ok()?;
-        (index < self.entrances.len()).then_some(index)
-    }
-
-    pub(super) fn accept(&mut self, entrance: usize, now: Instant) {
+    pub(super) fn accept(&mut self, entrance: Token, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
-            let Some(way) = self.entrances.get(entrance) else { return };
+            let Some(way) = self.entrances.get(&entrance) else { return };
             match way.listener.try_accept() {
                 Ok(Some(stream)) => {
                     let Some(Identity::Local(identity)) = stream.peer().cloned() else { continue };
@@ -82,9 +76,9 @@ impl EventLoop<'_> {
 
     /// The machine is out of descriptors or memory: one waiting client is told by an end, with the
     /// descriptor kept for that, and accepting rests.
-    fn rest(&mut self, entrance: usize, now: Instant) {
+    fn rest(&mut self, entrance: Token, now: Instant) {
         self.spare = None;
-        if let Some(way) = self.entrances.get(entrance) {
+        if let Some(way) = self.entrances.get(&entrance) {
             drop(way.listener.try_accept());
         }
         self.spare = super::spare();
@@ -93,9 +87,9 @@ impl EventLoop<'_> {
     }
 
     pub(super) fn watch_entrances(&self, interest: Interest) {
-        for (token, way) in (FIRST_ENTRANCE..).map(Token).zip(&self.entrances) {
+        for (token, way) in &self.entrances {
             // Watching again what was watched before cannot fail for want of anything.
-            let _watched = self.poller.change(&way.listener, token, interest).is_ok();
+            let _watched = self.poller.change(&way.listener, *token, interest).is_ok();
         }
     }
 }

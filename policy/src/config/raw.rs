@@ -42,7 +42,7 @@ impl Raw {
 }
 
 fn read(mut root: Section<'_>) -> Raw {
-    for key in ["front", "authentication", "transports"] {
+    for key in ["authentication", "transports"] {
         root.refuse(key, NOT_IN_THIS_VERSION);
     }
     let mut redirects: Vec<_> =

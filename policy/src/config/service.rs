@@ -1,8 +1,8 @@
 //! `[services.NAME]`: what is written about a service of this host.
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
-use settings::{Position, Section, Text};
+use settings::{Position, Section, Text, Value};
 
 use crate::accounts::{Accounts, is_account_name, parse_id};
 
@@ -11,6 +11,8 @@ use crate::accounts::{Accounts, is_account_name, parse_id};
 pub struct Service {
     /// Where it listens by itself, if at a place of its own choice; absolute.
     pub socket: Option<PathBuf>,
+    /// Where programs that know nothing of us find it.
+    pub front: Option<Front>,
     /// The user that may register it, and to whom its socket belongs.
     pub owner: Option<u32>,
     /// The owner as written, if by name.
@@ -23,10 +25,20 @@ pub struct Service {
     pub position: Position,
 }
 
+/// A path that stands for the service's name: to connect there is to ask for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Front {
+    /// At the service's name among the fronts of the run directory.
+    ByName,
+    /// There; absolute.
+    At(PathBuf),
+}
+
 /// A service as it is written in one file.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
     socket: Option<PathBuf>,
+    front: Option<Front>,
     owner: Option<Text>,
     door: Option<bool>,
     trusts_broker: Option<bool>,
@@ -35,17 +47,22 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn read(mut section: Section<'_>, position: Position) -> Self {
-        section.refuse("front", super::raw::NOT_IN_THIS_VERSION);
-        let socket = section.text("socket").and_then(|text| {
-            let path = PathBuf::from(text.as_str());
-            let plain = path.is_absolute() && !text.as_str().contains(char::is_control);
-            if !plain {
-                section.report(text.problem("a socket is an absolute path"));
+        let socket = section.value("socket").and_then(|value| read_path(&value, "a socket"));
+        let front = section.value("front").and_then(|value| {
+            if value.is_flag() {
+                return value.flag().filter(|is_wanted| *is_wanted).map(|_| Front::ByName);
             }
-            plain.then_some(path)
+            read_path(&value, "a front that is not `true`").map(Front::At)
         });
+        if socket.is_some() && front.is_some() {
+            section.problem(
+                "`front` stands for services elsewhere, and for those that register: one with a \
+                 `socket` of its own is connected to by programs themselves",
+            );
+        }
         Self {
             socket,
+            front,
             owner: section.text("owner"),
             door: section.flag("door"),
             trusts_broker: section.flag("trusts-broker"),
@@ -68,6 +85,7 @@ impl Written {
         });
         Service {
             socket: self.socket,
+            front: self.front,
             owner,
             owner_name,
             door: self.door.unwrap_or(true),
@@ -75,6 +93,19 @@ impl Written {
             position: self.position,
         }
     }
+}
+
+/// An absolute path without detours.
+fn read_path(value: &Value<'_>, what: &str) -> Option<PathBuf> {
+    let text = value.text()?;
+    let path = PathBuf::from(text.as_str());
+    let is_plain = path.is_absolute()
+        && !text.as_str().contains(char::is_control)
+        && !path.components().any(|part| part == Component::ParentDir);
+    if !is_plain {
+        value.report(text.problem(format_args!("{what} is an absolute path without `..`")));
+    }
+    is_plain.then_some(path)
 }
 
 impl Service {

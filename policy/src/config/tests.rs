@@ -84,7 +84,7 @@ fn rules_may_be_a_list_and_know_where_they_stand() {
 
 #[test]
 fn what_this_version_does_not_have_is_refused() {
-    for key in ["front", "authentication", "transports"] {
+    for key in ["authentication", "transports"] {
         assert_eq!(
             problems(&format!("{key} = 1")),
             [format!("ipcd.toml:1:1: `{key}`: not in this version")]
@@ -95,8 +95,8 @@ fn what_this_version_does_not_have_is_refused() {
         ["ipcd.toml:1:2: `transports`: not in this version"]
     );
     assert_eq!(
-        problems("[services.db]\nfront = true\n"),
-        ["ipcd.toml:2:1: `front`: not in this version"]
+        problems("[services.db]\nfront = 'db'\n"),
+        ["ipcd.toml:2:9: a front that is not `true` is an absolute path without `..`"]
     );
 }
 

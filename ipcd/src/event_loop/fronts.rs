@@ -1,0 +1,50 @@
+//! Fronts come and go with the configuration.
+
+use std::path::Path;
+
+use libipc::listener::ListenError;
+use libipc::name::ServiceName;
+use libipc::poller::Interest;
+
+use super::EventLoop;
+use crate::action::Entrance;
+use crate::entrance::Way;
+use crate::fronts;
+
+impl EventLoop<'_> {
+    /// Opens the fronts of the live configuration, and closes those that it no longer has. One that
+    /// cannot be opened is nobody else's business.
+    pub(super) fn know_fronts(&mut self) {
+        let live = std::sync::Arc::clone(self.broker.live());
+        let gone: Vec<_> = self
+            .entrances
+            .iter()
+            .filter(|(_, way)| match (&way.place, &way.entrance) {
+                (Some(place), Entrance::Front(name)) => live.fronts.get(place) != Some(name),
+                _ => false,
+            })
+            .map(|(token, _)| *token)
+            .collect();
+        for token in gone {
+            if let Some(way) = self.entrances.remove(&token) {
+                let _unwatched = self.poller.remove(&way.listener).is_ok();
+            }
+        }
+        for (path, name) in &live.fronts {
+            let is_open = self.entrances.values().any(|way| way.place.as_ref() == Some(path));
+            if !is_open && let Err(error) = self.open_front(path, name) {
+                tracing::error!(event = "no-front", ?path, service = name.as_str(), %error);
+            }
+        }
+    }
+
+    fn open_front(&mut self, path: &Path, name: &ServiceName) -> Result<(), ListenError> {
+        let system = |error| ListenError::System { path: path.to_owned(), error };
+        let listener = fronts::bind(path, &self.directory)?;
+        let way = Way::front(listener, name.clone(), path);
+        let token = self.next_token();
+        self.poller.add(&way.listener, token, Interest::READ).map_err(system)?;
+        self.entrances.insert(token, way);
+        Ok(())
+    }
+}
