@@ -14,7 +14,7 @@ use libipc::secret::Secret;
 use crate::format::Format;
 use crate::rendezvous::Rendezvous;
 use crate::report::{self, Report};
-use crate::session;
+use crate::{run, session};
 
 /// Reach services by name, offer them, and ask why.
 #[derive(Debug, Parser)]
@@ -112,6 +112,16 @@ Examples:
   ipc rendezvous connect $(cat pid) copy > file"
     )]
     Rendezvous(Rendezvous),
+    /// Run a program that reaches some services and no others
+    #[command(after_help = "\
+Examples:
+  ipc run --only api,log -- agent
+  ipc run --only db='tcp://db1.example.com:5432' -- bwrap --unshare-all --ro-bind / / -- report
+The program, and whatever it starts, asks through the connection that it inherits as IPC_BROKER_FD:
+no directory has to be visible to it, and it may be forbidden to open sockets. Run it where it
+cannot reach the broker's own socket; otherwise it may ask there as anybody of its user may.
+Exit codes: the program's own, 126 if it does not start, 127 if there is none")]
+    Run(run::Run),
     /// Tell where a name leads, and which rule decides
     #[command(after_help = "\
 Examples:
@@ -211,6 +221,7 @@ impl Place {
         let mut environment = Environment::of_process();
         if let Some(rundir) = &self.rundir {
             environment.rundir = Some(rundir.clone());
+            environment.broker_fd = None;
         }
         environment
     }
@@ -229,6 +240,9 @@ const TIMEOUT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Connect {
     /// The service
     pub(crate) name: String,
+    /// Wait for a service that is not there yet
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// Hand the connection to the parent process, as `ProxyUseFdpass` of OpenSSH wants it
     #[arg(long, conflicts_with = "program")]
     pub(crate) fdpass: bool,
@@ -258,6 +272,7 @@ impl Connect {
     ) -> Self {
         Self {
             name: name.to_string(),
+            wait: false,
             fdpass: false,
             interactive: false,
             channel: libipc::Channel::COMMAND,

@@ -42,6 +42,7 @@ pub(crate) fn open(connect: &Connect) -> Result<Stream, Report> {
     }
     let report = |error| failure::of(&connect.name, &asker::text(), &error);
     let connector = Connector::new(&environment, connect.place.timeout()?).map_err(report)?;
+    let connector = if connect.wait { connector.wait_for_service() } else { connector };
     connector.connect(&name).map_err(report)
 }
 

@@ -21,6 +21,7 @@ mod metrics;
 mod monitor;
 mod rendezvous;
 mod report;
+mod run;
 mod serve;
 mod services;
 mod session;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Connect(connect) => connect::run(connect, format),
         Command::Serve(serve) => serve::run(&serve),
         Command::Rendezvous(command) => rendezvous::run(&command),
+        Command::Run(run) => run::run(&run),
         Command::Why(why) => why::run(&why, format),
         Command::Check(check) => check::run(&check, format),
         Command::Status(place) => status::run(&place, format),

@@ -36,6 +36,7 @@ mod calls;
 mod control;
 mod dial;
 mod health;
+mod known;
 mod listing;
 mod local;
 mod narrowing;

@@ -91,8 +91,7 @@ impl Connector {
     ///
     /// As [`connect`].
     pub fn connect(&self, service: &ServiceName) -> Result<Stream, ConnectError> {
-        let text = self.network.as_ref().map_or("", Secret::expose);
-        let network = network::entries_for(service, text).map_err(ConnectError::Network)?;
+        let network = self.network(service)?;
         if let Some(inherited) = &self.inherited {
             let broker = Broker::through(inherited.as_fd())?;
             return broker.become_stream(&self.request(service, network.as_ref()), self.deadline);
@@ -105,6 +104,29 @@ impl Connector {
             }
         }
         Err(unknown.unwrap_or_else(|| ConnectError::no_broker(&self.directories)))
+    }
+
+    /// A connection to keep, to the broker that is asked first.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::NoBroker`], [`ConnectError::BrokerDown`] and what makes a directory unsound.
+    pub fn broker(&self) -> Result<Broker, ConnectError> {
+        let directories = self.usable_directories()?;
+        match directories.iter().find(|directory| directory.has_broker()) {
+            Some(directory) => Broker::open_patiently(directory, self.deadline),
+            None => Err(ConnectError::no_broker(&self.directories)),
+        }
+    }
+
+    /// What `IPC_NETWORK` says of a name.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Network`].
+    pub fn network(&self, service: &ServiceName) -> Result<Option<Secret>, ConnectError> {
+        let text = self.network.as_ref().map_or("", Secret::expose);
+        network::entries_for(service, text).map_err(ConnectError::Network)
     }
 
     /// A named directory has to be sound; a default one that is not is passed over.

@@ -52,6 +52,7 @@ impl Narrowed {
             return Ok(network.clone());
         }
         let names: Vec<_> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
+        let wanted = names.iter().copied().chain([asked.as_str()]).collect::<Vec<_>>().join(",");
         Err(BrokerError::Denied {
             target: format!("unix:{asked}"),
             rule: None,
@@ -59,7 +60,7 @@ impl Narrowed {
                 [] => "this connection is narrowed, and may ask for nothing".to_owned(),
                 names => format!("this connection is narrowed to {}", names.join(", ")),
             },
-            cure: None,
+            cure: Some(format!("ipc run --only {wanted} -- PROGRAM")),
             retry: false,
         })
     }

@@ -304,7 +304,12 @@ impl Broker {
         let Some(who) = self.written(client, at) else { return };
         let about = decision::about(who, Some(&request.asked), request.revision);
         self.note_failed(about, &request.candidates, error, at.now);
-        self.refuse_call(client, request.is_upgrade, error);
+        let is_narrowed = self.clients.get(&client).is_none_or(|known| known.narrowed.is_some());
+        let error = match self.identity(client, at) {
+            Some(identity) if !is_narrowed => self.with_known(error.clone(), &identity, at),
+            _ => error.clone(),
+        };
+        self.refuse_call(client, request.is_upgrade, &error);
     }
 
     /// Answers with an error in the client's own way: a front's and the first libipc's have none

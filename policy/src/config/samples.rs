@@ -41,7 +41,7 @@ fn every_setting_of_the_file_can_be_switched_on() {
     let config = config.unwrap().config;
     assert_eq!(config.limits, Limits::default(), "the values that it shows are the defaults");
     assert_eq!(config.redirects.all().len(), 3);
-    assert_eq!(config.services.len(), 1);
+    assert_eq!(config.services.len(), 2);
     assert!(config.schemes().stack("tor").is_some());
     for key in super::limits::keys() {
         assert!(text.contains(&format!("\n{key} = ")), "{key} is missing");

@@ -130,7 +130,10 @@ fn values_that_cannot_be_used_are_refused_at_their_place() {
     for (text, expected) in [
         ("log.decisions = 'some'", "ipcd.toml:1:17: wants one of \"denied\", \"all\", \"none\""),
         ("on-reload = 'stop'", "ipcd.toml:1:13: wants one of \"keep\", \"revoke\""),
-        ("services.x.socket = 'run/x'", "ipcd.toml:1:21: a socket is an absolute path"),
+        (
+            "services.x.socket = 'run/x'",
+            "ipcd.toml:1:21: a socket is an absolute path without `..`",
+        ),
         ("services.x.owner = '-1'", "ipcd.toml:1:20: an owner is the name or number of a user"),
         (
             "services.x.owner = '4294967295'",

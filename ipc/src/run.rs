@@ -1,0 +1,70 @@
+//! `ipc run`: a program that reaches some services and no others.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use libipc::connector::Connector;
+use libipc::secret::Secret;
+
+use crate::args::{self, Place};
+use crate::connect::not_started;
+use crate::report::Report;
+use crate::{asker, failure};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// The services, each perhaps with the place that its name leads to
+    #[arg(long, required = true, value_name = "NAME[=TARGET]", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The program
+    #[arg(last = true, required = true, value_name = "PROG")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// Becomes the program, which inherits a connection that is narrowed to the names of `run`.
+pub(crate) fn run(run: &Run) -> Result<ExitCode, Report> {
+    let subject = run.only.join(",");
+    let timeout = run.place.timeout()?;
+    let report = |error| failure::of(&subject, &asker::text(), &error);
+    let connector = Connector::new(&run.place.environment(), timeout).map_err(report)?;
+    let entries = run.only.iter().map(|only| entry(only, &connector));
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    let mut broker = connector.broker().map_err(report)?;
+    broker.restrict(&entries, Instant::now() + timeout).map_err(report)?;
+    let socket = broker.into_socket();
+    let system = |error: io::Error| Report::system(&subject, error);
+    sys::socket::make_plain(socket.as_fd()).map_err(system)?;
+    sys::socket::set_close_on_exec(socket.as_fd(), false).map_err(system)?;
+    let (program, arguments) =
+        run.program.split_first().ok_or_else(|| Report::usage(&subject, "no program"))?;
+    let error = Command::new(program)
+        .args(arguments)
+        .env("IPC_BROKER_FD", socket.as_raw_fd().to_string())
+        // What they say is in the connection already, or would only lead past it.
+        .env_remove("IPC_NETWORK")
+        .env_remove("IPC_NETWORK_FILE")
+        .env_remove("IPC_RUNDIR")
+        .exec();
+    Err(not_started(&program.to_string_lossy(), &error))
+}
+
+/// A name as the broker is told it: with where it leads, by the command line or by `IPC_NETWORK`.
+fn entry(only: &str, connector: &Connector) -> Result<String, Report> {
+    let (name, target) = match only.split_once('=') {
+        Some((name, target)) => (name, Some(target)),
+        None => (only, None),
+    };
+    let name = args::service(name)?;
+    if let Some(target) = target {
+        return Ok(format!("{name} {target}"));
+    }
+    let network = connector.network(&name);
+    let network = network.map_err(|error| failure::of(only, &asker::text(), &error))?;
+    Ok(network.as_ref().map_or_else(|| name.to_string(), |text| Secret::expose(text).to_owned()))
+}
