@@ -203,17 +203,25 @@ impl AcceptRules {
     /// As [`Listener::accept`].
     pub fn accept(&self, listener: &Listener, options: Options) -> io::Result<Connection> {
         loop {
-            let stream = self.complete(listener.accept()?);
-            let verdict = self.check(stream.peer());
-            let mut connection = Connection::with(stream, options)?;
-            let Err(refusal) = verdict else { return Ok(connection) };
-            if options.carrier == Carrier::Stream(Framing::Frames) {
-                let reason = refusal::bytes(&refusal.to_string());
-                // Its connection is new: there is room for this, or it has gone.
-                let _told =
-                    connection.send_within(Channel::ERROR, &reason, &[], Patience::Never).is_ok();
+            if let Some(connection) = self.admit(listener.accept()?, options)? {
+                return Ok(connection);
             }
         }
+    }
+
+    /// A connection with a client that is let in; another one is told why.
+    pub(crate) fn admit(&self, stream: Stream, options: Options) -> io::Result<Option<Connection>> {
+        let stream = self.complete(stream);
+        let verdict = self.check(stream.peer());
+        let mut connection = Connection::with(stream, options)?;
+        let Err(refusal) = verdict else { return Ok(Some(connection)) };
+        if options.carrier == Carrier::Stream(Framing::Frames) {
+            let reason = refusal::bytes(&refusal.to_string());
+            // Its connection is new: there is room for this, or it has gone.
+            let _told =
+                connection.send_within(Channel::ERROR, &reason, &[], Patience::Never).is_ok();
+        }
+        Ok(None)
     }
 }
 

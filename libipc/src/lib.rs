@@ -21,6 +21,8 @@
 
 pub mod accept_rules;
 pub mod address;
+#[cfg(feature = "tokio")]
+pub mod async_io;
 pub mod broker;
 pub mod channel;
 pub mod connection;

@@ -220,6 +220,12 @@ impl Session {
         Ok(self.connection.flush(patience)?)
     }
 
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn outgoing_bytes(&self) -> usize {
+        self.connection.outgoing_bytes()
+    }
+
     fn may_send(&self, channel: Channel) -> Result<(), SessionError> {
         if self.has_channel(channel) { Ok(()) } else { Err(SessionError::Channel { channel }) }
     }

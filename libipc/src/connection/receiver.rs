@@ -75,6 +75,12 @@ impl Receiver {
         }))
     }
 
+    /// The socket, for somebody who watches it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn socket(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.socket)
+    }
+
     pub(super) fn allow_payload(&mut self, most: usize) {
         self.payload_most = most;
         self.decoder.allow_payload(most);

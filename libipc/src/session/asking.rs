@@ -100,14 +100,28 @@ impl Session {
     ///
     /// As [`Session::send`].
     pub fn answer(&mut self, request: ReplyTo, payload: &[u8]) -> Result<(), SessionError> {
+        self.answer_within(request, payload, Patience::Forever)
+    }
+
+    /// As [`Session::answer`], with patience, as [`Session::send_within`] has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send`].
+    pub fn answer_within(
+        &mut self,
+        request: ReplyTo,
+        payload: &[u8],
+        patience: Patience,
+    ) -> Result<(), SessionError> {
         self.checks.outgoing(request.channel, payload)?;
         self.send_controls()?;
         match request.id {
             Some(id) => {
                 let payload = [&Kind::Answer.prefix(id)[..], payload].concat();
-                self.connection.send(request.channel, &payload)?;
+                self.connection.send_within(request.channel, &payload, &[], patience)?;
             }
-            None => self.connection.send(request.channel, payload)?,
+            None => self.connection.send_within(request.channel, payload, &[], patience)?,
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ impl Session {
     /// [`ConnectionError::TimedOut`] after the time that `options` say.
     pub fn connect(stream: Stream, options: &ClientOptions) -> Result<Self, SessionError> {
         let mut session = Self::start(stream, options)?;
-        session.finish(Patience::within(options.timeout))?;
+        session.agree(Patience::within(options.timeout))?;
         Ok(session)
     }
 
@@ -59,53 +59,23 @@ impl Session {
         peer_id: &str,
     ) -> Result<Self, SessionError> {
         let patience = Patience::within(options.timeout);
-        let stream = options.rules.complete(stream);
-        let mut connection = Self::carrier(stream, &options.limits)?;
-        let hello = connection.receive_within(patience)?;
-        match Self::judge(&hello, options, peer_id, connection.peer()) {
-            Ok(answer) => {
-                connection.queue(Channel::CONTROL, &answer.bytes)?;
-                // A client that has more to say already need not wait for that alone.
-                if !connection.has_message() {
-                    connection.flush(patience)?;
-                }
-                connection.allow_payload(options.limits.payload_most);
-                let now = Instant::now();
-                let conversation = Conversation::new(answer.negotiated, options.limits, now);
-                let state = State::Open(Box::new(conversation));
-                let (limits, checks) = (options.limits, Checks::default());
-                Ok(Self { connection, state, token: answer.token, limits, checks })
-            }
-            Err(error) => {
-                let reason = match &error {
-                    SessionError::Refused { reason } => reason.clone(),
-                    error => error.to_string(),
-                };
-                refuse(connection, &reason, patience);
-                Err(error)
-            }
-        }
+        let mut beginning = Self::begin(stream, options)?;
+        let hello = beginning.hear(patience)?;
+        beginning.judge(&hello, options, peer_id, patience)
     }
 
-    fn judge(
-        hello: &Message,
+    /// As [`Session::connect`], behind [`Session::start`].
+    pub(crate) fn agree(&mut self, patience: Patience) -> Result<(), SessionError> {
+        self.finish(patience).map(drop)
+    }
+
+    /// A session whose client has not spoken yet.
+    pub(crate) fn begin(
+        stream: Stream,
         options: &ServerOptions,
-        peer_id: &str,
-        peer: Option<&Identity>,
-    ) -> Result<hello::Answer, SessionError> {
-        if hello.channel != Channel::CONTROL {
-            return Err(HelloError::Channel(hello.channel).into());
-        }
-        let answer = hello::answer(&hello.payload, options, peer_id)?;
-        options
-            .rules
-            .check(peer)
-            .map_err(|refusal| SessionError::Refused { reason: refusal.to_string() })?;
-        if let Some(verify) = &options.verify {
-            verify(answer.token.as_ref(), peer)
-                .map_err(|Refused(reason)| SessionError::Refused { reason })?;
-        }
-        Ok(answer)
+    ) -> Result<Beginning, SessionError> {
+        let stream = options.rules.complete(stream);
+        Ok(Beginning { connection: Self::carrier(stream, &options.limits)? })
     }
 
     fn carrier(stream: Stream, limits: &Limits) -> Result<Connection, SessionError> {
@@ -141,6 +111,77 @@ impl Session {
             State::Greeted(_) => Err(HelloError::Malformed.into()),
         }
     }
+}
+
+/// A server's end before its client has spoken.
+pub(crate) struct Beginning {
+    connection: Connection,
+}
+
+impl Beginning {
+    /// Waits for the client's first words.
+    pub(crate) fn hear(&mut self, patience: Patience) -> Result<Message, SessionError> {
+        Ok(self.connection.receive_within(patience)?)
+    }
+
+    /// Lets the client in, or tells it why not.
+    pub(crate) fn judge(
+        mut self,
+        hello: &Message,
+        options: &ServerOptions,
+        peer_id: &str,
+        patience: Patience,
+    ) -> Result<Session, SessionError> {
+        match judge(hello, options, peer_id, self.connection.peer()) {
+            Ok(answer) => {
+                self.connection.queue(Channel::CONTROL, &answer.bytes)?;
+                // A client that has more to say already need not wait for that alone.
+                if !self.connection.has_message() {
+                    self.connection.flush(patience)?;
+                }
+                self.connection.allow_payload(options.limits.payload_most);
+                let now = Instant::now();
+                let conversation = Conversation::new(answer.negotiated, options.limits, now);
+                Ok(Session {
+                    connection: self.connection,
+                    state: State::Open(Box::new(conversation)),
+                    token: answer.token,
+                    limits: options.limits,
+                    checks: Checks::default(),
+                })
+            }
+            Err(error) => {
+                let reason = match &error {
+                    SessionError::Refused { reason } => reason.clone(),
+                    error => error.to_string(),
+                };
+                refuse(self.connection, &reason, patience);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What the server answers, if the client is let in.
+fn judge(
+    hello: &Message,
+    options: &ServerOptions,
+    peer_id: &str,
+    peer: Option<&Identity>,
+) -> Result<hello::Answer, SessionError> {
+    if hello.channel != Channel::CONTROL {
+        return Err(HelloError::Channel(hello.channel).into());
+    }
+    let answer = hello::answer(&hello.payload, options, peer_id)?;
+    options
+        .rules
+        .check(peer)
+        .map_err(|refusal| SessionError::Refused { reason: refusal.to_string() })?;
+    if let Some(verify) = &options.verify {
+        verify(answer.token.as_ref(), peer)
+            .map_err(|Refused(reason)| SessionError::Refused { reason })?;
+    }
+    Ok(answer)
 }
 
 /// Tells a client why it is not let in, and lets it read that.

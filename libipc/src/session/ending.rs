@@ -17,7 +17,21 @@ impl Session {
     ///
     /// As [`Session::receive_within`].
     pub fn ping(&mut self, patience: Patience) -> Result<Duration, SessionError> {
-        let number = self.finish(patience)?.ping(Instant::now());
+        let number = self.start_ping(patience)?;
+        self.pong(number, patience)
+    }
+
+    /// Pings the peer; answers which pong to wait for.
+    pub(crate) fn start_ping(&mut self, patience: Patience) -> Result<u64, SessionError> {
+        Ok(self.finish(patience)?.ping(Instant::now()))
+    }
+
+    /// Waits for a pong.
+    pub(crate) fn pong(
+        &mut self,
+        number: u64,
+        patience: Patience,
+    ) -> Result<Duration, SessionError> {
         self.wait_for(patience, |conversation| Ok(conversation.pong(number)))
     }
 
@@ -32,7 +46,22 @@ impl Session {
         reason: Option<&str>,
         patience: Patience,
     ) -> Result<(), SessionError> {
+        self.start_farewell(reason, patience)?;
+        self.farewell(patience)
+    }
+
+    /// Tells the peer that the session is to end.
+    pub(crate) fn start_farewell(
+        &mut self,
+        reason: Option<&str>,
+        patience: Patience,
+    ) -> Result<(), SessionError> {
         self.finish(patience)?.shut_down(reason.map(str::to_owned));
+        Ok(())
+    }
+
+    /// Waits until the peer agrees to the end.
+    pub(crate) fn farewell(&mut self, patience: Patience) -> Result<(), SessionError> {
         let agreed = |conversation: &mut Conversation| Ok(conversation.acknowledged());
         match self.wait_for(patience, agreed) {
             // Both sides had the same wish at once.

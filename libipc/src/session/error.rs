@@ -165,6 +165,12 @@ impl From<ConnectionError> for SessionError {
     }
 }
 
+impl From<io::Error> for SessionError {
+    fn from(error: io::Error) -> Self {
+        Self::Connection(error.into())
+    }
+}
+
 impl From<ContentError> for SessionError {
     fn from(error: ContentError) -> Self {
         Self::Content(error)

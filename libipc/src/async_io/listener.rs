@@ -1,0 +1,58 @@
+//! Serving a name.
+
+use std::io;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::{AsyncConnection, Watched, repeat, watch};
+use crate::accept_rules::AcceptRules;
+use crate::connection::Options;
+use crate::listener::Listener;
+use crate::stream::Stream;
+
+/// A [`Listener`] whose clients are waited for without blocking a thread.
+#[derive(Debug)]
+pub struct AsyncListener {
+    watched: AsyncFd<Watched<Listener>>,
+}
+
+impl AsyncListener {
+    /// Takes over a listener.
+    ///
+    /// # Errors
+    ///
+    /// The system's: there is no runtime of tokio's with its I/O enabled, or no memory.
+    pub fn new(listener: Listener) -> io::Result<Self> {
+        Ok(Self { watched: watch(listener)? })
+    }
+
+    /// Waits for a client. If the future is dropped, no client is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::accept`].
+    pub async fn accept(&self) -> io::Result<Stream> {
+        let listener = &self.watched.get_ref().0;
+        repeat(&self.watched, Interest::READABLE, || listener.try_accept()).await
+    }
+
+    /// Waits for a client that is let in, as [`AcceptRules::accept`] does. If the future is
+    /// dropped, no client is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::accept`].
+    pub async fn accept_by(
+        &self,
+        rules: &AcceptRules,
+        options: Options,
+    ) -> io::Result<AsyncConnection> {
+        loop {
+            let stream = self.accept().await?;
+            if let Some(connection) = rules.admit(stream, options)? {
+                return AsyncConnection::new(connection);
+            }
+        }
+    }
+}
