@@ -87,22 +87,24 @@ const ROOM_FIRST: usize = 4 << 10;
 /// Room for many small messages in one read: what a busy connection grows to.
 const ROOM_MOST: usize = 64 << 10;
 
+/// Memory that is kept for small messages though it was made for a large one.
+const KEPT_MOST: usize = 256 << 10;
+
 /// Room below which a read is not worth a call of the kernel.
 const ROOM_LEAST: usize = 512;
 
 /// Collects bytes until whole messages are there, and cuts them out without copying.
 ///
-/// The caller writes what it has read into [`Decoder::room`], says how much it was with
+/// The caller puts what it has read behind what is in [`Decoder::room`], says so with
 /// [`Decoder::advance`], and takes messages with [`Decoder::decode`] until there is none. Memory
 /// follows what has come, never what is announced: a peer that announces 16 MiB and sends one byte
-/// has 4 KiB.
+/// has 4 KiB. The memory of messages that are dropped before the next read is used again.
 #[derive(Debug)]
 pub struct Decoder {
     framing: Framing,
     most: usize,
-    /// Initialised from end to end; the first `filled` bytes are not decoded yet.
+    /// What is not decoded yet, and the room behind it.
     buffer: BytesMut,
-    filled: usize,
     /// Position in the stream of the first byte of `buffer`.
     start: u64,
     /// What the next small buffer has.
@@ -115,57 +117,54 @@ impl Decoder {
     /// A decoder of payloads of at most `most` bytes.
     #[must_use]
     pub fn new(framing: Framing, most: usize) -> Self {
-        Self {
-            framing,
-            most,
-            buffer: BytesMut::new(),
-            filled: 0,
-            start: 0,
-            room: ROOM_FIRST,
-            longest: 0,
-        }
+        Self { framing, most, buffer: BytesMut::new(), start: 0, room: ROOM_FIRST, longest: 0 }
     }
 
-    /// Where the next bytes of the stream are to be written: at least one byte, and for a message
-    /// that has begun no more than what it lacks if that is much.
+    /// What is not decoded yet, with room behind it for the next bytes of the stream: at least one
+    /// byte, and for a message that has begun no more than what it lacks if that is much. The
+    /// caller puts them there, and takes nothing away.
     ///
     /// # Errors
     ///
     /// [`FrameError::NoMemory`]; what has come so far is kept. Otherwise as [`Decoder::decode`].
-    pub fn room(&mut self) -> Result<&mut [u8], FrameError> {
+    pub fn room(&mut self) -> Result<&mut BytesMut, FrameError> {
         let total = self.next_total()?;
-        let has = self.buffer.len();
+        let (filled, has) = (self.buffer.len(), self.buffer.capacity());
         let is_full = match total {
             // A message that fits is read to its end before anything is moved.
-            Some(total) if self.filled < total => has < total && has == self.filled,
-            _ => has < self.filled + ROOM_LEAST,
+            Some(total) if filled < total => has < total && has == filled,
+            _ => has < filled + ROOM_LEAST,
         };
         if is_full {
-            let grown = (2 * self.filled).max(self.longest).max(self.room);
+            let grown = (2 * filled).max(self.longest).max(self.room);
             let wanted = match total {
                 Some(total) if total > self.room => total.min(grown),
-                _ => self.room.max(self.filled + ROOM_LEAST),
+                _ => self.room.max(filled + ROOM_LEAST),
             };
-            self.move_to(wanted)?;
+            self.make_room(wanted)?;
         }
-        Ok(self.buffer.get_mut(self.filled..).unwrap_or_default())
+        Ok(&mut self.buffer)
     }
 
-    /// Moves what is not decoded yet to a buffer of its own of `bytes` bytes.
-    fn move_to(&mut self, bytes: usize) -> Result<(), FrameError> {
+    /// Makes a buffer of `bytes` bytes that begins with what is not decoded yet.
+    fn make_room(&mut self, bytes: usize) -> Result<(), FrameError> {
+        let filled = self.buffer.len();
+        // Without messages that live on, the memory there is will do, unless it is far too much.
+        let is_enough = self.buffer.try_reclaim(bytes.saturating_sub(filled));
+        if is_enough && self.buffer.capacity() <= (4 * bytes).max(KEPT_MOST) {
+            return Ok(());
+        }
         let mut memory = Vec::new();
         memory.try_reserve_exact(bytes).map_err(|_| FrameError::NoMemory { bytes })?;
-        memory.extend_from_slice(self.buffer.get(..self.filled).unwrap_or_default());
-        memory.resize(bytes, 0);
+        memory.extend_from_slice(&self.buffer);
         // Both steps keep the allocation.
         self.buffer = BytesMut::from(Bytes::from(memory));
         Ok(())
     }
 
-    /// Takes over `count` bytes that were written to [`Decoder::room`].
+    /// Takes note of `count` bytes that were put behind the others.
     pub fn advance(&mut self, count: usize) {
-        self.filled = self.buffer.len().min(self.filled + count);
-        if self.filled == self.buffer.len() && self.room < ROOM_MOST {
+        if count > 0 && self.buffer.len() == self.buffer.capacity() && self.room < ROOM_MOST {
             self.room *= 2;
         }
     }
@@ -178,9 +177,9 @@ impl Decoder {
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
         while !bytes.is_empty() {
             let room = self.room()?;
-            let count = room.len().min(bytes.len());
+            let count = (room.capacity() - room.len()).min(bytes.len());
             let (now, later) = bytes.split_at_checked(count).unwrap_or((bytes, &[]));
-            room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+            room.extend_from_slice(now);
             self.advance(count);
             bytes = later;
         }
@@ -196,12 +195,11 @@ impl Decoder {
         let Some((channel, length)) = self.next_header()? else { return Ok(None) };
         let header = self.framing.header_bytes();
         let total = header + length;
-        if self.filled < total {
+        if self.buffer.len() < total {
             return Ok(None);
         }
         let mut payload = self.buffer.split_to(total);
         payload.advance(header);
-        self.filled -= total;
         self.start += total as u64;
         self.longest = self.longest.max(total);
         Ok(Some(Frame { channel, payload: payload.freeze() }))
@@ -215,13 +213,14 @@ impl Decoder {
     /// Whether a whole message is there.
     #[must_use]
     pub fn has_message(&self) -> bool {
-        self.next_total().is_ok_and(|total| total.is_some_and(|total| self.filled >= total))
+        let has = self.buffer.len();
+        self.next_total().is_ok_and(|total| total.is_some_and(|total| has >= total))
     }
 
     /// Whether no message has begun: the place where a stream may end.
     #[must_use]
     pub fn is_between(&self) -> bool {
-        self.filled == 0
+        self.buffer.is_empty()
     }
 
     /// Position in the stream of the message that [`Decoder::decode`] answers next.
@@ -233,11 +232,11 @@ impl Decoder {
     /// Position of the last message that begins among the bytes that came last, if one does;
     /// `count` is how many those were.
     pub(crate) fn last_beginning(&self, count: usize) -> Option<u64> {
-        let mut rest = self.buffer.get(..self.filled)?;
-        let new = self.filled.checked_sub(count)?;
+        let (mut rest, filled) = (&self.buffer[..], self.buffer.len());
+        let new = filled.checked_sub(count)?;
         let mut begins = None;
         while !rest.is_empty() {
-            let place = self.filled - rest.len();
+            let place = filled - rest.len();
             begins = Some(place).filter(|place| *place >= new);
             let Ok(Some((_, length))) = self.framing.read_header(rest, self.most) else { break };
             rest = rest.get(self.framing.header_bytes() + length..).unwrap_or_default();
@@ -246,8 +245,7 @@ impl Decoder {
     }
 
     fn next_header(&self) -> Result<Option<(Channel, usize)>, FrameError> {
-        let bytes = self.buffer.get(..self.filled).unwrap_or_default();
-        self.framing.read_header(bytes, self.most)
+        self.framing.read_header(&self.buffer, self.most)
     }
 
     /// Bytes of the message that has begun, its header included, once they are known.
@@ -331,12 +329,13 @@ mod tests {
         let mut decoder = Decoder::new(Framing::Frames, frame::PAYLOAD_MOST);
         decoder.feed(&frame::header(Channel::DATA, frame::PAYLOAD_MOST).unwrap()).unwrap();
         decoder.feed(&[7]).unwrap();
-        assert_eq!(decoder.buffer.len(), ROOM_FIRST);
+        assert_eq!(decoder.buffer.capacity(), ROOM_FIRST);
         let mut largest = 0;
         for sent in (0..frame::PAYLOAD_MOST - 1).step_by(4096) {
             decoder.feed(&[7; 4096][..4096.min(frame::PAYLOAD_MOST - 1 - sent)]).unwrap();
-            assert!(decoder.buffer.len() <= (2 * decoder.filled).max(ROOM_FIRST * 2));
-            largest = largest.max(decoder.buffer.len());
+            let (filled, has) = (decoder.buffer.len(), decoder.buffer.capacity());
+            assert!(has <= (2 * filled).max(ROOM_FIRST * 2));
+            largest = largest.max(has);
         }
         assert_eq!(largest, frame::PAYLOAD_MOST + frame::HEADER_BYTES);
         assert_eq!(decoder.decode().unwrap().unwrap().payload.len(), frame::PAYLOAD_MOST);
@@ -351,7 +350,28 @@ mod tests {
         decoder.feed(&bytes).unwrap();
         assert_eq!(all(&mut decoder), sent);
         decoder.feed(&bytes[..100_000]).unwrap();
-        assert_eq!(decoder.buffer.len(), bytes.len());
+        assert_eq!(decoder.buffer.capacity(), bytes.len());
+    }
+
+    #[test]
+    fn memory_is_used_again_once_its_messages_are_dropped_and_given_back_if_it_is_much() {
+        let message = |length| Frame { channel: Channel::DATA, payload: vec![1; length].into() };
+        let small = bytes_of(Framing::Frames, &[message(100)]);
+        let large = bytes_of(Framing::Frames, &[message(2 << 20)]);
+        let mut decoder = Decoder::new(Framing::Frames, frame::PAYLOAD_MOST);
+        let mut places = std::collections::HashSet::new();
+        for _ in 0..1_000 {
+            decoder.feed(&small).unwrap();
+            places.insert(decoder.decode().unwrap().unwrap().payload.as_ptr() as usize >> 13);
+        }
+        assert!(places.len() <= 2, "one place of 4 KiB, over and over");
+        decoder.feed(&large).unwrap();
+        drop(decoder.decode().unwrap().unwrap());
+        for _ in 0..100 {
+            decoder.feed(&small).unwrap();
+            drop(decoder.decode().unwrap().unwrap());
+        }
+        assert!(decoder.buffer.capacity() <= KEPT_MOST, "{}", decoder.buffer.capacity());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use bytes::BytesMut;
+
 /// Descriptors that the kernel carries in one message at most (`SCM_MAX_FD`).
 pub const DESCRIPTORS_MOST: usize = 253;
 
@@ -99,8 +101,38 @@ pub fn receive(
     most: usize,
     wait: Wait,
 ) -> Result<Received, ReceiveError> {
+    // SAFETY: an initialised byte is a valid one that may be uninitialised, and the kernel only
+    // writes initialised ones.
+    let room = unsafe { &mut *(ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+    receive_into(socket, room, most, wait)
+}
+
+/// As [`receive`], behind what is in `buffer` already, within the room that it has.
+///
+/// # Errors
+///
+/// As [`receive`].
+pub fn receive_behind(
+    socket: BorrowedFd<'_>,
+    buffer: &mut BytesMut,
+    most: usize,
+    wait: Wait,
+) -> Result<Received, ReceiveError> {
+    let received = receive_into(socket, buffer.spare_capacity_mut(), most, wait)?;
+    // SAFETY: the kernel has written so many bytes to the room that begins at the length.
+    unsafe { buffer.set_len(buffer.len() + received.bytes) };
+    Ok(received)
+}
+
+/// Receives into memory that need not be initialised; the first `Received::bytes` then are.
+fn receive_into(
+    socket: BorrowedFd<'_>,
+    room: &mut [MaybeUninit<u8>],
+    most: usize,
+    wait: Wait,
+) -> Result<Received, ReceiveError> {
     let mut control = MaybeUninit::<[u64; CONTROL_WORDS]>::uninit();
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
     // SAFETY: all zeroes is a valid msghdr: null pointers with lengths of zero.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = &raw mut part;
@@ -109,7 +141,7 @@ pub fn receive(
     header.msg_controllen = size_of_val(&control);
     let flags = wait.flag() | libc::MSG_CMSG_CLOEXEC;
     let bytes = retry(|| {
-        // SAFETY: `header` points to `buffer` and `control`, both alive and exclusively borrowed,
+        // SAFETY: `header` points to `room` and `control`, both alive and exclusively borrowed,
         // with their true lengths.
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) }
     })
@@ -390,6 +422,20 @@ mod tests {
             drop(receive(right.as_fd(), &mut [0; 1], round % 4, Wait::Never));
         }
         assert_eq!(open_nulls(), before);
+    }
+
+    #[test]
+    fn what_comes_is_put_behind_what_is_there_and_within_the_room() {
+        let (left, right) = pair();
+        send_all(&left, b"behind it", &nulls(1));
+        let mut buffer = BytesMut::with_capacity(11);
+        buffer.extend_from_slice(b"first ");
+        let got = receive_behind(right.as_fd(), &mut buffer, 1, Wait::Never).unwrap();
+        assert_eq!((got.bytes, got.descriptors.len()), (5, 1));
+        assert_eq!(&buffer[..], b"first behin");
+        assert_eq!(buffer.capacity(), 11);
+        let error = receive_behind(left.as_fd(), &mut BytesMut::with_capacity(8), 1, Wait::Never);
+        assert!(matches!(error, Err(ReceiveError::System(_))));
     }
 
     #[test]

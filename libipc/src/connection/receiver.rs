@@ -109,11 +109,10 @@ impl Receiver {
 
     /// Reads what is there of the stream; false if nothing is.
     fn read(&mut self, wait: Wait) -> Result<bool, ConnectionError> {
-        let socket = Arc::clone(&self.socket);
         let room = self.decoder.room()?;
-        let Some(received) = receive(&socket, room, self.descriptors_most, wait)? else {
-            return Ok(false);
-        };
+        let (socket, most) = (self.socket.as_fd(), self.descriptors_most);
+        let received = ancillary::receive_behind(socket, room, most, wait);
+        let Some(received) = judge(received)? else { return Ok(false) };
         if received.bytes == 0 {
             let is_whole = self.decoder.is_between();
             return Err(if is_whole { ConnectionError::Ended } else { ConnectionError::Truncated });
@@ -147,10 +146,9 @@ impl Receiver {
         let mut packet = Vec::new();
         packet.try_reserve_exact(length).map_err(|_| FrameError::NoMemory { bytes: length })?;
         packet.resize(length, 0);
-        let Some(received) = receive(&self.socket, &mut packet, self.descriptors_most, wait)?
-        else {
-            return Ok(false);
-        };
+        let (socket, most) = (self.socket.as_fd(), self.descriptors_most);
+        let received = ancillary::receive(socket, &mut packet, most, wait);
+        let Some(received) = judge(received)? else { return Ok(false) };
         // The end of a connection has no sender; an empty packet has one.
         if received.bytes == 0 && received.credentials.is_none() {
             return Err(ConnectionError::Ended);
@@ -171,13 +169,9 @@ impl AsFd for Receiver {
     }
 }
 
-fn receive(
-    socket: &OwnedFd,
-    room: &mut [u8],
-    most: usize,
-    wait: Wait,
-) -> Result<Option<Received>, ConnectionError> {
-    match ancillary::receive(socket.as_fd(), room, most, wait) {
+/// What came, or nothing yet.
+fn judge(received: Result<Received, ReceiveError>) -> Result<Option<Received>, ConnectionError> {
+    match received {
         Ok(received) => Ok(Some(received)),
         Err(ReceiveError::System(error)) if is_blocked(&error) => Ok(None),
         Err(ReceiveError::System(error)) => Err(ConnectionError::of(error)),
