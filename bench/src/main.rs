@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use libipc::rundir::{Instance, RunDirectory};
 use libipc::{Broker, Listener, ServiceName, Stream};
 
+mod messages;
+
 /// Rounds.
 const ROUNDS: usize = 5;
 
@@ -37,6 +39,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut one = nix::sched::CpuSet::new();
     one.set(0)?;
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &one)?;
+    if std::env::args().nth(1).as_deref() == Some("messages") {
+        return messages::run();
+    }
     let place = tempfile::tempdir()?;
     let directory = RunDirectory::new(place.path().join("ipc"), Instance::Private);
     let name = ServiceName::new("bench")?;
