@@ -28,6 +28,7 @@ pub mod dns;
 pub mod namespace;
 pub mod packages;
 pub mod raw;
+pub mod rogue;
 mod setup;
 pub mod tls;
 pub mod tls_servers;
