@@ -127,7 +127,9 @@ Exit codes: the program's own, 126 if it does not start, 127 if there is none")]
 Examples:
   ipc why authd
   ipc why db --network 'db tcp://db1.example.com:5432'
-  ipc why db --config ipcd.toml
+  ipc why db --as user:www-data,unit:shop.service
+  ipc why authd --from tls:web1.example.com --config /etc/ipcd
+  ipc why db --as unit:shop.service --as-test >> /etc/ipcd/ipcd.d/50-shop.toml
 Exit codes: 0 allowed, 50 denied")]
     Why(Why),
     /// Check configuration files, and tell everything that is wrong with them
@@ -136,6 +138,7 @@ Examples:
   ipc check
   ipc check --config ipcd.toml --strict
   ipc check ipcd.d/*.toml
+  ipc check --dump
 Exit codes: 0 good, 78 not")]
     Check(Check),
     /// Tell how the broker does
@@ -333,9 +336,18 @@ pub(crate) struct Why {
     /// Entries instead of those of `IPC_NETWORK`; no secrets here
     #[arg(long, value_name = "TEXT")]
     pub(crate) network: Option<String>,
-    /// Ask this file, and no broker
+    /// Ask about another program of this host: user:, group:, unit:, user-unit:, socket:
+    #[arg(long = "as", value_name = "WHO", conflicts_with = "from")]
+    pub(crate) subject: Option<String>,
+    /// Ask about a peer on another host: SCHEME:HOST, and what else it has proven
+    #[arg(long, value_name = "PEER")]
+    pub(crate) from: Option<String>,
+    /// Print the answer as a test for a configuration file
+    #[arg(long)]
+    pub(crate) as_test: bool,
+    /// Ask files, and no broker: the main one, a directory, or several as they would lie in ipcd.d
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) config: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -345,9 +357,12 @@ pub(crate) struct Check {
     /// Files as they would lie in ipcd.d; none: those that the broker reads
     #[arg(value_name = "FILE", conflicts_with = "config")]
     pub(crate) files: Vec<PathBuf>,
-    /// The main file alone, as `ipcd --config` reads it
+    /// The main file alone, as `ipcd --config` reads it, or a directory like /etc/ipcd
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Print what all files say together, each line with where it stands
+    #[arg(long)]
+    pub(crate) dump: bool,
     /// Accounts that do not exist are errors too
     #[arg(long)]
     pub(crate) strict: bool,

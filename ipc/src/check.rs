@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use policy::dump::Line;
 use serde_json::{Value, json};
 use settings::Problem;
 
@@ -12,10 +13,15 @@ use crate::sources::{self, HostAccounts};
 
 pub(crate) fn run(check: &Check, format: Format) -> Result<ExitCode, Report> {
     let sources = match (&check.config, check.files.as_slice()) {
-        (Some(main), _) => sources::named(main)?,
+        (Some(main), _) => sources::named(std::slice::from_ref(main))?,
         (None, []) => sources::installed()?,
         (None, files) => sources::listed(files)?,
     };
+    if check.dump
+        && let Ok(lines) = policy::dump::dump(&sources, &HostAccounts)
+    {
+        return dump(&lines, format);
+    }
     let found = policy::check::check(&sources, &HostAccounts);
     let shown = match format {
         Format::Json => format!("{}\n", to_json(&found)),
@@ -26,12 +32,26 @@ pub(crate) fn run(check: &Check, format: Format) -> Result<ExitCode, Report> {
     Ok(ExitCode::from(if found.passes(check.strict) { 0 } else { 78 }))
 }
 
+fn dump(lines: &[Line], format: Format) -> Result<ExitCode, Report> {
+    let as_json = lines.iter().map(|line| json!({"text": line.text, "origin": line.origin}));
+    let shown = match format {
+        Format::Json => format!("{}\n", as_json.collect::<Value>()),
+        Format::Pretty => format!("{:#}\n", as_json.collect::<Value>()),
+        Format::Table | Format::Raw => {
+            let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+            format!("{}\n", lines.join("\n"))
+        }
+    };
+    report::print(&shown)
+}
+
 fn to_json(found: &policy::check::Report) -> Value {
     let warnings = found.warnings.iter().map(|warning| line(&warning.problem));
     json!({
         "order": found.order,
         "problems": found.problems.iter().map(line).collect::<Vec<_>>(),
         "warnings": warnings.collect::<Vec<_>>(),
+        "tests": found.tests,
     })
 }
 

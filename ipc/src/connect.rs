@@ -8,15 +8,18 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
-use libipc::Stream;
 use libipc::connector::Connector;
+use libipc::environment::Environment;
+use libipc::interface::broker::{BrokerError, RESOLVE, Resolve, Resolved};
+use libipc::secret::Secret;
+use libipc::{ConnectError, ServiceName, Stream, network};
 use sys::ancillary::{self, Wait};
 
 use crate::args::{self, Connect};
 use crate::format::Format;
 use crate::report::Report;
 use crate::session::{Where, interactive};
-use crate::{asker, failure};
+use crate::{asker, control, failure};
 
 pub(crate) fn run(connect: Connect, format: Format) -> Result<ExitCode, Report> {
     if connect.interactive {
@@ -43,8 +46,33 @@ pub(crate) fn open(connect: &Connect) -> Result<Stream, Report> {
     let report = |error| failure::of(&connect.name, &asker::text(), &error);
     let connector = Connector::new(&environment, connect.place.timeout()?).map_err(report)?;
     let connector = if connect.wait { connector.wait_for_service() } else { connector };
-    connector.connect(&name).map_err(report)
+    connector.connect(&name).map_err(|error| {
+        let way = way(connect, &name, &environment, &error).unwrap_or_default();
+        failure::of_way(&connect.name, &asker::text(), &error, &way)
+    })
 }
+
+/// Which line led to what was denied, for people; nothing, where the broker does not say.
+fn way(
+    connect: &Connect,
+    name: &ServiceName,
+    environment: &Environment,
+    error: &ConnectError,
+) -> Option<String> {
+    let ConnectError::Broker(error) = error else { return None };
+    let BrokerError::Denied { target, .. } = &**error else { return None };
+    let text = environment.network_text().ok()?;
+    let network = network::entries_for(name, text.as_ref().map_or("", Secret::expose)).ok()?;
+    let question = Resolve { service: name.to_string(), network, subject: None, from: None };
+    let answer: Resolved = control::ask(&connect.place, &connect.name, RESOLVE, &question).ok()?;
+    let denied = answer.candidates.iter().find(|candidate| candidate.target == *target)?;
+    let hop = denied.hops.last()?;
+    let kind = if hop.source == IPC_NETWORK { "" } else { "redirect, " };
+    Some(format!("   ({kind}{})", hop.source))
+}
+
+/// How the broker calls the client's own wishes.
+const IPC_NETWORK: &str = "IPC_NETWORK";
 
 /// As OpenSSH expects it: one byte with the descriptor riding on it, over standard output.
 fn hand_to_parent(name: &str, stream: Stream) -> Result<ExitCode, Report> {

@@ -50,6 +50,20 @@ pub(crate) fn of(name: &str, asker: &str, error: &ConnectError) -> Report {
     report.retry(error.retry())
 }
 
+/// As [`of`]; of a denial, `way` is put behind where the name leads.
+pub(crate) fn of_way(name: &str, asker: &str, error: &ConnectError, way: &str) -> Report {
+    match error {
+        ConnectError::Broker(denial) => {
+            let mut denial = (**denial).clone();
+            if let BrokerError::Denied { target, .. } = &mut denial {
+                target.push_str(way);
+            }
+            of(name, asker, &ConnectError::Broker(Box::new(denial)))
+        }
+        error => of(name, asker, error),
+    }
+}
+
 /// The broker's own words.
 fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
     let new = |code, what, why: &str| {

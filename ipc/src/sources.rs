@@ -1,11 +1,12 @@
 //! Configuration files, found and read as the broker does.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Gid, Uid, User, getgrouplist};
 use policy::accounts::Accounts;
 use policy::config::Sources;
 use settings::File;
@@ -17,11 +18,22 @@ pub(crate) struct HostAccounts;
 
 impl Accounts for HostAccounts {
     fn uid(&self, name: &str) -> Option<u32> {
-        nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+        User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
     }
 
     fn gid(&self, name: &str) -> Option<u32> {
         nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+    }
+
+    fn groups_of(&self, name: &str) -> Vec<u32> {
+        let user = match name.parse() {
+            Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+            Err(_) => User::from_name(name),
+        };
+        let Some(user) = user.ok().flatten() else { return Vec::new() };
+        let groups = CString::new(user.name).map(|name| getgrouplist(&name, user.gid));
+        let groups = groups.ok().and_then(Result::ok).unwrap_or_default();
+        groups.into_iter().map(Gid::as_raw).collect()
     }
 
     fn tells_units(&self) -> bool {
@@ -29,9 +41,14 @@ impl Accounts for HostAccounts {
     }
 }
 
-/// One main file alone, as `ipcd --config` reads it.
-pub(crate) fn named(main: &Path) -> Result<Sources, Report> {
-    Ok(Sources { main: Some(read(main)?), ..Sources::default() })
+/// What `--config` names: a directory like /etc/ipcd, one main file alone, as `ipcd --config` reads
+/// it, or several files as if they lay in ipcd.d.
+pub(crate) fn named(paths: &[PathBuf]) -> Result<Sources, Report> {
+    match paths {
+        [directory] if directory.is_dir() => below(std::slice::from_ref(directory)),
+        [main] => Ok(Sources { main: Some(read(main)?), ..Sources::default() }),
+        files => listed(files),
+    }
 }
 
 /// Files as if they lay in ipcd.d: in the order of their names.
@@ -49,8 +66,13 @@ pub(crate) fn installed() -> Result<Sources, Report> {
     } else {
         user_base().into_iter().collect()
     };
+    below(&bases)
+}
+
+/// The files of directories like /etc/ipcd, the most important first.
+fn below(bases: &[PathBuf]) -> Result<Sources, Report> {
     let mut found: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-    for base in &bases {
+    for base in bases {
         for path in toml_files(&base.join("ipcd.d"))? {
             let name = path.file_name().unwrap_or_default().to_owned();
             found.entry(name).or_insert(path);

@@ -2,36 +2,67 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use libipc::ServiceName;
-use libipc::interface::broker::{Candidate, RESOLVE, Resolve, Resolved};
+use libipc::interface::broker::{Candidate, RESOLVE, Resolve, Resolved, Subject};
 use libipc::network;
 use libipc::secret::Secret;
 use policy::config::Config;
-use policy::decide::{Request, explain};
-use policy::resolved::resolved;
-use policy::route::Asker;
+use policy::described;
+use policy::resolved::{Question, Who, answer};
 
 use crate::args::{self, Why};
 use crate::format::{self, Format, Listing};
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::sources::{self, HostAccounts};
 use crate::{asker, control};
+
+mod as_test;
 
 pub(crate) fn run(why: &Why, format: Format) -> Result<ExitCode, Report> {
     let name = args::service(&why.name)?;
     let network = wishes(why, &name)?;
-    let answer: Resolved = if let Some(file) = &why.config {
-        ask_file(why, file, &name, network.as_ref())?
-    } else {
-        let question = Resolve { service: why.name.clone(), network, subject: None, from: None };
+    let subject = why.subject.as_deref().map(described).transpose()?;
+    let mut answer = if why.config.is_empty() {
+        let numbers = subject.as_ref().map(numbered).transpose()?;
+        let service = why.name.clone();
+        let question = Resolve { service, network, subject: numbers, from: why.from.clone() };
         control::ask(&why.place, &why.name, RESOLVE, &question)?
+    } else {
+        ask_files(why, &name, network.as_ref(), subject.as_ref())?
     };
-    format::print(format, &answer, &describe(&answer))?;
+    if let Some(subject) = &subject {
+        answer.asker = described::program_text(subject);
+    }
+    if why.as_test {
+        report::print(&as_test::text(why, subject.as_ref(), &answer))?;
+    } else {
+        format::print(format, &answer, &describe(&answer))?;
+    }
     let is_allowed = answer.candidates.iter().any(|candidate| candidate.verdict.allowed);
     Ok(ExitCode::from(if is_allowed { 0 } else { 50 }))
+}
+
+fn nobody(error: impl std::fmt::Display) -> Report {
+    Report::usage("--as", error)
+        .cure("to do", "describe a program of this host: --as user:www-data,unit:shop.service")
+}
+
+fn described(text: &str) -> Result<Subject, Report> {
+    described::parse_program(text).map_err(nobody)
+}
+
+/// The same with the numbers of accounts: the broker need not look them up, and the groups are all
+/// that a user has.
+fn numbered(subject: &Subject) -> Result<Subject, Report> {
+    let identity = described::program(subject, &HostAccounts).map_err(nobody)?;
+    let groups = identity.groups.into_iter().flatten().map(|gid| gid.to_string()).collect();
+    Ok(Subject {
+        user: subject.user.as_ref().and(identity.uid).map(|uid| uid.to_string()),
+        groups: Some(groups),
+        ..subject.clone()
+    })
 }
 
 /// The entries for `name`, of the command line or else of the environment.
@@ -48,33 +79,44 @@ fn wishes(why: &Why, name: &ServiceName) -> Result<Option<Secret>, Report> {
     network::entries_for(name, text).map_err(|error| invalid(&error))
 }
 
-/// Decides as a broker with that file would, about this process.
-fn ask_file(
+/// Decides as a broker with those files would.
+fn ask_files(
     why: &Why,
-    file: &Path,
     name: &ServiceName,
     network: Option<&Secret>,
+    subject: Option<&Subject>,
 ) -> Result<Resolved, Report> {
-    let loaded = Config::load(&sources::named(file)?, &HostAccounts).map_err(|problems| {
-        let report = Report::new(78, &why.name, "configuration", "it cannot be used");
-        let report = problems.iter().fold(report, |report, problem| {
-            report.fact("problem", problem.to_string().replace('\n', ""))
-        });
-        report.cure("to do", format!("mend it, then: ipc check --config {}", file.display()))
-    })?;
+    let loaded =
+        Config::load(&sources::named(&why.config)?, &HostAccounts).map_err(|problems| {
+            let report = Report::new(78, &why.name, "configuration", "it cannot be used");
+            let report = problems.iter().fold(report, |report, problem| {
+                let report = report.fact("problem", format!("{}", problem.clone().without_help()));
+                match &problem.help {
+                    Some(help) => report.fact("help", help),
+                    None => report,
+                }
+            });
+            report.cure("to do", "mend it, and look again: ipc check")
+        })?;
     let directories = why.place.environment().run_directories();
     let owner = |service: &ServiceName| {
+        let written = loaded.config.services.get(service).and_then(|service| service.owner);
         let places = directories.iter().map(|directory| directory.service(service));
-        places.filter_map(|path| fs::symlink_metadata(path).ok()).map(|facts| facts.uid()).next()
+        let facts = places.filter_map(|path| fs::symlink_metadata(path).ok());
+        written.or_else(|| facts.map(|facts| facts.uid()).next())
     };
-    let asker = asker::identity();
+    let (itself, text) = (asker::identity(), asker::text());
+    let who = match (subject, &why.from) {
+        (Some(subject), _) => Who::Described(subject),
+        (None, Some(peer)) => Who::Peer(peer),
+        (None, None) => Who::Known(&itself, &text),
+    };
     let network = network.map(Secret::expose);
-    let request =
-        Request { asked: name, network, asker: Asker::Local(&asker), service_owner: &owner };
-    let explanation = explain(&loaded.config, &request).map_err(|error| {
-        Report::new(64, &why.name, "invalid request", error).cure("to do", "correct the target")
-    })?;
-    Ok(resolved(name, asker::text(), 0, &explanation))
+    let question = Question { asked: name, network, who, service_owner: &owner };
+    answer(&loaded.config, &question, &HostAccounts, 0).map_err(|error| {
+        Report::new(64, &why.name, "invalid request", error)
+            .cure("to do", "correct the target, or who is described")
+    })
 }
 
 fn describe(answer: &Resolved) -> Listing {
@@ -94,7 +136,8 @@ fn describe_candidate(listing: &mut Listing, candidate: &Candidate) {
     listing.add("asks", format!("{} {} {}", verdict.direction, verdict.service, candidate.target));
     for rule in &verdict.considered {
         let mark = if rule.matched { "decides" } else { "passed" };
-        listing.add(mark, format!("{}   ({}): {}", rule.rule, rule.source, rule.note));
+        listing.add(mark, rule.rule.clone());
+        listing.add("", format!("  {}: {}", rule.source, rule.note));
     }
     let word = match (verdict.allowed, verdict.permissive) {
         (true, false) => "allowed",
@@ -147,8 +190,8 @@ mod tests {
         assert_eq!(
             listing.raw(),
             "route\tdb -> tls:h:1   (ipcd.toml:6)\nleads to\ttls:h:1\nasks\tout db tls:h:1\n\
-             passed\tallow out db tls:h:1 for user:1   (ipcd.toml:2): it is about user:1, not \
-             user 7\ndecides\tdeny out *   (ipcd.toml:3): it denies this\n\
+             passed\tallow out db tls:h:1 for user:1\n\t  ipcd.toml:2: it is about user:1, not \
+             user 7\ndecides\tdeny out *\n\t  ipcd.toml:3: it denies this\n\
              verdict\tdenied: a rule denies it\n\
              to allow\tallow out db tls:h:1 for user:7     then: ipc reload\n"
         );

@@ -218,8 +218,13 @@ pub(crate) fn who_is(identity: &Identity) -> String {
     }
 }
 
-/// Which process of this host asks, for people.
+/// Which process of this host asks, for people: `uid 998, pid 4711, unit shop.service`.
 pub(crate) fn who(identity: &LocalIdentity) -> String {
     let number = |id: Option<u32>| id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-    format!("uid {}, pid {}", number(identity.uid), number(identity.pid))
+    let LocalIdentity { unit, user_unit, socket, .. } = identity;
+    let ids = format!("uid {}, pid {}", number(identity.uid), number(identity.pid));
+    let named = [("unit", unit), ("user unit", user_unit), ("socket", socket)];
+    let named = named.into_iter().filter_map(|(word, name)| Some((word, name.as_ref()?)));
+    let named = named.map(|(word, name)| format!("{word} {name}"));
+    std::iter::once(ids).chain(named).collect::<Vec<_>>().join(", ")
 }

@@ -98,8 +98,6 @@ pub(crate) fn load(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>,
     for warning in &loaded.warnings {
         tracing::warn!(event = "configuration", warning = ?warning.problem.to_string());
     }
-    let command_line = (!sources.command_line.is_empty()).then(|| "command line".to_owned());
-    let files = sources.drop_ins.into_iter().chain(sources.main).map(|file| file.name);
-    let origins = command_line.into_iter().chain(files).collect();
+    let origins = sources.order();
     Ok(Arc::new(Live { config: loaded.config, fronts, origins }))
 }

@@ -12,8 +12,10 @@ use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
 use libipc::unit::Units;
 use nix::libc;
+use policy::accounts::Accounts;
 use sys::door::{self, Door, DoorError};
 
+use crate::accounts::HostAccounts;
 use crate::action::ClientId;
 use crate::files::Files;
 use crate::reload::{Live, Refusal};
@@ -40,6 +42,11 @@ pub(crate) trait World {
 
     /// Names in the run directory's place of services, as far as the broker may see them.
     fn services(&self) -> Vec<ServiceName>;
+
+    /// The users and groups of this host.
+    fn accounts(&self) -> &dyn Accounts {
+        &HostAccounts
+    }
 }
 
 /// A world that looks once where one moment asks twice: for the owner of a service that policy

@@ -26,9 +26,7 @@ pub struct Report {
 /// Reads and checks `sources`.
 #[must_use]
 pub fn check(sources: &Sources, accounts: &dyn Accounts) -> Report {
-    let command_line = (!sources.command_line.is_empty()).then(|| "command line".to_owned());
-    let files = sources.drop_ins.iter().chain(&sources.main).map(|file| file.name.clone());
-    let order = command_line.into_iter().chain(files).collect();
+    let order = sources.order();
     let (problems, warnings, tests) = match Config::examine(sources, accounts) {
         Ok(loaded) => (Vec::new(), loaded.warnings, loaded.tests),
         Err(problems) => (problems, Vec::new(), 0),

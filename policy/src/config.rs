@@ -16,6 +16,7 @@ mod load;
 mod raw;
 mod service;
 
+pub(crate) use limits::defaults as limit_defaults;
 pub use limits::{Limits, REQUEST_BYTES_MOST};
 pub use service::{Front, Service};
 
@@ -70,6 +71,16 @@ pub struct Sources {
     pub drop_ins: Vec<File>,
     /// `ipcd.toml`, if there is one.
     pub main: Option<File>,
+}
+
+impl Sources {
+    /// The texts, the most important first, as people are to see them.
+    #[must_use]
+    pub fn order(&self) -> Vec<String> {
+        let command_line = (!self.command_line.is_empty()).then(|| "command line".to_owned());
+        let files = self.drop_ins.iter().chain(&self.main).map(|file| file.name.clone());
+        command_line.into_iter().chain(files).collect()
+    }
 }
 
 /// One rule or redirect of the command line.

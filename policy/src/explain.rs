@@ -65,16 +65,17 @@ fn note(rule: &Rule, outcome: Outcome, query: &Query<'_>) -> String {
 /// A program of this host for people: `user 998, unit shop.service`.
 #[must_use]
 pub fn program(asker: &LocalIdentity) -> String {
-    let mut facts = vec![match asker.uid {
-        Some(UNNAMED) => "some user".to_owned(),
-        Some(uid) => format!("user {uid}"),
-        None => "an unknown user".to_owned(),
-    }];
+    let user = match asker.uid {
+        Some(UNNAMED) => None,
+        Some(uid) => Some(format!("user {uid}")),
+        None => Some("an unknown user".to_owned()),
+    };
+    let mut facts: Vec<String> = user.into_iter().collect();
     let unit = asker.unit.as_ref().filter(|unit| !unit.is_empty());
     facts.extend(unit.map(|unit| format!("unit {unit}")));
     facts.extend(asker.user_unit.as_ref().map(|unit| format!("user unit {unit}")));
     facts.extend(asker.socket.as_ref().map(|socket| format!("socket {socket}")));
-    facts.join(", ")
+    if facts.is_empty() { "somebody else".to_owned() } else { facts.join(", ") }
 }
 
 /// The facts of a query, as words.

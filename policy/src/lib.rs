@@ -18,6 +18,7 @@ pub mod check;
 pub mod config;
 pub mod decide;
 pub mod described;
+pub mod dump;
 pub mod evaluate;
 pub mod expectation;
 pub mod explain;

@@ -2,19 +2,104 @@
 //! from files.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use libipc::interface::broker::{self, Resolved};
+use libipc::identity::LocalIdentity;
+use libipc::interface::broker::{self, Resolved, Subject};
 use libipc::name::ServiceName;
 
-use crate::decide::{Explained, Explanation};
+use crate::accounts::Accounts;
+use crate::config::Config;
+use crate::decide::{Explained, Explanation, Request, explain};
+use crate::described::{self, DescribedError};
 use crate::explain::Considered;
 use crate::query::Verdict;
-use crate::route::Hop;
+use crate::route::{Asker, Hop, RouteError};
+use crate::rule::Source;
 use crate::target::Target;
 
-/// The answer to `Resolve`. `who` asks, for people.
-#[must_use]
-pub fn resolved(
+/// Where a name leads for somebody, and why: the question behind `ipc why`.
+#[derive(Clone, Copy)]
+pub struct Question<'q> {
+    /// The name that is asked for.
+    pub asked: &'q ServiceName,
+    /// The entries of `IPC_NETWORK` for it.
+    pub network: Option<&'q str>,
+    /// Who asks.
+    pub who: Who<'q>,
+    /// The user that a service of this host belongs to, if there is one that is known.
+    pub service_owner: &'q dyn Fn(&ServiceName) -> Option<u32>,
+}
+
+/// Who asks in a [`Question`].
+#[derive(Clone, Copy, Debug)]
+pub enum Who<'w> {
+    /// A program that is known, and what people call it.
+    Known(&'w LocalIdentity, &'w str),
+    /// A program that is described.
+    Described(&'w Subject),
+    /// A peer on another host, as [`described::peer`] reads it.
+    Peer(&'w str),
+}
+
+/// Answers a question. Names of accounts in it are looked up in `accounts`.
+///
+/// # Errors
+///
+/// [`QuestionError`] if nobody is described, or the name leads nowhere.
+pub fn answer(
+    config: &Config,
+    question: &Question<'_>,
+    accounts: &dyn Accounts,
+    revision: u64,
+) -> Result<Resolved, QuestionError> {
+    let ask = |asker: Asker<'_>, who: String| {
+        let Question { asked, network, service_owner, .. } = *question;
+        let request = Request { asked, network, asker, service_owner };
+        let explanation = explain(config, &request).map_err(QuestionError::Route)?;
+        Ok(resolved(asked, who, revision, &explanation))
+    };
+    match question.who {
+        Who::Known(identity, text) => ask(Asker::Local(identity), text.to_owned()),
+        Who::Described(subject) => {
+            let identity = described::program(subject, accounts)?;
+            ask(Asker::Local(&identity), described::program_text(subject))
+        }
+        Who::Peer(text) => {
+            let peer = described::peer(text, config.schemes())?;
+            ask(Asker::Remote(&peer, 0), text.to_owned())
+        }
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum QuestionError {
+    /// Nobody is described.
+    Described(DescribedError),
+    /// The name leads nowhere.
+    Route(RouteError),
+}
+
+impl fmt::Display for QuestionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Described(error) => error.fmt(f),
+            Self::Route(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for QuestionError {}
+
+impl From<DescribedError> for QuestionError {
+    fn from(error: DescribedError) -> Self {
+        Self::Described(error)
+    }
+}
+
+fn resolved(
     asked: &ServiceName,
     who: String,
     revision: u64,
@@ -32,7 +117,18 @@ fn of_explained(explained: &Explained) -> broker::Candidate {
     let candidate = &explained.candidate;
     let verdict = &candidate.verdict;
     let (permissive, reason, cure) = match verdict {
-        Verdict::Allow { permissive, .. } => (*permissive, "a rule allows it".to_owned(), None),
+        Verdict::Allow { permissive: true, .. } => {
+            (true, "a permissive rule lets it pass, and it is recorded".to_owned(), None)
+        }
+        Verdict::Allow { rule, .. } if *rule.source() == Source::BuiltIn => {
+            (false, "the owner of a service, and root, are allowed".to_owned(), None)
+        }
+        Verdict::Allow { .. } if !explained.considered.iter().any(|rule| rule.matched) => {
+            let reason =
+                "at addresses that a rule lets pass; which it is, is seen when it is known";
+            (false, reason.to_owned(), None)
+        }
+        Verdict::Allow { .. } => (false, "a rule allows it".to_owned(), None),
         Verdict::Deny { reason, cure, .. } => (false, reason.clone(), Some(cure.clone())),
     };
     broker::Candidate {

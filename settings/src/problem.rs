@@ -42,6 +42,14 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The same problem without its help, for where that stands apart.
+    #[must_use]
+    pub fn without_help(self) -> Self {
+        Self { help: None, ..self }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;

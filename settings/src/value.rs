@@ -31,6 +31,12 @@ impl<'s> Value<'s> {
         self.source.position(self.value.span().start)
     }
 
+    /// The value as it is written.
+    #[must_use]
+    pub fn written(&self) -> &'s str {
+        self.source.raw(self.value.span())
+    }
+
     /// Notes what is wrong with this value.
     pub fn problem(&self, message: impl fmt::Display) {
         self.source.report(Problem::new(&self.position(), message));

@@ -81,6 +81,11 @@ impl Default for Limits {
     }
 }
 
+/// The keys of all limits, each with its default.
+pub(crate) fn defaults() -> impl Iterator<Item = (&'static str, u64)> {
+    KEYS.iter().map(|(key, default, _)| (*key, *default))
+}
+
 /// The keys of all limits.
 #[cfg(test)]
 pub(super) fn keys() -> impl Iterator<Item = &'static str> {
