@@ -49,7 +49,7 @@ fn why_answers_from_a_file_as_the_broker_would() {
         run(&mut place.ipc(&["why", "db", "--format", "table", "--config", &file]), b"");
     assert_eq!((code, errors.as_str()), (0, ""), "{said}");
     assert!(said.contains(&format!("{file}:3")), "{said}");
-    assert!(said.contains("passed    allow out db tcp:192.0.2.9:5432"), "{said}");
+    assert!(said.contains("passed    allow out db tcp:192.0.2.9:5432\n"), "{said}");
     assert!(said.contains("decides   allow out db tcp:192.0.2.1:5432"), "{said}");
     assert!(said.contains("bytes     direct: the client gets the TCP socket"), "{said}");
     let elsewhere = "db tcp://192.0.2.7:5432";
@@ -70,4 +70,94 @@ fn why_tells_what_is_wrong_with_a_file() {
     let (code, _, said) = run(&mut place.ipc(&["why", "db", "--config", &file]), b"");
     assert_eq!(code, 78);
     assert!(said.contains(&format!("{file}:1:")), "{said}");
+}
+
+/// What `ipc why` says with these arguments, from `file`.
+fn why(place: &Place, file: &str, arguments: &[&str]) -> (i32, String, String) {
+    run(&mut place.ipc(&[&["why", "--config", file, "--format", "table"], arguments].concat()), b"")
+}
+
+#[test]
+fn why_answers_about_programs_and_peers_that_are_described() {
+    let place = Place::new();
+    let rules = "rules = '''\nallow out db tcp:h:1 for unit:shop.service\n\
+                 allow out db tcp:h:2 for user:root\nallow in db tls:web1.example.com\n'''\n\
+                 redirects.db = 'tcp://h:1'\n";
+    let file = place.file("ipcd.toml", rules);
+    let (code, said, _) = why(&place, &file, &["db", "--as", "unit:shop.service"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.starts_with("db asked for by unit shop.service\n"), "{said}");
+    let (code, said, _) = why(&place, &file, &["db", "--as", "unit:blog.service"]);
+    assert_eq!(code, 50);
+    assert!(said.contains("it is about unit:shop.service, not unit blog.service"), "{said}");
+    assert!(said.contains("to allow  allow out db tcp:h:1 for unit:blog.service"), "{said}");
+    let wish = ["db", "--as", "user:root", "--network", "db tcp://h:2"];
+    assert_eq!(why(&place, &file, &wish).0, 0);
+    let (code, said, _) = why(&place, &file, &["db", "--from", "tls:web1.example.com"]);
+    assert_eq!(code, 64, "a peer is not led to another host: {said}");
+    for (arguments, expected) in [
+        (["db", "--as", "shop"], "ipc: --as: usage: a program is described by user:"),
+        (["db", "--as", "user:no-such-user"], "there is no user no-such-user on this host"),
+        (["db", "--from", "gopher:h"], "there is no such scheme"),
+    ] {
+        let (code, _, said) = why(&place, &file, &arguments);
+        assert_eq!(code, 64, "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn an_answer_as_a_test_is_a_test_that_passes() {
+    let place = Place::new();
+    let rules = "rules = '''\nallow out db tcp:h:1 for unit:shop.service\n\
+                 permissive in db tls:web1.example.com\n'''\n";
+    let file = place.file("ipcd.toml", rules);
+    let mut tests = String::new();
+    for arguments in [
+        &["db", "--as-test", "--network", "db tcp://h:1"][..],
+        &["db", "--as-test", "--as", "unit:shop.service,group:7", "--network", "db tcp://h:1"],
+        &["db", "--as-test", "--as", "user:root,socket:s"],
+        &["db", "--as-test", "--from", "tls:web1.example.com"],
+        &["db", "--as-test", "--from", "tcp:192.0.2.1"],
+    ] {
+        let (_, said, errors) = why(&place, &file, arguments);
+        assert_eq!(errors, "");
+        tests.push_str(&said);
+    }
+    assert!(tests.contains("expect = \"permissive unix:db\"\nrule = \"ipcd.toml:3\""), "{tests}");
+    let file = place.file("ipcd.toml", &format!("{rules}{tests}"));
+    let (code, said, _) =
+        run(&mut place.ipc(&["check", "--format", "table", "--config", &file]), b"");
+    assert!(code == 0 && said.ends_with("5 tests pass\n"), "{said}{tests}");
+}
+
+#[test]
+fn a_test_that_fails_is_shown_as_compilers_do() {
+    let place = Place::new();
+    let text = "[[test]]\nas = {}\nask = 'db'\nnetwork = 'db tcp://h:1'\nexpect = 'allow'\n";
+    let file = place.file("ipcd.toml", text);
+    let (code, said, _) =
+        run(&mut place.ipc(&["check", "--format", "table", "--config", &file]), b"");
+    assert_eq!(code, 78);
+    let message = "the test fails: db, asked for by somebody: expected allow, got deny (no rule \
+                   allows it)\n  help: no rule decided; to allow it: allow out db tcp:h:1";
+    assert_eq!(said, format!("1. {file}\n{file}:5:10: {message}\n"));
+}
+
+#[test]
+fn what_all_files_say_is_shown_line_by_line() {
+    let place = Place::new();
+    let one = place.file("10-one.toml", "rules = 'allow out db tcp:h:1'\nlimits.clients = 7\n");
+    let two = place.file("20-two.toml", "limits.clients = 8\nlimits.dials = 9\n");
+    let (code, said, _) = run(&mut place.ipc(&["check", "--dump", "--json", &one, &two]), b"");
+    assert_eq!(code, 0);
+    let lines: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let origin = |text: &str| {
+        let mut lines = lines.as_array().unwrap().iter();
+        lines.find(|line| line["text"] == text).unwrap()["origin"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(origin("allow out db tcp:h:1"), format!("{one}:1"));
+    assert_eq!(origin("clients = 7"), format!("{one}:2"));
+    assert_eq!(origin("dials = 9"), format!("{two}:2"));
+    assert!(!said.contains("clients = 8"), "{said}");
 }

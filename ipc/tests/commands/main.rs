@@ -4,6 +4,7 @@
 mod check;
 mod connect;
 mod errors;
+mod guide;
 mod place;
 mod rendezvous;
 mod serve;
