@@ -27,7 +27,7 @@ const SCRIPT_SECONDS: &str = "90";
 
 /// Packages of every system besides what Debian calls essential.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libnss-systemd,iproute2,procps,curl,\
-     nftables,redis-tools,postgresql-client,python3-minimal";
+     nftables,redis-tools,postgresql-client,python3-minimal,openssl";
 
 /// Ends the container and removes its control group as soon as standard input does: also when the
 /// test was killed. Arguments: the control group, then the command.
@@ -116,13 +116,18 @@ impl Container {
 
     /// Installs, or upgrades to, all packages of that directory.
     pub fn add_packages(&self, directory: &Path) {
+        self.copy_packages(directory);
+        self.must("dpkg --install /var/tmp/packages/*.deb");
+    }
+
+    /// Copies all packages of that directory to `/var/tmp/packages`.
+    pub fn copy_packages(&self, directory: &Path) {
         self.must("rm -rf /var/tmp/packages");
         for entry in fs::read_dir(directory).expect("packages").flatten() {
             let name = entry.file_name();
             let there = self.prepared(&format!("/var/tmp/packages/{}", name.display()));
             fs::copy(entry.path(), there).expect("the package is copied");
         }
-        self.must("dpkg --install /var/tmp/packages/*.deb");
     }
 
     /// Runs a shell script in it as root, to its end.

@@ -1,5 +1,12 @@
 //! The installed system, under a real systemd: units, packages, restarts.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests: a broken premise ends them"
+)]
+
+mod documents;
 mod install;
 mod journal;
 mod system;

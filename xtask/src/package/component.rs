@@ -48,6 +48,7 @@ pub(crate) const COMPONENTS: &[Component] = &[
             ("config/ipcd.toml", "etc/ipcd/ipcd.toml"),
             ("systemd/system/ipcd.service", UNITS),
             ("systemd/system/ipcd.socket", UNITS),
+            ("systemd/system/ipcd-front@.socket", UNITS),
             ("systemd/user/ipcd.service", USER_UNITS),
             ("systemd/user/ipcd.socket", USER_UNITS),
             ("systemd/preset.conf", "usr/lib/systemd/system-preset/60-ipcd.preset"),
@@ -64,7 +65,7 @@ pub(crate) const COMPONENTS: &[Component] = &[
         places: &["ipcd.conf"],
         enable: &["ipcd.socket"],
         restart: &["ipcd.service"],
-        stop: &["ipcd.socket", "ipcd.service"],
+        stop: &["ipcd-front@*.socket", "ipcd.socket", "ipcd.service"],
     },
     Component {
         name: "ipcd-tcpd",
@@ -104,6 +105,7 @@ pub(crate) const COMPONENTS: &[Component] = &[
             ("config/tlsd.toml", "etc/ipcd/tlsd.toml"),
             ("systemd/system/ipcd-tlsd.service", UNITS),
             ("systemd/system/ipcd-tlsd.socket", UNITS),
+            ("systemd/system/ipcd-tlsd-listen.socket", UNITS),
             ("systemd/user/ipcd-tlsd.service", USER_UNITS),
             ("systemd/user/ipcd-tlsd.socket", USER_UNITS),
             ("systemd/sysusers/ipcd-tlsd.conf", "usr/lib/sysusers.d/ipcd-tlsd.conf"),
@@ -113,7 +115,7 @@ pub(crate) const COMPONENTS: &[Component] = &[
         places: &[],
         enable: &["ipcd-tlsd.socket"],
         restart: &[],
-        stop: &["ipcd-tlsd.socket", "ipcd-tlsd.service"],
+        stop: &["ipcd-tlsd-listen.socket", "ipcd-tlsd.socket", "ipcd-tlsd.service"],
     },
     Component {
         name: "pongd",
