@@ -11,7 +11,7 @@ use ipcd_tests::{Host, PATIENCE, free_port};
 struct Pair {
     near: Host,
     _far: Host,
-    _authority: Authority,
+    authority: Authority,
     port: u16,
 }
 
@@ -36,7 +36,7 @@ impl Pair {
                 near_files.table("host")
             ))
             .with_tcpd(None);
-        Self { near, _far: far, _authority: authority, port }
+        Self { near, _far: far, authority, port }
     }
 
     fn network(&self, host: &str) -> String {
@@ -64,4 +64,31 @@ fn the_proven_name_decides() {
     let pair = Pair::new("allow in pongd tls:web2.example.com");
     let said = pair.near.ping("pongd", &pair.network("127.0.0.1"));
     assert_eq!(said, format!("refused: tls:127.0.0.1:{}/pongd: the far host says no", pair.port));
+}
+
+#[test]
+fn a_peer_that_nobody_certifies_is_told_and_leaves_the_others_connected() {
+    let pair = Pair::new("allow in pongd tls:web1.example.com");
+    let other = Authority::new();
+    let stranger = other.issue("stranger", &["web1.example.com"]);
+    let allowed = format!("allow out * tls:127.0.0.1:{}", pair.port);
+    let ca = pair.authority.certificate();
+    let near = Host::new(&["--rule", &allowed])
+        .with_tlsd(&format!(
+            "[dial]\ncertificate = 'host'\ntrust = 'fleet'\n[trust.fleet]\nca = \"{}\"\n{}",
+            ca.display(),
+            stranger.table("host")
+        ))
+        .with_tcpd(None);
+    let mut kept = pair.near.connect("pongd", &pair.network("127.0.0.1")).unwrap();
+    kept.set_read_timeout(Some(PATIENCE)).unwrap();
+    // As often as there can be threads that serve peers.
+    for _ in 0..8 {
+        let said = near.ping("pongd", &pair.network("127.0.0.1"));
+        assert!(said.contains("the far end ended the handshake"), "{said}");
+    }
+    kept.write_all(b"kept").unwrap();
+    let mut answer = [0; 4];
+    kept.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"kept");
 }

@@ -37,6 +37,8 @@ pub(crate) struct Session {
     /// What the plain side hears first.
     welcome: Vec<u8>,
     phase: Phase,
+    /// The far end has said that nothing more comes.
+    has_ended: bool,
 }
 
 /// What has to hold of a far end besides what its verifier says.
@@ -83,7 +85,15 @@ impl Session {
         greeting: Option<Dialogue>,
     ) -> Self {
         let connection = Connection::Client(Box::new(connection));
-        Self { connection, expected, proving, greeting, welcome: Vec::new(), phase: Phase::Begun }
+        Self {
+            connection,
+            expected,
+            proving,
+            greeting,
+            welcome: Vec::new(),
+            phase: Phase::Begun,
+            has_ended: false,
+        }
     }
 
     /// The server end.
@@ -94,7 +104,15 @@ impl Session {
     ) -> Self {
         let connection = Connection::Server(Box::new(connection));
         let (greeting, welcome) = (None, Vec::new());
-        Self { connection, expected, proving, greeting, welcome, phase: Phase::Begun }
+        Self {
+            connection,
+            expected,
+            proving,
+            greeting,
+            welcome,
+            phase: Phase::Begun,
+            has_ended: false,
+        }
     }
 
     fn state(&self) -> &CommonState {
@@ -120,20 +138,22 @@ impl Session {
         }
     }
 
+    /// Goes on with `incoming` behind what of it was used, which is added to `opened`, also where
+    /// it fails.
     fn process(
         &mut self,
         incoming: &mut [u8],
         plain: &mut Vec<u8>,
         outgoing: &mut Outgoing,
-    ) -> Result<Opened, Error> {
-        let mut opened = Opened::default();
+        opened: &mut Opened,
+    ) -> Result<(), Error> {
         loop {
             let rest = incoming.get_mut(opened.used..).unwrap_or_default();
             let (used, step) = self.step(rest, plain, outgoing);
             opened.used += used;
             match step? {
                 Step::Next => {}
-                Step::Blocked => return Ok(opened),
+                Step::Blocked => return Ok(()),
                 Step::End => opened.is_end = true,
             }
         }
@@ -141,15 +161,17 @@ impl Session {
 
     /// Begins TLS, behind a greeting.
     fn begin(&mut self, outgoing: &mut Outgoing) -> Result<(), TransportError> {
-        let begun = self.process(&mut [], &mut Vec::new(), outgoing);
-        begun.map(drop).map_err(|error| failure::of_server(&error))
+        let begun = self.process(&mut [], &mut Vec::new(), outgoing, &mut Opened::default());
+        begun.map_err(|error| failure::of_server(&error))
     }
 
-    /// Has the far end told why: the library has that ready after an error.
-    fn add_alert(&mut self, outgoing: &mut Outgoing) {
+    /// Has the far end told why: the library has that ready after an error. It may still have an
+    /// eye on what it was given last, and panics if it is not given the same.
+    fn add_alert(&mut self, rest: &mut [u8], outgoing: &mut Outgoing) {
         self.phase = Phase::Failed;
         // It fails again once the alert is out.
-        let _failed = self.process(&mut [], &mut Vec::new(), outgoing).is_err();
+        let ignored = &mut Opened::default();
+        let _failed = self.process(rest, &mut Vec::new(), outgoing, ignored).is_err();
     }
 
     fn check_expected(&self) -> Result<(), TransportError> {
@@ -288,6 +310,17 @@ fn write_one<D>(
     }
 }
 
+/// Whether there is a whole record (RFC 8446, section 5.1), which the library has left where it is:
+/// it keeps the place of a message that is not complete.
+fn begins_with_record(rest: &[u8]) -> bool {
+    match rest {
+        [_, _, _, high, low, body @ ..] => {
+            body.len() >= usize::from(u16::from_be_bytes([*high, *low]))
+        }
+        _ => false,
+    }
+}
+
 impl Codec for Session {
     fn open(
         &mut self,
@@ -312,14 +345,23 @@ impl Codec for Session {
             return Ok(Opened { used, is_end: false });
         }
         let hint = if self.phase == Phase::Handshake { starttls::hint(incoming) } else { None };
-        let opened = self.process(incoming, plain, outgoing).map_err(|error| {
-            self.add_alert(outgoing);
-            match hint {
+        let mut opened = Opened::default();
+        let processed = self.process(incoming, plain, outgoing, &mut opened);
+        let rest = incoming.get_mut(opened.used..).unwrap_or_default();
+        if let Err(error) = processed {
+            self.add_alert(rest, outgoing);
+            return Err(match hint {
                 Some(hint) => failure::not_tls(hint),
                 None if self.is_client() => failure::of_server(&error),
                 None => failure::of_peer(&error),
-            }
-        })?;
+            });
+        }
+        self.has_ended |= opened.is_end;
+        if !self.state().is_handshaking() && !self.has_ended && begins_with_record(rest) {
+            // Sealing goes on without what has come, and the library would miss it.
+            self.phase = Phase::Failed;
+            return Err(failure::in_pieces());
+        }
         if self.phase != Phase::Open && !self.state().is_handshaking() {
             if let Err(error) = self.check_expected() {
                 self.finish(outgoing);
