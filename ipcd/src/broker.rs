@@ -104,6 +104,8 @@ struct Client {
     /// What it does, if it does not ask.
     role: Role,
     request: Option<Request>,
+    /// Whether it has sent anything.
+    has_asked: bool,
 }
 
 /// How a client speaks.
@@ -186,8 +188,12 @@ impl Broker {
             Event::Connected { client, identity, entrance } => {
                 self.admit(client, identity, entrance, at);
             }
-            Event::Called { client, message } => self.called(client, message, at),
+            Event::Called { client, message } => {
+                self.has_asked(client);
+                self.called(client, message, at);
+            }
             Event::LookedUp { client, name, network } => {
+                self.has_asked(client);
                 self.looked_up(client, &name, &network, at);
             }
             Event::Left { client } => self.leave(client, at),
@@ -204,6 +210,12 @@ impl Broker {
             Event::RelayEnded { daemon, id } => self.connections.relay_ended(&daemon, id),
         }
         std::mem::take(&mut self.actions)
+    }
+
+    fn has_asked(&mut self, client: ClientId) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.has_asked = true;
+        }
     }
 
     /// When [`Broker::expire`] has to be called at the latest.
@@ -289,7 +301,9 @@ impl Broker {
         }
         let identity = Arc::new(identity);
         let role = Role::Asking;
-        let new = Client { identity, has_units: false, speech, narrowed, role, request: None };
+        let has_asked = speech == Speech::Front;
+        let new =
+            Client { identity, has_units: false, speech, narrowed, role, request: None, has_asked };
         self.clients.insert(client, new);
         if let Entrance::Front(service) = entrance {
             self.asked_by_front(client, service, at);

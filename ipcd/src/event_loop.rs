@@ -26,6 +26,7 @@ use crate::world::{Sockets, World};
 mod actions;
 mod collecting;
 mod daemons;
+mod ending;
 mod entering;
 mod fronts;
 mod handover;
@@ -71,6 +72,8 @@ enum Accepting {
     Yes,
     /// The machine is out of something; again at this time.
     Paused(Instant),
+    /// No more: the daemon ends, at this time at the latest.
+    Ending(Instant),
 }
 
 const SIGNALS: Token = Token(0);
@@ -135,9 +138,7 @@ impl<'w> EventLoop<'w> {
             let now = Instant::now();
             for one in &ready {
                 if one.token == SIGNALS {
-                    if self.take_signals(notifier, now) {
-                        return Ok(());
-                    }
+                    self.take_signals(notifier, now);
                 } else {
                     self.serve(*one, now);
                 }
@@ -149,6 +150,9 @@ impl<'w> EventLoop<'w> {
                 }
             }
             self.keep_time(now);
+            if self.has_ended(now) {
+                return Ok(());
+            }
             notifier.beat(now);
             let health = self.broker.health();
             if told != health {
@@ -161,7 +165,7 @@ impl<'w> EventLoop<'w> {
     fn timeout(&self, notifier: &Notifier, now: Instant) -> Option<Duration> {
         let resume = match self.accepting {
             Accepting::Yes => None,
-            Accepting::Paused(until) => Some(until),
+            Accepting::Paused(until) | Accepting::Ending(until) => Some(until),
         };
         let look = self.daemons.iter().filter(|daemon| !daemon.listening).map(|one| one.retry);
         [self.broker.next_deadline(), self.patience.next(), resume]
@@ -200,10 +204,10 @@ impl<'w> EventLoop<'w> {
         self.look_for_daemons(now);
     }
 
-    fn take_signals(&mut self, notifier: &Notifier, now: Instant) -> bool {
+    fn take_signals(&mut self, notifier: &Notifier, now: Instant) {
         while let Some(signal) = self.signals.read() {
             match signal {
-                Signal::Stop => return true,
+                Signal::Stop => self.end(now),
                 Signal::Reload => {
                     notifier.reloading();
                     let table = Table { sources: &self.sources, clients: &self.clients };
@@ -214,7 +218,6 @@ impl<'w> EventLoop<'w> {
                 }
             }
         }
-        false
     }
 
     fn serve(&mut self, ready: Ready, now: Instant) {

@@ -16,6 +16,11 @@ impl Broker {
     pub(crate) fn health(&self) -> Health {
         Health { revision: self.revision, is_refused: self.refused.is_some() }
     }
+
+    /// Whether a client waits for an answer, or has come and not asked yet.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.clients.values().any(|client| client.request.is_some() || !client.has_asked)
+    }
 }
 
 impl fmt::Display for Health {

@@ -21,6 +21,9 @@ const ACCEPT_BATCH: usize = 16;
 impl EventLoop<'_> {
     pub(super) fn accept(&mut self, entrance: Token, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
+            if matches!(self.accepting, Accepting::Ending(_)) {
+                return;
+            }
             let Some(way) = self.entrances.get(&entrance) else { return };
             match way.listener.try_accept() {
                 Ok(Some(stream)) => {
@@ -82,7 +85,9 @@ impl EventLoop<'_> {
             drop(way.listener.try_accept());
         }
         self.spare = super::spare();
-        self.accepting = Accepting::Paused(now + REST);
+        if !matches!(self.accepting, Accepting::Ending(_)) {
+            self.accepting = Accepting::Paused(now + REST);
+        }
         self.watch_entrances(Interest::NONE);
     }
 
