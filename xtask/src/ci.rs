@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: every check, the quick ones first.
 
-use crate::{Failed, always_deny, arch, demo, fuzz, limits, ring_model, run, size};
+use crate::{Failed, always_deny, arch, demo, fuzz, limits, man, ring_model, run, size};
 
 pub(crate) fn run_all() -> Result<(), Failed> {
     step("fmt", || run("cargo", &["fmt", "--all", "--check"]))?;
@@ -16,6 +16,7 @@ pub(crate) fn run_all() -> Result<(), Failed> {
     step("test", || run("cargo", &["test", "--workspace"]))?;
     step("loom", ring_model::check)?;
     step("config", check_configs)?;
+    step("man", || man::run(man::Task::Check))?;
     step("demo", || demo::run(None))?;
     step("always-deny", always_deny::run)?;
     step("fuzz", || fuzz::run(&[]))

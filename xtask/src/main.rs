@@ -11,6 +11,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod limits;
+mod man;
 mod package;
 mod ring_model;
 mod size;
@@ -25,6 +26,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   limits                 docs/limits.md is what the code has
   size                   files that get long
   loom                   every order in which two threads may use a ring
+  man [--check]          manual pages, from what the programs say of themselves
   deb                    Debian packages
 ";
 
@@ -63,6 +65,8 @@ fn main() -> ExitCode {
         ["size"] => size::run(),
         ["loom"] => ring_model::check(),
         ["ci"] => ci::run_all(),
+        ["man"] => man::run(man::Task::Write),
+        ["man", "--check"] => man::run(man::Task::Check),
         ["deb", words @ ..] => package::deb(words),
         _ => {
             eprint!("{USAGE}");

@@ -79,6 +79,12 @@ impl Run {
         for directory in component.directories {
             make_directory(&tree.join(directory))?;
         }
+        for page in component.pages {
+            add_page(&tree, page)?;
+        }
+        if component.programs.iter().any(|(program, _)| *program == "ipc") {
+            self.add_completions(&tree)?;
+        }
         self.add_licences(component, &tree)?;
         self.add_control(component, &tree)?;
         let name = format!("{}_{}_{}.deb", component.name, self.version, self.architecture);
@@ -88,6 +94,20 @@ impl Run {
         let (tree, file) = (text(&tree), text(&file));
         read("dpkg-deb", &[pressed, &arguments, &[&tree, &file]].concat())?;
         println!("{file}");
+        Ok(())
+    }
+
+    /// What shells know of the commands of `ipc`, as it prints it itself.
+    fn add_completions(&self, tree: &Path) -> Result<(), Failed> {
+        let places = [
+            ("bash", "usr/share/bash-completion/completions/ipc"),
+            ("zsh", "usr/share/zsh/vendor-completions/_ipc"),
+            ("fish", "usr/share/fish/vendor_completions.d/ipc.fish"),
+        ];
+        for (shell, path) in places {
+            let text_of_shell = read(&text(&self.programs.join("ipc")), &["completions", shell])?;
+            write(&tree.join(path), &(text_of_shell + "\n"), 0o644)?;
+        }
         Ok(())
     }
 
@@ -133,6 +153,14 @@ impl Run {
             component.title,
         )
     }
+}
+
+/// A manual page, compressed as Debian wants it.
+fn add_page(tree: &Path, page: &str) -> Result<(), Failed> {
+    let section = page.rsplit('.').next().unwrap_or_default();
+    let path = tree.join(format!("usr/share/man/man{section}/{page}"));
+    install(&Path::new("docs/man").join(page), &path, 0o644)?;
+    run("gzip", &["-9", "--no-name", &text(&path)])
 }
 
 /// A script with the names of its component.

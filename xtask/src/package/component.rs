@@ -14,6 +14,8 @@ pub(crate) struct Component {
     pub(crate) programs: &'static [(&'static str, &'static str)],
     /// Files of this tree, and the path that each gets.
     pub(crate) files: &'static [(&'static str, &'static str)],
+    /// Manual pages.
+    pub(crate) pages: &'static [&'static str],
     /// Directories that are empty at first.
     pub(crate) directories: &'static [&'static str],
     /// Files in sysusers.d that are carried out.
@@ -60,6 +62,7 @@ pub(crate) const COMPONENTS: &[Component] = &[
             ("config/examples/service-host.toml", "usr/share/doc/ipcd/examples/service-host.toml"),
             ("config/examples/web-host.toml", "usr/share/doc/ipcd/examples/web-host.toml"),
         ],
+        pages: &["ipcd.8", "ipc.1"],
         directories: &["etc/ipcd/ipcd.d"],
         accounts: &["ipcd.conf"],
         places: &["ipcd.conf"],
@@ -85,6 +88,7 @@ pub(crate) const COMPONENTS: &[Component] = &[
             ("systemd/user/ipcd-tcpd.socket", USER_UNITS),
             ("systemd/sysusers/ipcd-tcpd.conf", "usr/lib/sysusers.d/ipcd-tcpd.conf"),
         ],
+        pages: &["ipcd-tcpd.8"],
         directories: &[],
         accounts: &["ipcd-tcpd.conf"],
         places: &[],
@@ -110,6 +114,7 @@ pub(crate) const COMPONENTS: &[Component] = &[
             ("systemd/user/ipcd-tlsd.socket", USER_UNITS),
             ("systemd/sysusers/ipcd-tlsd.conf", "usr/lib/sysusers.d/ipcd-tlsd.conf"),
         ],
+        pages: &["ipcd-tlsd.8"],
         directories: &[],
         accounts: &["ipcd-tlsd.conf"],
         places: &[],
@@ -124,6 +129,7 @@ pub(crate) const COMPONENTS: &[Component] = &[
         needs: &["ipcd (= @VERSION@)"],
         programs: &[("pongd", "usr/libexec/ipcd")],
         files: &[("systemd/system/pongd@.service", UNITS), ("systemd/system/pongd@.socket", UNITS)],
+        pages: &[],
         directories: &[],
         accounts: &[],
         places: &[],
