@@ -9,5 +9,6 @@
 mod documents;
 mod install;
 mod journal;
+mod restart;
 mod system;
 mod units;

@@ -1,0 +1,69 @@
+//! Clients at full rate, until a file is there: `load NAME THREADS FILE`. Each thread has one
+//! connection that it keeps, and makes others, one after the other; on all of them a few bytes go
+//! to the service and have to come back. At the end a line of JSON tells how that went.
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+#![expect(clippy::expect_used, reason = "tests: a broken premise ends them")]
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use libipc::Stream;
+
+/// How long any one thing may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one thread has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    made: u64,
+    failed: Vec<String>,
+    slowest: Duration,
+}
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    let name = words.next().expect("a name");
+    let threads: usize = words.next().expect("a number").parse().expect("a number");
+    let end = PathBuf::from(words.next().expect("a file"));
+    let all: Vec<Seen> = std::thread::scope(|scope| {
+        let started: Vec<_> = (0..threads).map(|_| scope.spawn(|| ask(&name, &end))).collect();
+        started.into_iter().map(|thread| thread.join().expect("a thread")).collect()
+    });
+    let made: u64 = all.iter().map(|seen| seen.made).sum();
+    let slowest = all.iter().map(|seen| seen.slowest).max().unwrap_or_default().as_millis();
+    let failed: Vec<_> = all.iter().flat_map(|seen| &seen.failed).collect();
+    let (count, first) = (failed.len(), failed.iter().take(5).collect::<Vec<_>>());
+    println!(
+        "{}",
+        serde_json::json!({
+            "made": made, "failed": count, "slowest": slowest, "first": first,
+        })
+    );
+}
+
+fn ask(name: &str, end: &Path) -> Seen {
+    let mut seen = Seen::default();
+    let mut kept = libipc::connect(name).expect("the connection to keep");
+    let mut turn = 0_u64;
+    while !end.exists() {
+        turn += 1;
+        let began = Instant::now();
+        match libipc::connect(name) {
+            Ok(mut stream) => echo(&mut stream, turn),
+            Err(error) => seen.failed.push(error.to_string()),
+        }
+        seen.slowest = seen.slowest.max(began.elapsed());
+        seen.made += 1;
+        echo(&mut kept, turn);
+    }
+    seen
+}
+
+fn echo(stream: &mut Stream, turn: u64) {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream.write_all(&turn.to_le_bytes()).expect("the service reads");
+    let mut answer = [0; 8];
+    stream.read_exact(&mut answer).expect("the service answers");
+    assert_eq!(u64::from_le_bytes(answer), turn, "bytes were lost");
+}

@@ -1,0 +1,110 @@
+//! Daemons that end and start again, while clients are at it.
+
+use std::path::Path;
+
+use ipcd_tests::container::Container;
+
+/// A server that knows nothing of ipcd: an echo over TCP.
+const ECHO: &str = "
+import socket, _thread
+def echo(client):
+    while data := client.recv(4096):
+        client.sendall(data)
+    client.close()
+listener = socket.create_server(('', 7000), backlog=1024)
+while True:
+    _thread.start_new_thread(echo, (listener.accept()[0],))
+";
+
+/// The services that clients ask for: one of this host, and one over TCP.
+const SERVICES: [&str; 2] = ["pongd", "far"];
+
+/// How often a daemon is ended. `IPCD_ENDS=1000` for a longer run.
+fn ends(usual: u32) -> u32 {
+    std::env::var("IPCD_ENDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// A host with clients at full rate.
+struct Loaded(Container);
+
+/// What clients tell at the end.
+struct Told {
+    made: u64,
+    failed: u64,
+    slowest_ms: u64,
+    text: String,
+}
+
+impl Loaded {
+    fn start() -> Option<Self> {
+        let host = Container::installed()?;
+        host.install(Path::new(env!("CARGO_BIN_EXE_load")), "/usr/local/bin/load");
+        host.write("/usr/local/lib/echo.py", ECHO);
+        host.write(
+            "/etc/ipcd/ipcd.toml",
+            "rules = 'allow out far tcp:127.0.0.1:7000'\n[redirects]\nfar = 'tcp://127.0.0.1:7000'\n",
+        );
+        host.must(
+            "systemd-run --quiet --unit=echo python3 /usr/local/lib/echo.py; \
+             systemctl start pongd@pongd.socket; ipc reload",
+        );
+        for name in SERVICES {
+            host.until(&format!("ipc connect {name} </dev/null"));
+            host.must(&format!(
+                "systemd-run --quiet --unit=load-{name} \
+                 sh -c 'exec load {name} 2 /run/{name}.end >/run/{name}.told 2>&1'"
+            ));
+        }
+        Some(Self(host))
+    }
+
+    /// Ends the clients of a service, and hears what they tell.
+    fn told(&self, name: &str) -> Told {
+        self.0.must(&format!("touch /run/{name}.end"));
+        self.0.until(&format!("! systemctl --quiet is-active load-{name}"));
+        let text = self.0.output(&format!("cat /run/{name}.told"));
+        // Bytes that were lost end the program before it can tell.
+        let told: serde_json::Value = serde_json::from_str(text.trim()).unwrap_or_default();
+        assert!(told.is_object(), "{text}");
+        let number = |key: &str| told[key].as_u64().unwrap();
+        let (made, failed, slowest_ms) = (number("made"), number("failed"), number("slowest"));
+        eprintln!("{name}: {made} connections, {failed} failed, the slowest took {slowest_ms} ms");
+        Told { made, failed, slowest_ms, text }
+    }
+}
+
+#[test]
+fn a_broker_that_is_restarted_refuses_nobody_and_cuts_nothing() {
+    let Some(host) = Loaded::start() else { return };
+    for _ in 0..ends(100) {
+        host.0.must("systemctl restart ipcd");
+    }
+    for name in SERVICES {
+        let told = host.told(name);
+        assert_eq!(told.failed, 0, "{}", told.text);
+        assert!(told.made > 100, "{}", told.text);
+        // On a machine that does nothing else it is a tenth of that.
+        assert!(told.slowest_ms < 5_000, "{}", told.text);
+    }
+}
+
+#[test]
+fn daemons_that_are_killed_are_back_within_a_second_and_cut_nothing() {
+    let Some(host) = Loaded::start() else { return };
+    for unit in ["ipcd", "ipcd-tcpd"] {
+        for turn in 0..ends(20) {
+            // Moments that no loop is in step with.
+            let pause = f64::from(turn * 7919 % 50) / 1000.0;
+            host.0.must(&format!(
+                "sleep {pause}; systemctl kill --signal=KILL {unit}; \
+                 timeout 5 sh -c 'until ipc connect far --timeout 1 </dev/null; do :; done'"
+            ));
+        }
+    }
+    for name in SERVICES {
+        let told = host.told(name);
+        // Who was being served when it ended hears so, at once.
+        assert!(told.failed <= u64::from(ends(20)) * 2 * 4, "{}", told.text);
+        assert!(told.made > told.failed * 2, "{}", told.text);
+    }
+}
