@@ -52,7 +52,7 @@ pub(crate) fn read<R: DeserializeOwned>(name: &str, message: &[u8]) -> Result<R,
 }
 
 /// The first run directory with a broker; the last one if none has.
-fn directory(place: &Place) -> Result<RunDirectory, ConnectError> {
+pub(crate) fn directory(place: &Place) -> Result<RunDirectory, ConnectError> {
     let mut directories = place.environment().run_directories();
     let first = directories.iter().position(RunDirectory::has_broker);
     let last = directories.len().saturating_sub(1);

@@ -32,7 +32,7 @@ pub(crate) fn run(wanted: &args::Monitor, format: Format) -> Result<ExitCode, Re
         {
             return Ok(ExitCode::SUCCESS);
         }
-        message = broker.next_reply().map_err(report)?;
+        message = broker.next_reply(None).map_err(report)?;
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct Most {
 const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 
 /// Entries that are looked at in one go.
-const SWEEP_BATCH: usize = 256;
+const SWEEP_BATCH: usize = 128;
 
 /// Ends of unknown relays that are remembered: a daemon's report may overtake its answer.
 const ENDED_EARLY_MOST: usize = 1024;

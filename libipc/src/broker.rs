@@ -228,17 +228,23 @@ impl Broker {
     ) -> Result<varlink::Bytes, ConnectError> {
         let flags = CallFlags { more: true, ..CallFlags::default() };
         self.send(varlink::call(method, parameters, flags), deadline)?;
-        let message = self.receive()?;
-        sys::socket::set_receive_timeout(self.wire.as_fd(), None).map_err(ConnectError::System)?;
-        Ok(message.bytes)
+        Ok(self.receive()?.bytes)
     }
 
-    /// Waits, without limit, for the next reply to what was subscribed to.
+    /// Waits for the next reply to what was subscribed to: until `deadline`, or without limit.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::BrokerGone`] when the broker ends.
-    pub fn next_reply(&mut self) -> Result<varlink::Bytes, ConnectError> {
+    /// [`ConnectError::BrokerGone`] when the broker ends; [`ConnectError::TimedOut`], after which
+    /// it may be called again.
+    pub fn next_reply(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<varlink::Bytes, ConnectError> {
+        let left = deadline.map(|when| when.saturating_duration_since(Instant::now()));
+        // The kernel takes zero for no limit.
+        let left = left.map(|left| left.max(Duration::from_millis(1)));
+        sys::socket::set_receive_timeout(self.wire.as_fd(), left).map_err(ConnectError::System)?;
         Ok(self.receive()?.bytes)
     }
 

@@ -183,6 +183,44 @@ fn monitors_hear_everything_though_the_log_is_limited_and_says_exactly_by_how_mu
 }
 
 #[test]
+fn the_log_has_the_decisions_that_are_wanted_with_all_their_facts() {
+    for (wanted, expected) in
+        [("denied", &["denied"][..]), ("all", &["allowed", "denied", "failed"]), ("none", &[])]
+    {
+        let config = format!("log.decisions = '{wanted}'\nrules = 'deny local secret'");
+        let arguments = ["--log-format", "json"];
+        let setup =
+            Setup { config: &config, arguments: &arguments, logs: true, ..Setup::default() };
+        let host = Host::of(&setup).with_pongd("pongd").with_pongd("secret");
+        for name in ["pongd", "secret", "nobody"] {
+            let _said = host.ping(name, "");
+        }
+        // What comes behind them in the log.
+        let (code, ..) = outcome(&mut host.ipc(&["reload"]));
+        assert_eq!(code, 0);
+        until("all is written", || host.log().contains("\"reloaded\""));
+        let log = host.log();
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let decisions: Vec<Value> = lines.filter(|line| line["service"].is_string()).collect();
+        let events: Vec<&str> =
+            decisions.iter().map(|line| line["event"].as_str().unwrap()).collect();
+        assert_eq!(events, expected, "{wanted}");
+        for denied in decisions.iter().filter(|line| line["event"] == "denied") {
+            let rule = denied["rule"].as_str().unwrap();
+            assert!(rule.starts_with("deny local secret (") && rule.ends_with(":2)"), "{rule}");
+            assert_eq!(
+                (&denied["service"], &denied["target"]),
+                (&"secret".into(), &"unix:secret".into())
+            );
+            assert_eq!((&denied["direction"], &denied["revision"]), (&"local".into(), &1.into()));
+            assert_eq!(denied["client_pid"], std::process::id());
+            assert_eq!(denied["client_uid"], nix::unistd::geteuid().as_raw());
+            assert_eq!(denied["level"], "INFO");
+        }
+    }
+}
+
+#[test]
 fn a_watcher_that_does_not_read_costs_nothing_and_is_told_how_much_it_has_missed() {
     let host = Host::new(&["--rule", "deny local secret"]).with_pongd("secret");
     let mut slow = Watching::all(&host);

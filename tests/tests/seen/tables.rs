@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use ipcd_tests::{Host, has, installed, outcome};
+use ipcd_tests::{Host, has, installed, is_root, outcome};
+use libipc::listener::Listener;
+use libipc::name::ServiceName;
+use libipc::rundir::{Instance, RunDirectory};
 use serde_json::Value;
 
 fn said(host: &Host, arguments: &[&str]) -> String {
@@ -38,6 +41,21 @@ fn services_are_listed_with_their_kind_owner_and_clients() {
     );
     let raw = said(&host, &["--format", "raw", "services"]);
     assert_eq!(raw.lines().nth(1).unwrap(), format!("pongd\tsocket\tuid {uid}\tyes\t1"));
+}
+
+#[test]
+fn root_sees_services_that_the_systems_broker_may_not_list() {
+    let with_account = nix::unistd::User::from_name("ipcd").ok().flatten().is_some();
+    if !has("root", is_root()) {
+        return;
+    }
+    let host = Host::new(&["--instance", "system"]);
+    let directory = RunDirectory::new(host.rundir(), Instance::System);
+    let name = ServiceName::new("quiet").unwrap();
+    let _listener = Listener::bind_in(&directory, &name).unwrap();
+    let all: Value = serde_json::from_str(&said(&host, &["--json", "services"])).unwrap();
+    assert_eq!(all["services"][0]["name"], "quiet", "with an account of its own: {with_account}");
+    assert_eq!(all["services"][0]["available"], true);
 }
 
 #[test]

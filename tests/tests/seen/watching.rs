@@ -30,7 +30,8 @@ impl Watching {
 
     /// The next decision, or notice of missed ones.
     pub(crate) fn next(&mut self) -> Decision {
-        read(&self.0.next_reply().expect("the broker tells"))
+        let deadline = Some(Instant::now() + PATIENCE);
+        read(&self.0.next_reply(deadline).expect("the broker tells"))
     }
 
     /// As many as that.
