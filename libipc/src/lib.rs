@@ -50,6 +50,7 @@ pub mod schema;
 pub mod secret;
 pub mod session;
 pub mod shm;
+mod shown;
 pub mod stream;
 pub mod typed;
 pub mod unit;

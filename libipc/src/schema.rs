@@ -13,6 +13,7 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use crate::channel::Channel;
+use crate::shown::shown;
 
 mod directory;
 mod strict;
@@ -142,7 +143,8 @@ impl SchemaRegistry {
         let content: Value = serde_json::from_slice(payload)
             .map_err(|error| SchemaError::NoJson { channel, error })?;
         let problems = validator.iter_errors(&content).take(PROBLEMS_MOST);
-        let problems: Vec<String> = problems.map(|problem| shorten(&problem.to_string())).collect();
+        let problems: Vec<String> =
+            problems.map(|problem| shown(&problem.to_string(), SHOWN_MOST)).collect();
         if problems.is_empty() {
             return Ok(());
         }
@@ -170,12 +172,7 @@ const PROBLEMS_MOST: usize = 4;
 /// Memory of one compiled pattern at most.
 const PATTERN_BYTES_MOST: usize = 1 << 20;
 
-/// The content is the peer's: what of it is shown is cut and cleaned.
-fn shorten(problem: &str) -> String {
-    problem.chars().take(SHOWN_MOST).flat_map(char::escape_debug).collect()
-}
-
-/// Characters of one problem that are shown.
+/// Characters of one problem that are shown: the content is the peer's.
 const SHOWN_MOST: usize = 300;
 
 /// Why a schema is not used, or a message is not what its schema says.

@@ -86,7 +86,7 @@ mod tests {
         let Ok(Control::ShutdownRequest(Some(reason))) = Control::read(&bytes) else {
             panic!("not read")
         };
-        assert_eq!(reason, "say \\\"bye\\\"\\\\", "fit to be shown");
+        assert_eq!(reason, "say \"bye\"\\");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shown::shown;
+
 #[derive(Debug, Deserialize, Serialize)]
 struct Refusal<'a> {
     #[serde(borrow)]
@@ -28,7 +30,7 @@ pub(crate) fn read(bytes: &[u8]) -> String {
 
 /// Text of the other side, fit to be shown.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().take(SHOWN_MOST).flat_map(char::escape_debug).collect()
+    shown(text, SHOWN_MOST)
 }
 
 /// Characters of the other side's words that are shown.
@@ -40,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_read_whatever_it_is() {
-        assert_eq!(read(&bytes("no \"entry\"")), "no \\\"entry\\\"");
+        assert_eq!(read(&bytes("no \"entry\"")), "no \"entry\"");
         assert_eq!(read(b"plain\x1b[31m"), "plain\\u{1b}[31m");
         assert_eq!(read(&bytes(&"x".repeat(10_000))).len(), 500);
     }

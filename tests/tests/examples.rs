@@ -1,0 +1,112 @@
+//! Every example of libipc, unchanged, on a path, under a name, and under a name that leads to
+//! another host.
+#![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use ipcd_tests::{Daemon, Host, binaries, free_port, outcome, until};
+use libipc::Address;
+
+/// Builds the examples once.
+fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "-p", "libipc", "--examples"]);
+        build.args(["--features", "schema,tokio"]);
+        if binaries().ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "the examples cannot be built");
+    });
+    binaries().join("examples").join(name)
+}
+
+/// What one example says, with its service wherever it may be.
+fn everywhere(name: &str, verb: &str, arguments: &[&str], expected: &str) {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("service").display().to_string();
+    let at_path = Command::new(example(name));
+    says(name, at_path, &path, None, (verb, arguments, expected));
+
+    let port = free_port();
+    let far = Host::new(&["--rule", "allow in service tcp:127.0.0.1"]).with_tcpd(Some(port));
+    let target = format!("tcp://127.0.0.1:{port}/service");
+    let rule = format!("allow out * tcp:127.0.0.1:{port}");
+    let near = Host::new(&["--rule", &rule, "--redirect", "elsewhere", &target]).with_tcpd(None);
+    for (address, rundir) in [("service", far.rundir()), ("elsewhere", near.rundir())] {
+        let mut ask = Command::new(example(name));
+        ask.env("IPC_RUNDIR", rundir);
+        says(name, ask, address, Some(&far.rundir()), (verb, arguments, expected));
+    }
+}
+
+/// Starts the service, and asks it once.
+fn says(
+    name: &str,
+    mut ask: Command,
+    address: &str,
+    rundir: Option<&Path>,
+    (verb, arguments, expected): (&str, &[&str], &str),
+) {
+    let mut serve = Command::new(example(name));
+    let at = rundir.map_or(address, |_| "service");
+    serve.args(["serve", at]).stdin(Stdio::null());
+    serve.env("IPC_RUNDIR", rundir.unwrap_or(Path::new("/nonexistent")));
+    let _service = Daemon::start(&mut serve);
+    until("it serves", || match rundir {
+        None => address
+            .parse::<Address>()
+            .is_ok_and(|address| address.connect(std::time::Instant::now()).is_ok()),
+        Some(rundir) => {
+            let environment = libipc::environment::Environment {
+                rundir: Some(rundir.to_owned()),
+                ..libipc::environment::Environment::default()
+            };
+            let patience = std::time::Duration::from_secs(1);
+            let name = libipc::ServiceName::new("service").unwrap();
+            libipc::connector::Connector::new(&environment, patience)
+                .is_ok_and(|connector| connector.connect(&name).is_ok())
+        }
+    });
+    let (code, said, errors) = outcome(ask.args([verb, address]).args(arguments));
+    assert_eq!((code, said.trim()), (0, expected), "{name} at {address}: {errors}");
+}
+
+#[test]
+fn echo_answers() {
+    everywhere("echo", "ask", &["hello"], "hello");
+}
+
+#[test]
+fn a_file_is_handed_over() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("file");
+    std::fs::write(&file, "seventeen letters").unwrap();
+    everywhere("descriptors", "send", &[file.to_str().unwrap()], "17");
+}
+
+#[test]
+fn memory_is_handed_over() {
+    everywhere("shared_memory", "send", &["in memory"], "in memory");
+}
+
+#[test]
+fn contents_are_checked() {
+    everywhere("schema", "ask", &["{\"of\":[1,2,39]}"], "42");
+    let wrong = "not sent: validation failed on channel 2 (DATA): \"of\" is a required property";
+    everywhere("schema", "ask", &["{}"], wrong);
+}
+
+#[test]
+fn many_clients_are_answered() {
+    everywhere("many_clients", "ask", &["hello"], "hello");
+}
+
+#[test]
+fn tokio_answers_all_at_once() {
+    everywhere("async", "ask", &["one", "two", "three"], "one\ntwo\nthree");
+}
