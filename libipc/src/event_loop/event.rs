@@ -1,0 +1,88 @@
+//! What happens in a loop.
+
+use std::fmt;
+use std::io;
+
+use crate::connection::{ConnectionError, Message};
+use crate::poller::Token;
+
+/// Something in an [`EventLoop`](super::EventLoop). No id is ever given twice.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Id(pub(super) u64);
+
+impl Id {
+    pub(super) fn token(self) -> Token {
+        Token(self.0)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What has happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client has come.
+    Connected {
+        /// Where to.
+        service: Id,
+        /// Its connection, which is in the loop now.
+        connection: Id,
+    },
+    /// A connection is over, and out of the loop. Every message that came is told before.
+    Disconnected {
+        /// Which.
+        connection: Id,
+        /// What ended it, if not the peer in good order.
+        error: Option<ConnectionError>,
+    },
+    /// A message has come.
+    Received {
+        /// From whom.
+        connection: Id,
+        /// The message.
+        message: Message,
+    },
+    /// Everything that was scheduled has been sent.
+    Sent {
+        /// To whom.
+        connection: Id,
+    },
+    /// A message went from one side of a switch to the other.
+    Passed {
+        /// From whom.
+        from: Id,
+        /// To whom.
+        to: Id,
+        /// Bytes of the message.
+        bytes: usize,
+    },
+    /// The timer.
+    Timer,
+    /// A foreign descriptor is ready.
+    Ready {
+        /// Which.
+        external: Id,
+        /// There is something to read, or the end.
+        readable: bool,
+        /// There is room to write.
+        writable: bool,
+        /// Both directions are over.
+        hangup: bool,
+    },
+    /// Another thread has called the waker.
+    Woken,
+    /// A service could not accept a client. It is tried again shortly, unless `is_over`.
+    ServiceFailed {
+        /// Which.
+        service: Id,
+        /// What the kernel, or the broker, says.
+        error: io::Error,
+        /// The name was taken over by another process; the service is out of the loop.
+        is_over: bool,
+    },
+}
