@@ -33,6 +33,7 @@ mod layout;
 mod reader;
 mod record;
 mod signal;
+mod spin;
 mod writer;
 
 #[cfg(all(test, loom))]

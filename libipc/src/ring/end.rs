@@ -12,14 +12,11 @@ use sys::socket::{SocketKind, is_stream, is_unix, unix_pair};
 use super::RingError;
 use super::layout::Layout;
 use super::signal::Signal;
+use super::spin::Spin;
 use crate::patience::Patience;
 
 /// How long a wait may last before it looks whether the other process still is there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Turns of looking before a wait begins, at least and at most: about 0.3 and 10 microseconds.
-const SPIN_LEAST: u32 = 8;
-const SPIN_MOST: u32 = 256;
 
 /// Which of the two positions an end waits for.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +34,7 @@ pub(super) struct End {
     /// The other end's end is seen here, and a byte says that a watched position moved.
     bell: OwnedFd,
     awaited: Awaited,
-    /// Turns of looking before the next wait: more where looking was enough.
-    spin: u32,
+    spin: Spin,
     is_watching: bool,
     /// A child that got this value by `fork(2)` does not close its parent's ring.
     pub(super) owner: u32,
@@ -59,7 +55,7 @@ impl End {
             layout,
             bell,
             awaited,
-            spin: SPIN_LEAST,
+            spin: Spin::default(),
             is_watching: false,
             owner: std::process::id(),
             is_handed_over: false,
@@ -115,16 +111,11 @@ impl End {
 
     /// Waits until the awaited word is no longer `seen`, and answers it.
     pub(super) fn wait(&mut self, seen: u32, patience: Patience) -> Result<u32, RingError> {
-        let spin = if patience == Patience::Never { 0 } else { self.spin };
-        for _ in 0..spin {
-            std::hint::spin_loop();
-            let word = self.look()?;
-            if word != seen {
-                self.spin = (self.spin * 2).min(SPIN_MOST);
-                return Ok(word);
-            }
+        if patience != Patience::Never
+            && let Some(word) = self.spin(seen)?
+        {
+            return Ok(word);
         }
-        self.spin = (self.spin / 2).max(SPIN_LEAST);
         loop {
             let limit = match patience {
                 Patience::Forever => LOOK_EVERY,
@@ -145,6 +136,23 @@ impl End {
                 return self.last_look(seen);
             }
         }
+    }
+
+    /// Looks for a while whether the awaited word is no longer `seen`.
+    fn spin(&mut self, seen: u32) -> Result<Option<u32>, RingError> {
+        let turns = self.spin.turns();
+        for _ in 0..turns {
+            std::hint::spin_loop();
+            let word = self.look()?;
+            if word != seen {
+                self.spin.learn(true);
+                return Ok(Some(word));
+            }
+        }
+        if turns > 0 {
+            self.spin.learn(false);
+        }
+        Ok(None)
     }
 
     /// What the other process did before it ended counts.
