@@ -42,7 +42,7 @@ impl Session {
     }
 
     /// Sends a request on channel 1, whose answer [`Session::answer_to`] brings. Several may be
-    /// under way if they are [numbered](Negotiated::request_ids).
+    /// under way if they are [numbered](super::Negotiated::request_ids).
     ///
     /// # Errors
     ///
