@@ -438,6 +438,36 @@ mod tests {
         assert_eq!(end.bytes, 0);
     }
 
+    /// What does not fit at once is sent later, without the descriptor that has left already.
+    #[test]
+    fn a_long_message_takes_its_descriptor_along_once() {
+        use nix::sys::socket::{setsockopt, sockopt};
+        let (left, mut wire) = pair(Reading::Eager, Limits::default());
+        setsockopt(&wire, sockopt::SndBuf, &1).unwrap();
+        let message = vec![b'x'; 60 * 1024];
+        wire.queue(Bytes::new(message.clone()), Some(null().into())).unwrap();
+        let (mut came, mut descriptors, mut turns) = (Vec::new(), 0, 0);
+        loop {
+            let sent = wire.flush(Wait::Never).unwrap();
+            while came.len() < message.len() {
+                let mut chunk = [0; 7_000];
+                let Ok(received) = ancillary::receive(left.as_fd(), &mut chunk, 1, Wait::Never)
+                else {
+                    break;
+                };
+                came.extend_from_slice(&chunk[..received.bytes]);
+                descriptors += received.descriptors.len();
+            }
+            turns += 1;
+            if sent {
+                break;
+            }
+        }
+        assert_eq!(came, message);
+        assert_eq!(descriptors, 1);
+        assert!(turns > 5, "it was sent in pieces: {turns}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]

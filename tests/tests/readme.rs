@@ -52,6 +52,24 @@ impl Clone {
     }
 }
 
+/// A daemon that is told to end, and so ends those that it has started.
+struct Told(Daemon);
+
+impl Told {
+    fn end(&mut self) -> bool {
+        self.0.is_running() && {
+            self.0.signal(Signal::SIGTERM);
+            self.0.0.wait().is_ok_and(|status| status.success())
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 #[test]
 fn the_commands_that_use_it_work_as_they_stand_there() {
     let mut clone = Clone::new();
@@ -59,7 +77,8 @@ fn the_commands_that_use_it_work_as_they_stand_there() {
     let mut printed = String::new();
     for command in commands("Use it") {
         if let Some(background) = command.strip_suffix('&') {
-            running.push(Daemon::start(&mut clone.bash(&format!("exec {background}"))));
+            let bash = &mut clone.bash(&format!("exec {background}"));
+            running.push(Told(Daemon::start(bash)));
         } else if command.contains("export ") {
             clone.exports.extend([command.as_str(), "\n"]);
         } else {
@@ -76,9 +95,8 @@ fn the_commands_that_use_it_work_as_they_stand_there() {
     for expected in ["\nhello\n", "allow out web tcp:example.com:80", "tcp:example.com:80"] {
         assert!(printed.contains(expected), "{expected} is missing:\n{printed}");
     }
-    for mut daemon in running.into_iter().rev() {
-        daemon.signal(Signal::SIGTERM);
-        assert!(daemon.0.wait().unwrap().success(), "it ends when it is told to");
+    while let Some(mut last) = running.pop() {
+        assert!(last.end(), "it ends with success when it is told to");
     }
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask limits`: `docs/limits.md` has every limit, with the value that the code has.
+//! `cargo xtask limits`: `docs/limits.md` has every limit, with the value that the code has, and
+//! the tests that pages name are there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,6 +8,9 @@ use std::process::Command;
 use crate::Failed;
 
 const PAGE: &str = "docs/limits.md";
+
+/// The other page that names tests.
+const CLAIMS: &str = "docs/threat-model.md";
 
 /// Where the keys of `[limits]` are.
 const KEYS: &str = "policy/src/config/limits.rs";
@@ -20,6 +24,9 @@ pub(crate) fn run() -> Result<(), Failed> {
     let mut problems = Vec::new();
     for row in &rows {
         problems.extend(check(row, &keys)?);
+    }
+    for claim in claims(&fs::read_to_string(CLAIMS)?) {
+        problems.extend(no_such_test(claim)?);
     }
     let named: BTreeSet<_> = rows.iter().map(|row| row.place.clone()).collect();
     let all = constants()?.into_iter().chain(configured(&keys).map(|(key, _)| Place::Key(key)));
@@ -87,13 +94,27 @@ fn check(row: &Row, keys: &str) -> Result<Vec<String>, Failed> {
         problems.push(format!("the code has {value:?}: {}", row.text));
     }
     if let Some(test) = &row.test {
-        let wanted = format!("fn {test}()");
-        let found = Command::new("git").args(["grep", "-qF", &wanted, "--", "*.rs"]).status()?;
-        if !found.success() {
-            problems.push(format!("there is no test {test}"));
-        }
+        problems.extend(no_such_test(test)?);
     }
     Ok(problems)
+}
+
+/// The tests that another page names: what has as many words as a claim has.
+fn claims(page: &str) -> impl Iterator<Item = &str> {
+    let is_claim = |name: &&str| {
+        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        is_name && name.matches('_').count() >= WORDS_LEAST
+    };
+    page.split('`').filter(is_claim)
+}
+
+/// Words of the shortest name of a test that is recognised, but one.
+const WORDS_LEAST: usize = 3;
+
+fn no_such_test(test: &str) -> Result<Option<String>, Failed> {
+    let wanted = format!("fn {test}(");
+    let found = Command::new("git").args(["grep", "-qF", &wanted, "--", "*.rs"]).status()?;
+    Ok((!found.success()).then(|| format!("there is no test {test}")))
 }
 
 /// A value as the page has it: `16,384`, `64 KiB`, `250 ms`. Times are in milliseconds.
@@ -159,7 +180,8 @@ fn constants() -> Result<Vec<Place>, Failed> {
     let place = |line: &str| {
         let (file, code) = line.split_once(':')?;
         let is_ours = !NOT_SHIPPED.iter().any(|tree| file.starts_with(tree));
-        let is_test = file.contains("/tests") || code.starts_with(' ');
+        let is_test =
+            file.contains("/tests") || file.contains("/examples/") || code.starts_with(' ');
         let name = code.split_once("const ")?.1.split_once(':')?.0;
         (is_ours && !is_test).then(|| Place::Constant(file.to_owned(), name.to_owned()))
     };

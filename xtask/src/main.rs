@@ -20,7 +20,7 @@ mod words;
 const USAGE: &str = "usage: cargo xtask TASK
   demo [--without PART]  two hosts, a service reached by name
   ci                     every check
-  always-deny            no path goes around policy
+  always-deny [FILE…]    no path goes around policy
   arch                   the arrows between crates
   fuzz [TARGET] [SECONDS | FILE]  every parser against made-up input
   limits                 docs/limits.md is what the code has
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["demo"] => demo::run(None),
         ["demo", "--without", part] => demo::run(Some(part)),
-        ["always-deny"] => always_deny::run(),
+        ["always-deny", files @ ..] => always_deny::run(files),
         ["arch"] => arch::run(),
         ["fuzz", words @ ..] => fuzz::run(words),
         ["limits"] => limits::run(),
