@@ -334,7 +334,7 @@ impl Broker {
     /// Who a client is, with its unit if the rules ask about units.
     fn identity(&mut self, client: ClientId, at: Moment<'_>) -> Option<Arc<LocalIdentity>> {
         let known = self.clients.get_mut(&client)?;
-        if !known.has_units {
+        if self.live.asks_about_units && !known.has_units {
             known.learn_units(client, at);
         }
         Some(Arc::clone(&known.identity))

@@ -69,6 +69,8 @@ impl std::error::Error for Refusal {}
 pub(crate) struct Live {
     /// The configuration.
     pub(crate) config: Config,
+    /// Whether anything in it depends on the unit that a client runs in.
+    pub(crate) asks_about_units: bool,
     /// The paths that stand for names.
     pub(crate) fronts: BTreeMap<PathBuf, ServiceName>,
     /// Its texts, the most important first.
@@ -99,5 +101,6 @@ pub(crate) fn load(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>,
         tracing::warn!(event = "configuration", warning = ?warning.problem.to_string());
     }
     let origins = sources.order();
-    Ok(Arc::new(Live { config: loaded.config, fronts, origins }))
+    let asks_about_units = loaded.config.asks_about_units();
+    Ok(Arc::new(Live { asks_about_units, config: loaded.config, fronts, origins }))
 }

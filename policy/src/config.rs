@@ -8,8 +8,10 @@ use settings::{File, Problem};
 use crate::accounts::Accounts;
 use crate::lint::Thoroughness;
 use crate::redirect::Redirects;
+use crate::rule::Direction;
 use crate::rules::Rules;
 use crate::scheme::Schemes;
+use crate::subject::Subjects;
 
 mod limits;
 mod load;
@@ -129,6 +131,15 @@ pub enum WarningKind {
 }
 
 impl Config {
+    /// Whether anything here depends on the unit that a client runs in, which is dear to find out.
+    #[must_use]
+    pub fn asks_about_units(&self) -> bool {
+        let directions = [Direction::Local, Direction::Out, Direction::In];
+        let rules = directions.iter().flat_map(|direction| self.rules.all(*direction));
+        let redirects = self.redirects.all().iter().map(|redirect| &redirect.subjects);
+        rules.map(|rule| &rule.subjects).chain(redirects).any(Subjects::asks_about_units)
+    }
+
     /// Reads and checks all of `sources`. Names of accounts are looked up in `accounts`.
     ///
     /// # Errors

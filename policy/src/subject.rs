@@ -124,6 +124,12 @@ impl Subjects {
         Ok(())
     }
 
+    /// Whether it has to be known in which unit the asker runs.
+    #[must_use]
+    pub fn asks_about_units(&self) -> bool {
+        !self.units.is_empty() || !self.user_units.is_empty()
+    }
+
     /// Whether everybody is meant.
     #[must_use]
     pub fn is_everybody(&self) -> bool {

@@ -1,6 +1,5 @@
 //! Services that register, and clients that are handed to them.
 
-use libipc::identity::Identity;
 use libipc::interface;
 use libipc::interface::broker::{BrokerError, Connected, Handoff, Kind};
 use libipc::interface::registry::{Ended, Register, Registered};
@@ -113,7 +112,7 @@ impl Broker {
             Speech::Front => Handoff::Upgrade,
             _ => return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Upgrade])),
         };
-        let identity = Identity::Local((*known.identity).clone());
+        let Some(identity) = self.written(client, at) else { return Outcome::Done };
         let (id, message) = self.next_client(service, identity);
         let answer = (known_speaks_varlink(self, client)).then(|| connected(candidate));
         let registration = registration.client;
