@@ -46,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = RunDirectory::new(place.path().join("ipc"), Instance::Private);
     let name = ServiceName::new("bench")?;
     let _broker = start_broker(&directory)?;
-    let listener = Listener::bind_in(&directory, &name)?;
+    // A service with a socket of its own: its clients get a door.
+    let listener = Listener::own_socket_in(&directory, &name)?;
     std::thread::spawn(move || serve(&listener));
 
     let path = directory.service(&name);

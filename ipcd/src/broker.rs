@@ -22,6 +22,7 @@ use crate::broker::narrowing::Narrowed;
 use crate::broker::quota::{Full, Most, Quota};
 use crate::broker::registry::Registry;
 use crate::broker::requests::Request;
+use crate::broker::targets::Targets;
 use crate::broker::waiting::Waiting;
 use crate::broker::watching::Watches;
 use crate::connections::{ConnectionId, Connections};
@@ -47,6 +48,7 @@ mod registry;
 mod requests;
 mod resolve;
 mod stack;
+mod targets;
 mod waiting;
 mod watching;
 
@@ -66,6 +68,7 @@ pub(crate) struct Broker {
     /// Clients that there are descriptors for.
     room: usize,
     registry: Registry,
+    targets: Targets,
     waiting: Waiting,
     watches: Watches,
     calls: HashMap<CallId, Caller>,
@@ -160,6 +163,7 @@ impl Broker {
             quota: Quota::default(),
             room: usize::MAX,
             registry: Registry::default(),
+            targets: Targets::default(),
             waiting: Waiting::default(),
             watches: Watches::default(),
             calls: HashMap::new(),

@@ -38,6 +38,11 @@ impl Broker {
             return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Descriptor]));
         }
         let user = known.identity.uid;
+        let budget = (self.live.config.limits.new_targets_per_user, at.now);
+        let visited = self.targets.visit(user, &remote.host.bare(), remote.port, budget);
+        if let Err(full) = visited {
+            return Outcome::Failed(busy(full));
+        }
         match self.quota.dial(user, client, self.most()) {
             Err(full) => Outcome::Failed(busy(full)),
             Ok(Turn::Now) => {

@@ -62,6 +62,8 @@ limits! {
     queue_per_user: usize, "queue-per-user", 256, 0..=1_000_000;
     /// Clients that a registered service was given and has not taken up.
     uncollected_per_service: usize, "uncollected-per-service", 64, 1..=4_096;
+    /// Places on other hosts that one user may be led to for the first time, in ten seconds.
+    new_targets_per_user: usize, "new-targets-per-user", 20, 1..=1_000_000;
     /// How long a client may leave what was handed to it uncollected.
     collect_timeout: Duration, "collect-timeout-ms", 2_000, 10..=600_000;
     /// Connections that are listed after they were handed over, in all. At the limit the oldest of
