@@ -28,15 +28,22 @@ pub trait Codec: Send + 'static {
     /// Whether plain bytes can be sealed: both ends know each other.
     fn is_open(&self) -> bool;
 
-    /// Adds `plain` to `outgoing`, encapsulated.
+    /// Adds `plain` to `outgoing`, encapsulated. `pending` are the bytes that came in and could not
+    /// be understood yet.
     ///
     /// # Errors
     ///
     /// [`TransportError::Protocol`] if it is not open, or has come to its limits.
-    fn seal(&mut self, plain: &[u8], outgoing: &mut Outgoing) -> Result<(), TransportError>;
+    fn seal(
+        &mut self,
+        plain: &[u8],
+        pending: &mut [u8],
+        outgoing: &mut Outgoing,
+    ) -> Result<(), TransportError>;
 
-    /// Adds to `outgoing` what tells the far end that nothing more comes.
-    fn finish(&mut self, outgoing: &mut Outgoing);
+    /// Adds to `outgoing` what tells the far end that nothing more comes. `pending` as in
+    /// [`Codec::seal`].
+    fn finish(&mut self, pending: &mut [u8], outgoing: &mut Outgoing);
 
     /// What it means that the far end went away before it was agreed.
     fn silent(&self) -> TransportError {

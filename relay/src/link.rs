@@ -234,7 +234,9 @@ impl<C: Codec> Link<C> {
         self.phase = Phase::Relaying;
         scratch.outgoing.clear();
         let yes = self.codec.yes();
-        if owes_yes && self.codec.seal(&yes, &mut scratch.outgoing).is_err() {
+        if owes_yes
+            && self.codec.seal(&yes, self.partial.bytes_mut(), &mut scratch.outgoing).is_err()
+        {
             return false;
         }
         self.unsent.push(scratch.outgoing.bytes());
@@ -244,11 +246,12 @@ impl<C: Codec> Link<C> {
     /// Tells the far end no, if it said a hello, and the end.
     pub(crate) fn refuse(&mut self, retry: bool, scratch: &mut Scratch) {
         scratch.outgoing.clear();
+        let pending = self.partial.bytes_mut();
         if matches!(self.phase, Phase::Agreed { owes_yes: true } | Phase::Listening(_)) {
             // A codec that can say no more has nothing to end either.
-            let _over = self.codec.seal(&hello::no(retry), &mut scratch.outgoing).is_err();
+            let _over = self.codec.seal(&hello::no(retry), pending, &mut scratch.outgoing).is_err();
         }
-        self.codec.finish(&mut scratch.outgoing);
+        self.codec.finish(pending, &mut scratch.outgoing);
         self.unsent.push(scratch.outgoing.bytes());
         self.phase = Phase::Parting;
     }
@@ -295,7 +298,8 @@ impl<C: Codec> Link<C> {
             match std::mem::replace(purpose, Purpose::Serve) {
                 Purpose::Ask(Some(hello)) => {
                     let ask = self.codec.ask(&hello)?;
-                    self.codec.seal(&ask, &mut scratch.outgoing)?;
+                    let pending = self.partial.bytes_mut();
+                    self.codec.seal(&ask, pending, &mut scratch.outgoing)?;
                     self.phase = Phase::Asking(Reader::default());
                 }
                 Purpose::Listen => self.phase = Phase::Listening(Reader::default()),

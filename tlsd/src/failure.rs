@@ -67,12 +67,6 @@ pub(crate) fn over() -> TransportError {
     protocol("the connection is over")
 }
 
-/// A message of the protocol that does not end in the record in which it begins, where nobody
-/// needs to send one.
-pub(crate) fn in_pieces() -> TransportError {
-    protocol("the far end sends a message of the protocol in pieces")
-}
-
 /// A connection that has sealed all that its keys may seal.
 pub(crate) fn exhausted() -> TransportError {
     protocol("the keys of the connection are used up")

@@ -37,8 +37,6 @@ pub(crate) struct Session {
     /// What the plain side hears first.
     welcome: Vec<u8>,
     phase: Phase,
-    /// The far end has said that nothing more comes.
-    has_ended: bool,
 }
 
 /// What has to hold of a far end besides what its verifier says.
@@ -85,15 +83,7 @@ impl Session {
         greeting: Option<Dialogue>,
     ) -> Self {
         let connection = Connection::Client(Box::new(connection));
-        Self {
-            connection,
-            expected,
-            proving,
-            greeting,
-            welcome: Vec::new(),
-            phase: Phase::Begun,
-            has_ended: false,
-        }
+        Self { connection, expected, proving, greeting, welcome: Vec::new(), phase: Phase::Begun }
     }
 
     /// The server end.
@@ -104,15 +94,7 @@ impl Session {
     ) -> Self {
         let connection = Connection::Server(Box::new(connection));
         let (greeting, welcome) = (None, Vec::new());
-        Self {
-            connection,
-            expected,
-            proving,
-            greeting,
-            welcome,
-            phase: Phase::Begun,
-            has_ended: false,
-        }
+        Self { connection, expected, proving, greeting, welcome, phase: Phase::Begun }
     }
 
     fn state(&self) -> &CommonState {
@@ -138,40 +120,42 @@ impl Session {
         }
     }
 
-    /// Goes on with `incoming` behind what of it was used, which is added to `opened`, also where
-    /// it fails.
+    /// Handles all that has come; how much of it that was, also if it went wrong.
     fn process(
         &mut self,
         incoming: &mut [u8],
         plain: &mut Vec<u8>,
         outgoing: &mut Outgoing,
-        opened: &mut Opened,
-    ) -> Result<(), Error> {
+    ) -> (Opened, Result<(), Error>) {
+        let mut opened = Opened::default();
         loop {
             let rest = incoming.get_mut(opened.used..).unwrap_or_default();
             let (used, step) = self.step(rest, plain, outgoing);
             opened.used += used;
-            match step? {
-                Step::Next => {}
-                Step::Blocked => return Ok(()),
-                Step::End => opened.is_end = true,
+            match step {
+                Ok(Step::Next) => {}
+                Ok(Step::Blocked) => return (opened, Ok(())),
+                Ok(Step::End) => opened.is_end = true,
+                Err(error) => return (opened, Err(error)),
             }
         }
     }
 
     /// Begins TLS, behind a greeting.
     fn begin(&mut self, outgoing: &mut Outgoing) -> Result<(), TransportError> {
-        let begun = self.process(&mut [], &mut Vec::new(), outgoing, &mut Opened::default());
+        let (_, begun) = self.process(&mut [], &mut Vec::new(), outgoing);
         begun.map_err(|error| failure::of_server(&error))
     }
 
-    /// Has the far end told why: the library has that ready after an error. It may still have an
-    /// eye on what it was given last, and panics if it is not given the same.
-    fn add_alert(&mut self, rest: &mut [u8], outgoing: &mut Outgoing) {
+    /// Has the far end told why: the library has that ready after an error, and must not be shown
+    /// anything more.
+    fn add_alert(&mut self, outgoing: &mut Outgoing) {
         self.phase = Phase::Failed;
-        // It fails again once the alert is out.
-        let ignored = &mut Opened::default();
-        let _failed = self.process(rest, &mut Vec::new(), outgoing, ignored).is_err();
+        while self.state().wants_write() {
+            if self.step(&mut [], &mut Vec::new(), outgoing).1.is_err() {
+                return;
+            }
+        }
     }
 
     fn check_expected(&self) -> Result<(), TransportError> {
@@ -201,16 +185,17 @@ impl Session {
     /// Does `write` as soon as sealing is possible, which it always is when the session is open.
     fn writing(
         &mut self,
+        pending: &mut [u8],
         outgoing: &mut Outgoing,
         mut write: impl FnMut(&mut dyn Writing, &mut Outgoing) -> Result<(), EncryptError>,
     ) -> Result<(), TransportError> {
         loop {
             let done = match &mut self.connection {
                 Connection::Client(connection) => {
-                    write_one(connection.process_tls_records(&mut []), outgoing, &mut write)
+                    write_one(connection.process_tls_records(pending), outgoing, &mut write)
                 }
                 Connection::Server(connection) => {
-                    write_one(connection.process_tls_records(&mut []), outgoing, &mut write)
+                    write_one(connection.process_tls_records(pending), outgoing, &mut write)
                 }
             };
             match done {
@@ -310,17 +295,6 @@ fn write_one<D>(
     }
 }
 
-/// Whether there is a whole record (RFC 8446, section 5.1), which the library has left where it is:
-/// it keeps the place of a message that is not complete.
-fn begins_with_record(rest: &[u8]) -> bool {
-    match rest {
-        [_, _, _, high, low, body @ ..] => {
-            body.len() >= usize::from(u16::from_be_bytes([*high, *low]))
-        }
-        _ => false,
-    }
-}
-
 impl Codec for Session {
     fn open(
         &mut self,
@@ -345,26 +319,19 @@ impl Codec for Session {
             return Ok(Opened { used, is_end: false });
         }
         let hint = if self.phase == Phase::Handshake { starttls::hint(incoming) } else { None };
-        let mut opened = Opened::default();
-        let processed = self.process(incoming, plain, outgoing, &mut opened);
-        let rest = incoming.get_mut(opened.used..).unwrap_or_default();
+        let (opened, processed) = self.process(incoming, plain, outgoing);
+        let unused = incoming.get_mut(opened.used..).unwrap_or_default();
         if let Err(error) = processed {
-            self.add_alert(rest, outgoing);
+            self.add_alert(outgoing);
             return Err(match hint {
                 Some(hint) => failure::not_tls(hint),
                 None if self.is_client() => failure::of_server(&error),
                 None => failure::of_peer(&error),
             });
         }
-        self.has_ended |= opened.is_end;
-        if !self.state().is_handshaking() && !self.has_ended && begins_with_record(rest) {
-            // Sealing goes on without what has come, and the library would miss it.
-            self.phase = Phase::Failed;
-            return Err(failure::in_pieces());
-        }
         if self.phase != Phase::Open && !self.state().is_handshaking() {
             if let Err(error) = self.check_expected() {
-                self.finish(outgoing);
+                self.finish(unused, outgoing);
                 self.phase = Phase::Failed;
                 return Err(error);
             }
@@ -378,18 +345,23 @@ impl Codec for Session {
         self.phase == Phase::Open
     }
 
-    fn seal(&mut self, plain: &[u8], outgoing: &mut Outgoing) -> Result<(), TransportError> {
+    fn seal(
+        &mut self,
+        plain: &[u8],
+        pending: &mut [u8],
+        outgoing: &mut Outgoing,
+    ) -> Result<(), TransportError> {
         let records = plain.len() / RECORD_BYTES + 2;
         let least = plain.len() + records * RECORD_OVERHEAD;
-        self.writing(outgoing, |traffic, outgoing| {
+        self.writing(pending, outgoing, |traffic, outgoing| {
             let count = traffic.encrypt(plain, outgoing.room(least))?;
             outgoing.fill(count);
             Ok(())
         })
     }
 
-    fn finish(&mut self, outgoing: &mut Outgoing) {
-        let written = self.writing(outgoing, |traffic, outgoing| {
+    fn finish(&mut self, pending: &mut [u8], outgoing: &mut Outgoing) {
+        let written = self.writing(pending, outgoing, |traffic, outgoing| {
             let count = traffic.close(outgoing.room(RECORD_OVERHEAD))?;
             outgoing.fill(count);
             Ok(())

@@ -96,7 +96,7 @@ impl Plain {
             return Ok(0);
         }
         let count = if count < most {
-            self.is_ready = false;
+            // An end that came with these bytes is told by no event of its own: look again.
             self.discard(kept + count - 1)?;
             count
         } else {

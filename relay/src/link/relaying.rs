@@ -179,9 +179,12 @@ impl<C: Codec> Link<C> {
         match plain.read(scratch.room_to_seal()).map_err(|_| Break::Plain)? {
             Got::End => {
                 self.outward = Course::SourceEnded;
-                self.codec.finish(&mut scratch.outgoing);
+                self.codec.finish(self.partial.bytes_mut(), &mut scratch.outgoing);
             }
-            Got::Bytes(count) => scratch.seal(count, &mut self.codec).map_err(|_| Break::Net)?,
+            Got::Bytes(count) => {
+                let sealed = scratch.seal(count, &mut self.partial, &mut self.codec);
+                sealed.map_err(|_| Break::Net)?;
+            }
             Got::Nothing => return Ok(Step::Stands),
         }
         self.send_sealed(scratch)?;

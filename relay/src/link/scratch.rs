@@ -64,9 +64,11 @@ impl Scratch {
     pub(super) fn seal(
         &mut self,
         count: usize,
+        pending: &mut Leftover,
         codec: &mut impl Codec,
     ) -> Result<(), TransportError> {
-        codec.seal(self.incoming.get(..count).unwrap_or_default(), &mut self.outgoing)
+        let plain = self.incoming.get(..count).unwrap_or_default();
+        codec.seal(plain, pending.bytes_mut(), &mut self.outgoing)
     }
 
     /// The first `count` bytes.
@@ -85,6 +87,10 @@ pub(super) struct Leftover {
 impl Leftover {
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(self.gone..).unwrap_or_default()
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.gone..).unwrap_or_default()
     }
 
     pub(super) fn is_empty(&self) -> bool {

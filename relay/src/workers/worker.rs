@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -176,8 +177,10 @@ impl<C: Codec> Worker<C> {
 
     fn serve(&mut self, id: u64) {
         let Some(living) = self.links.get_mut(&id) else { return };
-        let fate = living.link.advance(&mut self.scratch);
-        match fate {
+        let scratch = &mut self.scratch;
+        // A bug in what reads strangers' bytes costs one connection and not all.
+        let fate = catch_unwind(AssertUnwindSafe(|| living.link.advance(scratch)));
+        match fate.unwrap_or_else(|_| Fate::Failed(bug())) {
             Fate::Goes => {}
             Fate::Again => self.again.push(id),
             Fate::Agreed(agreement) => {
@@ -283,4 +286,8 @@ impl<C: Codec> Worker<C> {
         let _unread = self.reports.send(report).is_err();
         self.reader.wake();
     }
+}
+
+fn bug() -> TransportError {
+    TransportError::Protocol { reason: "a fault of this daemon, see its log".to_owned() }
 }

@@ -1,0 +1,10 @@
+//! A real tlsd, called over its socket as the broker calls it, with far ends of every kind.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+
+mod authority;
+mod far;
+mod keys;
+mod peers;
+mod process;
+mod reload;
+mod servers;

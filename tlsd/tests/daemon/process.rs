@@ -1,0 +1,175 @@
+//! A real tlsd, and calls as a broker makes them.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use libipc::varlink::{self, CallFlags};
+use libipc::wire::{Limits, Progress, Reading, Wire};
+use serde_json::{Value, json};
+use sys::ancillary::Wait;
+use tempfile::TempDir;
+
+/// How long anything may take that is expected to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running tlsd, ended when this is dropped.
+pub(crate) struct Tlsd {
+    pub(crate) child: Child,
+    directory: TempDir,
+    log: BufReader<ChildStderr>,
+}
+
+/// A connection with calls on it. What they open lives as long as it.
+pub(crate) struct Call(Wire);
+
+/// An answer, and what came with it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) message: Value,
+    pub(crate) descriptor: Option<OwnedFd>,
+}
+
+impl Tlsd {
+    pub(crate) fn start(config: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("tlsd.toml"), config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tlsd"));
+        command.args(["--log-format", "json", "--config"]).arg(directory.path().join("tlsd.toml"));
+        command.arg("--rundir").arg(directory.path().join("ipc"));
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut tlsd = Self { child, directory, log };
+        tlsd.until("started");
+        tlsd
+    }
+
+    /// Waits until it logs an event; that event.
+    pub(crate) fn until(&mut self, wanted: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "it ended before {wanted}");
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["event"] == wanted {
+                return event;
+            }
+        }
+    }
+
+    /// Writes the configuration anew, and has it read.
+    pub(crate) fn reload(&mut self, config: &str) -> Value {
+        std::fs::write(self.directory.path().join("tlsd.toml"), config).unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "it ended");
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["event"] == "reloaded" || event["event"] == "not-reloaded" {
+                return event;
+            }
+        }
+    }
+
+    /// Asks for the client end over `stream`, to `host` with these options.
+    pub(crate) fn wrap(&self, host: &str, options: &Value, stream: UnixStream) -> (Call, Answer) {
+        self.wrap_for(None, host, options, stream)
+    }
+
+    /// As [`Tlsd::wrap`], for a service of the far end.
+    pub(crate) fn wrap_for(
+        &self,
+        service: Option<&str>,
+        host: &str,
+        options: &Value,
+        stream: UnixStream,
+    ) -> (Call, Answer) {
+        let mut parameters = json!({ "host": host, "options": options, "deadlineMs": 10_000 });
+        if let Some(service) = service {
+            parameters["hello"] = json!({ "service": service, "hops": 1 });
+        }
+        let mut call = self.connect();
+        call.send("Wrap", &parameters, Some(stream.into()));
+        let answer = call.answer();
+        (call, answer)
+    }
+
+    /// Asks for the server end over `stream`, as of `listener`; the answer is still to come.
+    pub(crate) fn serve(&self, listener: &str, stream: UnixStream) -> Call {
+        let parameters =
+            json!({ "listener": listener, "address": "192.0.2.1:5000", "deadlineMs": 10_000 });
+        let mut call = self.connect();
+        call.send("Serve", &parameters, Some(stream.into()));
+        call
+    }
+
+    fn connect(&self) -> Call {
+        let path = self.directory.path().join("ipc/transport/tls");
+        let socket = sys::socket::connect_unix_now(&path).unwrap();
+        sys::socket::set_blocking(socket.as_fd(), true).unwrap();
+        sys::socket::set_receive_timeout(socket.as_fd(), Some(PATIENCE)).unwrap();
+        Call(Wire::new(socket, Reading::Eager, Limits::default()))
+    }
+}
+
+impl Drop for Tlsd {
+    fn drop(&mut self) {
+        // Ended already is as good.
+        let _ended = self.child.kill().is_err();
+        let _reaped = self.child.wait().is_err();
+    }
+}
+
+impl Call {
+    fn send(&mut self, method: &str, parameters: &Value, descriptor: Option<OwnedFd>) {
+        let method = format!("org.ipcd.Transport.{method}");
+        self.0.queue(varlink::call(&method, parameters, CallFlags::default()), descriptor).unwrap();
+        assert!(self.0.flush(Wait::Block).unwrap());
+    }
+
+    /// Waits for the next answer.
+    pub(crate) fn answer(&mut self) -> Answer {
+        loop {
+            if let Some(message) = self.0.take().unwrap() {
+                let descriptor = message.descriptors.into_iter().next();
+                let message = serde_json::from_slice(&message.bytes).unwrap();
+                return Answer { message, descriptor };
+            }
+            assert_eq!(self.0.receive(Wait::Block).unwrap(), Progress::Some, "no answer");
+        }
+    }
+
+    /// Goes on with what was agreed; the plain end.
+    pub(crate) fn attach(&mut self, id: &Value) -> UnixStream {
+        self.send("Attach", &json!({ "id": id }), None);
+        let stream = UnixStream::from(self.answer().descriptor.unwrap());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    pub(crate) fn refuse(&mut self, id: &Value) {
+        self.send("Refuse", &json!({ "id": id, "retry": false }), None);
+        assert_eq!(self.answer().said(), "");
+    }
+}
+
+impl Answer {
+    /// The short name of the error with its reason; nothing if there was none.
+    pub(crate) fn said(&self) -> String {
+        let Some(error) = self.message["error"].as_str() else { return String::new() };
+        let name = error.rsplit('.').next().unwrap_or_default();
+        format!("{name}: {}", self.message["parameters"]["reason"].as_str().unwrap_or_default())
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> &Value {
+        &self.message["parameters"][name]
+    }
+
+    /// What the peer has proven, as an arrival says.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let names = self.parameter("arrival")["identity"]["names"].as_array();
+        names.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+}
