@@ -182,6 +182,19 @@ pub(crate) enum Action {
         /// Who gets it.
         receiver: Receiver,
     },
+    /// Give a client's connection itself to a transport daemon, after a last answer to it.
+    Join {
+        /// Which client.
+        client: ClientId,
+        /// The answer, with its NUL; a client of a front gets none.
+        answer: Option<Bytes>,
+        /// The answered call on whose connection it goes on.
+        before: CallId,
+        /// The further call.
+        call: CallId,
+        /// The message of that, with its NUL.
+        message: Bytes,
+    },
     /// Give a client of the first libipc one end of a pair, and the other to a service.
     ProvidePair {
         /// Which client.

@@ -360,11 +360,17 @@ impl Broker {
         descriptor: Option<std::os::fd::OwnedFd>,
         caller: Caller,
     ) -> CallId {
+        let call = self.next_call(caller);
+        let daemon = daemon.to_owned();
+        self.actions.push(Action::Call { call, daemon, message, descriptor, via: None });
+        call
+    }
+
+    /// The number of a call to be made.
+    fn next_call(&mut self, caller: Caller) -> CallId {
         self.last_call += 1;
         let call = CallId(self.last_call);
         self.calls.insert(call, caller);
-        let daemon = daemon.to_owned();
-        self.actions.push(Action::Call { call, daemon, message, descriptor, via: None });
         call
     }
 
@@ -376,9 +382,7 @@ impl Broker {
         descriptor: Option<std::os::fd::OwnedFd>,
         caller: Caller,
     ) -> CallId {
-        self.last_call += 1;
-        let call = CallId(self.last_call);
-        self.calls.insert(call, caller);
+        let call = self.next_call(caller);
         let daemon = String::new();
         self.actions.push(Action::Call { call, daemon, message, descriptor, via: Some(via) });
         call

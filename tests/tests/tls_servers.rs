@@ -3,18 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::net::{Shutdown, TcpListener};
 use std::process::{Command, Stdio};
 
+use ipcd_tests::raw::Raw;
 use ipcd_tests::tls::Authority;
 use ipcd_tests::{Host, PATIENCE, has, installed, outcome, tls_servers};
-use libipc::connector::Connector;
 
 /// A host that may go anywhere on loopback by TLS, and trusts the authority `lab`.
 fn host(authority: &Authority, redirects: &str) -> Host {
-    let config = format!("rules = \"allow out * tls:127.0.0.1:*\"\n{redirects}");
+    let config = format!("rules = \"allow out * tls:127.0.0.1:*,tcp:127.0.0.1:*\"\n{redirects}");
     let ca = authority.certificate();
     Host::with_config(&config, &[])
         .with_tlsd(&format!("[trust.lab]\nca = \"{}\"\n", ca.display()))
@@ -23,31 +21,6 @@ fn host(authority: &Authority, redirects: &str) -> Host {
 
 fn redirect(name: &str, port: u16, options: &str) -> String {
     format!("[[redirect]]\nfrom = '{name}'\nto = 'tls://127.0.0.1:{port}?{options}'\n")
-}
-
-/// A socket at `path` that leads to the service, for programs that can only open a path.
-fn bridge(host: &Host, service: &str, path: PathBuf) -> PathBuf {
-    let listener = UnixListener::bind(&path).unwrap();
-    let environment = host.environment("");
-    let name = libipc::ServiceName::new(service).unwrap();
-    std::thread::spawn(move || {
-        for program in listener.incoming() {
-            let program = program.unwrap();
-            let connector = Connector::new(&environment, PATIENCE).unwrap();
-            let stream = connector.connect(&name).unwrap();
-            let stream = UnixStream::from(std::os::fd::OwnedFd::from(stream));
-            let (from, to) = (program.try_clone().unwrap(), stream.try_clone().unwrap());
-            std::thread::spawn(move || pass(&from, &to));
-            std::thread::spawn(move || pass(&stream, &program));
-        }
-    });
-    path
-}
-
-/// Passes bytes on, and their end. Whoever goes away ends it.
-fn pass(mut from: &UnixStream, mut to: &UnixStream) {
-    let _gone = std::io::copy(&mut from, &mut to).is_err();
-    let _gone = to.shutdown(Shutdown::Write).is_err();
 }
 
 #[test]
@@ -80,7 +53,7 @@ fn openssl_serves_by_1_3_and_by_1_2_only_where_that_is_allowed() {
 }
 
 #[test]
-fn curl_gets_a_page_of_an_https_server_through_a_path() {
+fn curl_gets_a_page_of_an_https_server_through_a_front() {
     if !has("curl", installed("curl").is_some()) {
         return;
     }
@@ -91,13 +64,47 @@ fn curl_gets_a_page_of_an_https_server_through_a_path() {
     let page = "a page\n".repeat(100_000);
     std::fs::write(pages.join("page"), &page).unwrap();
     let server = tls_servers::openssl(&files, &["-WWW"], Some(&pages));
-    let host = host(&authority, &redirect("web", server.port, "trust=lab"));
-    let front = bridge(&host, "web", authority.directory().join("web"));
+    let redirects = redirect("web", server.port, "trust=lab") + "[services.web]\nfront = true\n";
+    let host = host(&authority, &redirects);
+    let front = host.rundir().join("front/web");
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--max-time", "10", "--unix-socket"]).arg(front);
     let (code, got, _) = outcome(curl.arg("http://web.example/page"));
     assert_eq!((code, got.len()), (0, page.len()));
     assert!(got == page, "the page is another one");
+}
+
+#[test]
+fn a_clients_own_connection_becomes_the_stream_if_it_can_take_no_other() {
+    let authority = Authority::new();
+    let files = authority.issue("server", &["127.0.0.1"]);
+    let server = tls_servers::echo(&files);
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = plain.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (client, _) = plain.accept().unwrap();
+        std::io::copy(&mut &client, &mut &client)
+    });
+    let redirects = redirect("tls", server.port, "trust=lab")
+        + &format!("[[redirect]]\nfrom = 'tcp'\nto = 'tcp://127.0.0.1:{port}'\n");
+    let host = host(&authority, &redirects);
+    for service in ["tls", "tcp"] {
+        let mut client = Raw::to(&host);
+        let call = format!(
+            "{{\"method\":\"org.ipcd.Broker.Connect\",\"parameters\":{{\"service\":\"{service}\",\
+             \"take\":[\"upgrade\"]}},\"upgrade\":true}}\0"
+        );
+        // What follows the call is for the service.
+        client.say(&[call.as_bytes(), b"early "].concat()).unwrap();
+        let answer = client.answer().unwrap();
+        assert_eq!(answer["parameters"]["handoff"], "upgrade", "{answer}");
+        client.say(b"and late").unwrap();
+        let mut words = [0; 14];
+        client.0.read_exact(&mut words).unwrap();
+        assert_eq!(&words, b"early and late", "{service}");
+        client.0.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.0.read(&mut words).unwrap(), 0, "{service}");
+    }
 }
 
 #[test]
@@ -108,9 +115,11 @@ fn psql_speaks_to_a_server_that_lets_nobody_in_without_tls() {
     let redirects = [
         redirect("db", server.port, "trust=lab&starttls=postgres"),
         redirect("plain", server.port, "trust=lab"),
+        "[services.db]\nfront = true\n".to_owned(),
     ];
     let host = host(&authority, &redirects.concat());
-    bridge(&host, "db", authority.directory().join(".s.PGSQL.5432"));
+    let name = authority.directory().join(".s.PGSQL.5432");
+    std::os::unix::fs::symlink(host.rundir().join("front/db"), name).unwrap();
     let mut psql = Command::new("psql");
     psql.args(["-X", "-A", "-t", "-U", "postgres", "-d", "postgres", "-h"]);
     psql.arg(authority.directory()).env("PGCONNECT_TIMEOUT", "10");

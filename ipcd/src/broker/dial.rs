@@ -34,8 +34,9 @@ impl Broker {
         }
         let Some(known) = self.clients.get(&client) else { return Outcome::Done };
         let takes = known.request.as_ref().map(|request| request.take.as_slice());
-        if !takes.unwrap_or_default().contains(&Handoff::Descriptor) {
-            return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Descriptor]));
+        let may = [Handoff::Descriptor, Handoff::Upgrade];
+        if !takes.unwrap_or_default().iter().any(|take| may.contains(take)) {
+            return Outcome::Failed(answer::no_handoff(candidate, &may));
         }
         let user = known.identity.uid;
         let budget = (self.live.config.limits.new_targets_per_user, at.now);
@@ -72,13 +73,14 @@ impl Broker {
         let share = request.share_of_time(at.now);
         let stack = schemes.stack(&remote.scheme).unwrap_or_default();
         let Some(daemon) = stack.first() else { return };
+        let is_kept = stack.len() == 1 && self.gives_itself(client);
         let parameters = Dial {
             host: remote.host.bare(),
             port: remote.port,
             addresses: answer::addresses(addresses, schemes.dials_addresses(&remote.scheme)),
             options: remote.options_for(daemon, true),
             hello: if stack.len() == 1 { stack::hello_for(remote) } else { None },
-            keep: None,
+            keep: is_kept.then_some(true),
             deadline_ms: milliseconds(share).max(1),
         };
         let message = varlink::call(DIAL, &parameters, CallFlags::default());

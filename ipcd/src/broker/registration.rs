@@ -149,11 +149,11 @@ impl Broker {
     }
 }
 
-fn known_speaks_varlink(broker: &Broker, client: ClientId) -> bool {
+pub(super) fn known_speaks_varlink(broker: &Broker, client: ClientId) -> bool {
     broker.clients.get(&client).is_some_and(|known| known.speech == Speech::Varlink)
 }
 
-fn connected(candidate: &Candidate) -> varlink::Bytes {
+pub(super) fn connected(candidate: &Candidate) -> varlink::Bytes {
     let answer = Connected {
         handoff: Handoff::Upgrade,
         kind: Kind::Stream,

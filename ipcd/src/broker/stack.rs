@@ -1,5 +1,7 @@
 //! From the socket that was dialled up the stack of its scheme, and policy's second look at it.
 
+use std::net::SocketAddr;
+
 use libipc::interface::broker::{BrokerError, Handoff};
 use libipc::interface::transport::{
     ATTACH, Agreed, Dialed, Hello, TransportError, WRAP, Wrap, Wrapped,
@@ -10,9 +12,10 @@ use policy::route::Asker;
 use policy::target::{RemoteTarget, Target};
 
 use super::dial::GUARD;
+use super::registration::{connected, known_speaks_varlink};
 use super::requests::{Offer, State};
 use super::{Broker, Caller, Moment, milliseconds};
-use crate::action::{Answer, CallId, ClientId, Socket};
+use crate::action::{Action, Answer, CallId, ClientId, Socket};
 use crate::answer;
 use crate::channel::read_reply;
 use crate::connections::{Carried, Handed};
@@ -32,6 +35,11 @@ pub(super) enum Stage {
 enum Brought {
     Socket(Socket),
     Agreed(u64),
+    /// The first daemon keeps what it has connected to this address.
+    Kept {
+        id: u64,
+        address: SocketAddr,
+    },
 }
 
 impl Broker {
@@ -47,10 +55,21 @@ impl Broker {
         let State::Dialling { stage, .. } = request.state else { return };
         let waited = milliseconds(request.waited(at.now));
         let Some(candidate) = request.candidates.get(request.current).cloned() else { return };
+        let depth = self.depth(&candidate);
+        let is_last = |stage| matches!(stage, Stage::Wrap(place) if place + 1 == depth);
         let outcome = read(&candidate, stage, answer, waited).and_then(|brought| match brought {
+            Brought::Agreed(id) if self.gives_itself(client) && is_last(stage) => {
+                self.join_up(client, (call, stage), (&candidate, id), at)
+            }
             Brought::Agreed(id) => {
                 self.attach(client, (call, stage), id);
                 Ok(())
+            }
+            Brought::Kept { id, address } => {
+                if let Some(request) = self.request(client) {
+                    request.reached = Some(address);
+                }
+                self.join_up(client, (call, stage), (&candidate, id), at)
             }
             Brought::Socket(socket) => self.climb_on(client, (&candidate, stage), socket, at),
         });
@@ -58,6 +77,46 @@ impl Broker {
             self.release(client, at);
             self.failed(client, error, at);
         }
+    }
+
+    /// Whether a client's own connection is what becomes the stream: it cannot take another.
+    pub(super) fn gives_itself(&self, client: ClientId) -> bool {
+        let request = self.clients.get(&client).and_then(|known| known.request.as_ref());
+        let takes = request.map(|request| request.take.as_slice()).unwrap_or_default();
+        takes.contains(&Handoff::Upgrade) && !takes.contains(&Handoff::Descriptor)
+    }
+
+    /// Daemons in the stack of a candidate's scheme.
+    fn depth(&self, candidate: &Candidate) -> usize {
+        let Target::Remote(remote) = &candidate.target else { return 0 };
+        self.live.config.schemes().stack(&remote.scheme).unwrap_or_default().len()
+    }
+
+    /// The last daemon of the stack relays to the client's own connection.
+    fn join_up(
+        &mut self,
+        client: ClientId,
+        (before, stage): (CallId, Stage),
+        (candidate, id): (&Candidate, u64),
+        at: Moment<'_>,
+    ) -> Result<(), BrokerError> {
+        let Target::Remote(remote) = &candidate.target else { return Ok(()) };
+        let reached = self.request(client).and_then(|request| request.reached);
+        if stage == Stage::Dial && reached.is_none_or(|reached| reached.port() != remote.port) {
+            return Err(answer::wrong_descriptor(candidate));
+        }
+        let stack = self.live.config.schemes().stack(&remote.scheme).unwrap_or_default();
+        let daemon = stack.last().map(ToString::to_string).unwrap_or_default();
+        let candidate = self.decide_again(client, candidate, at)?;
+        let address = reached.map(|reached| reached.ip().to_canonical());
+        let handed = Handed { carried: Carried::Relayed { daemon, id }, address };
+        let answer = known_speaks_varlink(self, client).then(|| connected(&candidate));
+        self.release(client, at);
+        self.end_with_success(client, &candidate, handed, at);
+        let call = self.next_call(Caller::Nobody);
+        let message = varlink::call(ATTACH, &Agreed { id }, CallFlags::default());
+        self.actions.push(Action::Join { client, answer, before, call, message });
+        Ok(())
     }
 
     /// What was made is wrapped by the next daemon; behind the last one it is the client's.
@@ -216,7 +275,13 @@ fn read(
         return Err(answer::of_transport(candidate, error, waited_ms));
     }
     let brought = match stage {
-        Stage::Dial => read_reply::<Dialed>(&message).and(socket).map(Brought::Socket),
+        Stage::Dial => {
+            read_reply::<Dialed>(&message).and_then(|dialed| match (dialed.id, socket) {
+                (None, Some(socket)) => Some(Brought::Socket(socket)),
+                (Some(id), None) => Some(Brought::Kept { id, address: dialed.address }),
+                _ => None,
+            })
+        }
         Stage::Wrap(_) => read_reply::<Wrapped>(&message).map(|agreed| Brought::Agreed(agreed.id)),
         Stage::Attach(..) => socket.map(Brought::Socket),
     };

@@ -35,6 +35,14 @@ impl EventLoop<'_> {
                     answered = true;
                     self.pass_on(client, answer, receiver, now);
                 }
+                Action::Join { client, answer, before, call, message } => {
+                    answered = true;
+                    if let Some(socket) = self.release(client, answer, now)
+                        && !self.call_on(before, call, message, Some(socket))
+                    {
+                        self.report(Event::Answered { call, answer: Answer::Gone }, now);
+                    }
+                }
                 Action::Notify { registration, message, descriptor } => {
                     self.notify(registration, message, descriptor, now);
                 }

@@ -25,7 +25,7 @@ impl EventLoop<'_> {
     }
 
     /// Takes a client's socket out of the loop, and lets the broker know that it is gone.
-    fn release(
+    pub(super) fn release(
         &mut self,
         client: ClientId,
         answer: Option<Bytes>,
