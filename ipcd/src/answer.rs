@@ -191,7 +191,7 @@ pub(crate) fn addresses(rules: &[AddressRule], is_decided: bool) -> Vec<transpor
     let travelling = |rule: &AddressRule| transport::AddressRule {
         network: rule.network.to_string(),
         allow: rule.allow,
-        rule: with_source(&rule.rule),
+        rule: shortened(&rule.rule),
     };
     rules.iter().map(travelling).collect()
 }
@@ -200,6 +200,21 @@ pub(crate) fn addresses(rules: &[AddressRule], is_decided: bool) -> Vec<transpor
 pub(crate) fn rule_with_source(verdict: &Verdict) -> String {
     verdict.rule().map(with_source).unwrap_or_default()
 }
+
+/// A rule that names many networks travels with each of them: not its whole text.
+fn shortened(rule: &RuleText) -> String {
+    let text = rule.as_str();
+    match text.char_indices().nth(RULE_CHARACTERS) {
+        Some((end, _)) => {
+            let begin = text.get(..end).unwrap_or_default();
+            format!("{begin}… ({})", rule.source())
+        }
+        None => with_source(rule),
+    }
+}
+
+/// Characters of a rule's text that travel with a network.
+const RULE_CHARACTERS: usize = 160;
 
 /// A rule with where it is written.
 pub(crate) fn with_source(rule: &RuleText) -> String {

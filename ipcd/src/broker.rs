@@ -22,6 +22,7 @@ use crate::broker::narrowing::Narrowed;
 use crate::broker::quota::{Full, Most, Quota};
 use crate::broker::registry::Registry;
 use crate::broker::requests::Request;
+use crate::broker::strangers::Strangers;
 use crate::broker::targets::Targets;
 use crate::broker::waiting::Waiting;
 use crate::broker::watching::Watches;
@@ -48,6 +49,7 @@ mod registry;
 mod requests;
 mod resolve;
 mod stack;
+mod strangers;
 mod targets;
 mod waiting;
 mod watching;
@@ -80,6 +82,7 @@ pub(crate) struct Broker {
     connections: Connections,
     monitors: Monitors,
     transports: Vec<String>,
+    strangers: Strangers,
     last_call: u64,
 }
 
@@ -173,6 +176,7 @@ impl Broker {
             connections: Connections::default(),
             monitors: Monitors::default(),
             transports: Vec::new(),
+            strangers: Strangers::default(),
             last_call: 0,
         }
     }
@@ -341,7 +345,9 @@ impl Broker {
         if self.live.asks_about_units && !known.has_units {
             known.learn_units(client, at);
         }
-        Some(Arc::clone(&known.identity))
+        let identity = Arc::clone(&known.identity);
+        self.wake_for(identity.uid, at);
+        Some(identity)
     }
 
     fn reply(

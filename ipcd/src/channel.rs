@@ -12,6 +12,10 @@ use sys::ancillary::Wait;
 
 use crate::action::Socket;
 
+/// Bytes of a call that waits for its daemon to read it: it may bring what the rules say of 10,000
+/// networks.
+const CALL_BYTES_MOST: usize = 4 * 1024 * 1024;
+
 /// A connection to a transport daemon.
 #[derive(Debug)]
 pub(crate) struct Channel(Wire);
@@ -39,7 +43,8 @@ impl Channel {
         descriptor: Option<OwnedFd>,
     ) -> io::Result<Self> {
         let socket = sys::socket::connect_unix_now(path)?;
-        let mut wire = Wire::new(socket, Reading::Eager, Limits::default());
+        let limits = Limits { queue_bytes: CALL_BYTES_MOST, ..Limits::default() };
+        let mut wire = Wire::new(socket, Reading::Eager, limits);
         wire.queue(message, descriptor).map_err(io::Error::other)?;
         wire.flush(Wait::Never).map_err(io::Error::other)?;
         Ok(Self(wire))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use libipc::interface::control;
 use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
-use policy::config::Config;
+use policy::config::{Config, WarningKind};
 use settings::Problem;
 
 use crate::accounts::HostAccounts;
@@ -65,7 +65,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// A configuration that is in force, and where it comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Live {
     /// The configuration.
     pub(crate) config: Config,
@@ -75,6 +75,8 @@ pub(crate) struct Live {
     pub(crate) fronts: BTreeMap<PathBuf, ServiceName>,
     /// Its texts, the most important first.
     pub(crate) origins: Vec<String>,
+    /// Some of its rules name accounts that do not exist.
+    pub(crate) sleeps: bool,
 }
 
 impl Live {
@@ -102,5 +104,7 @@ pub(crate) fn load(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>,
     }
     let origins = sources.order();
     let asks_about_units = loaded.config.asks_about_units();
-    Ok(Arc::new(Live { asks_about_units, config: loaded.config, fronts, origins }))
+    let sleeps = loaded.warnings.iter().any(|warning| warning.kind == WarningKind::Dormant);
+    let config = loaded.config;
+    Ok(Arc::new(Live { config, asks_about_units, fronts, origins, sleeps }))
 }

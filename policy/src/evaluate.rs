@@ -53,8 +53,15 @@ pub type Record<'r> = dyn FnMut(&Rule, Outcome) + 'r;
 /// network, or denied if no address can pass.
 #[must_use]
 pub fn evaluate(rules: &Rules, query: &Query<'_>) -> Verdict {
-    let about = rules.about(query);
-    decide(rules, about, query, &mut |_, _| {})
+    let decide = || decide(rules, rules.about(query), query, &mut |_, _| {});
+    match rules.key(query) {
+        // What would allow it names the host, and is no part of what hosts have in common.
+        Some(key) => match rules.memo().get_or(key, decide) {
+            Verdict::Deny { rule, reason, .. } => Verdict::Deny { rule, reason, cure: cure(query) },
+            allow @ Verdict::Allow { .. } => allow,
+        },
+        None => decide(),
+    }
 }
 
 /// As [`evaluate`], and tells `record` of every rule of the direction up to the one that decides.
@@ -193,7 +200,7 @@ fn owns(asker: &LocalIdentity, owner: Option<u32>) -> bool {
 }
 
 fn built_in_allow() -> Verdict {
-    Verdict::Allow { rule: Arc::clone(&OWNER), permissive: false, addresses: Vec::new() }
+    Verdict::Allow { rule: Arc::clone(&OWNER), permissive: false, addresses: Arc::default() }
 }
 
 fn matched(rule: &Rule, query: &Query<'_>, addresses: Vec<AddressRule>) -> Verdict {
@@ -205,7 +212,8 @@ fn matched(rule: &Rule, query: &Query<'_>, addresses: Vec<AddressRule>) -> Verdi
             cure: cure(query),
         },
         Action::Allow | Action::Permissive => {
-            Verdict::Allow { rule: text, permissive: rule.action == Action::Permissive, addresses }
+            let (permissive, addresses) = (rule.action == Action::Permissive, addresses.into());
+            Verdict::Allow { rule: text, permissive, addresses }
         }
     }
 }

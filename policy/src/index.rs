@@ -57,8 +57,23 @@ impl Index {
         }
     }
 
-    /// All rules that may match `query`, and some that do not. `never_known` says that nobody will
-    /// tell the address of its target.
+    /// Whether rules name so many networks that an answer about a name is long.
+    pub(crate) fn has_many_networks(&self) -> bool {
+        match &self.places {
+            Places::Targets(targets) => targets.has_many_networks(),
+            Places::Peers(_) | Places::Local(_) => false,
+        }
+    }
+
+    /// Whether a rule names this host, or a domain that it is in.
+    pub(crate) fn is_named(&self, host: &str) -> bool {
+        match &self.places {
+            Places::Targets(targets) => targets.is_named(host),
+            Places::Peers(_) | Places::Local(_) => false,
+        }
+    }
+
+    /// All rules that may match `query`, and some that do not.
     pub(crate) fn about(&self, query: &Query<'_>) -> Bits {
         let mut rules = self.services.about(query.service().as_str());
         match (query, &self.places) {

@@ -85,7 +85,7 @@ pub enum Verdict {
         ///
         /// An address of this very host that is in no special range may be tried only if the
         /// entry that decides about it is that single address: then a rule names it.
-        addresses: Vec<AddressRule>,
+        addresses: Arc<[AddressRule]>,
     },
     /// No.
     Deny {

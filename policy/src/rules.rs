@@ -1,16 +1,23 @@
 //! All rules, in their order, and found quickly.
 
+use libipc::identity::LocalIdentity;
+
 use crate::index::Index;
 use crate::query::Query;
 use crate::rule::{Direction, Rule};
 use crate::scheme::Schemes;
 use crate::subject::Subjects;
 
+use self::memo::{Key, Memo};
+
+mod memo;
+
 /// The rules of a configuration. In each direction, the first that matches decides.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     schemes: Schemes,
     lists: [List; 3],
+    memo: Memo,
 }
 
 /// The rules of one direction.
@@ -34,7 +41,7 @@ impl Rules {
             };
             list.rules.push(rule);
         }
-        let mut rules = Self { schemes, lists };
+        let mut rules = Self { schemes, lists, memo: Memo::default() };
         rules.find_again();
         rules
     }
@@ -78,12 +85,36 @@ impl Rules {
     }
 
     fn find_again(&mut self) {
+        self.memo = Memo::default();
         let [out, inward, local] = &mut self.lists;
         for (list, direction) in
             [(out, Direction::Out), (inward, Direction::In), (local, Direction::Local)]
         {
             list.index = Index::of(&list.rules, direction);
         }
+    }
+
+    /// What is remembered of long answers.
+    pub(crate) fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
+    /// What an answer about a target depends on, if it is worth remembering: the address is not
+    /// known yet, and rules name many networks.
+    pub(crate) fn key(&self, query: &Query<'_>) -> Option<Key> {
+        let Query::Out { service, target, address: None, asker } = query else { return None };
+        let list = self.list(Direction::Out);
+        let name = target.host.name()?;
+        if !list.index.has_many_networks() || !self.schemes.dials_addresses(&target.scheme) {
+            return None;
+        }
+        Some(Key {
+            service: service.as_str().into(),
+            scheme: target.scheme.as_str().into(),
+            port: target.port,
+            host: list.index.is_named(name).then(|| name.into()),
+            asker: LocalIdentity { pid: None, ..(*asker).clone() },
+        })
     }
 
     /// The rules that name accounts that do not exist, in their order.

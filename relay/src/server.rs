@@ -23,6 +23,9 @@ use sys::ancillary::Wait;
 /// full table, at no more than 512 bytes each.
 pub const UNCOLLECTED_BYTES_MOST: usize = 512 * 1024;
 
+/// Bytes of one call. The broker's may bring what its rules say of 10,000 networks.
+pub const CALL_BYTES_MOST: usize = 4 * 1024 * 1024;
+
 /// The socket on which the broker calls a transport daemon.
 #[derive(Debug)]
 pub struct Server {
@@ -153,7 +156,11 @@ pub enum Heard {
 
 impl Caller {
     fn new(socket: OwnedFd) -> Self {
-        let limits = Limits { queue_bytes: UNCOLLECTED_BYTES_MOST, ..Limits::default() };
+        let limits = Limits {
+            message_bytes: CALL_BYTES_MOST,
+            queue_bytes: UNCOLLECTED_BYTES_MOST,
+            ..Limits::default()
+        };
         Self(Wire::new(socket, Reading::Eager, limits))
     }
 

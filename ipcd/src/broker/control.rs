@@ -9,6 +9,7 @@ use libipc::varlink::{self, Call};
 
 use super::quota::{Full, Share};
 use super::requests::invalid;
+use super::strangers::Strangers;
 use super::{Broker, Moment, Role, busy, milliseconds};
 use crate::action::ClientId;
 use crate::metrics;
@@ -148,6 +149,7 @@ impl Broker {
         })?;
         self.audit.configure(&live.config);
         self.live = live;
+        self.strangers = Strangers::default();
         self.revision += 1;
         self.refused = None;
         self.loaded = at.now;

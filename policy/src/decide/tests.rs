@@ -76,6 +76,29 @@ fn policy_is_asked_about_the_last_name_that_the_client_chose() {
     }
 }
 
+/// attacks.md E4: what a redirect leads to is asked about, not what the client named.
+#[test]
+fn a_redirect_is_no_way_around_a_denied_target() {
+    let rules = "
+        rules = '''
+        deny out * tls:vault:*
+        allow out * tls:*:*
+        '''
+        [redirects]
+        pong = 'relay'
+        relay = 'tls://vault:9000'
+    ";
+    assert_eq!(local_ways(rules, "pong", None), ["pong relay → tls:vault:9000: out pong no"]);
+    assert_eq!(
+        local_ways(rules, "pong", Some("pong unix:///relay")),
+        ["pong relay → tls:vault:9000: out relay no"]
+    );
+    assert_eq!(
+        local_ways(rules, "pong", Some("pong tls://h:9000")),
+        ["pong → tls:h:9000: out pong yes"]
+    );
+}
+
 #[test]
 fn every_hop_says_where_it_is_written() {
     let text = "\n[redirects]\na = 'b'\nb = 'tls://u:CANARYP@h/x'\n";

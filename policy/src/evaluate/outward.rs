@@ -178,6 +178,9 @@ fn decide_name<'r>(
     list.verdict(query)
 }
 
+/// Networks that rules name for one target: whoever connects is told what each of them says.
+pub(crate) const NETWORKS_MOST: usize = 10_000;
+
 /// What the rules say of the addresses that a name may have.
 #[derive(Default)]
 struct List<'r> {
@@ -276,6 +279,12 @@ impl<'r> List<'r> {
     }
 
     fn verdict(mut self, query: &Query<'_>) -> Verdict {
+        if self.special.len() + self.ordinary.len() > NETWORKS_MOST {
+            let reason = format!(
+                "the rules name more than {NETWORKS_MOST} networks for it; name its host instead"
+            );
+            return refused(query, reason);
+        }
         let Some(rule) = self.allowing.or(self.allowing_special) else {
             return match self.ordinary_decided {
                 Some(denying) => matched(denying, query, Vec::new()),

@@ -446,3 +446,19 @@ fn ten_thousand_rules_make_no_decision_slow() {
         assert!(!evaluate(&many, &query).is_allow());
     }
 }
+
+/// What the one who connects is told has an end.
+#[test]
+fn ten_thousand_networks_are_named_for_a_target_and_one_more_is_not() {
+    let most = 10_000;
+    let list = |count: usize| {
+        let networks: Vec<_> =
+            (0..count).map(|n| format!("tcp:10.{}.{}.0/24:1", n / 250, n % 250)).collect();
+        rules(&format!("allow out x {}", networks.join(",")))
+    };
+    let (service, target, asker) = (&name("x"), &remote("tcp://h:1"), &user(1));
+    let query = Query::Out { service, target, address: None, asker };
+    assert!(evaluate(&list(most), &query).is_allow());
+    let Verdict::Deny { reason, .. } = evaluate(&list(most + 1), &query) else { panic!() };
+    assert_eq!(reason, "the rules name more than 10000 networks for it; name its host instead");
+}

@@ -25,6 +25,9 @@ pub(super) struct Targets {
     schemes: Table<Box<str>>,
 }
 
+/// Rules with networks from which on answers about names are worth remembering.
+const MANY_NETWORKS: usize = 32;
+
 /// The places of all rules, each with the number of its rule.
 pub(super) fn places(rules: &[Rule]) -> impl Iterator<Item = (&Address, usize)> + Clone {
     let numbered = rules.iter().enumerate();
@@ -93,6 +96,18 @@ impl Targets {
             any_scheme: those(rules, |address| address.scheme.is_none()),
             schemes: Table::of(schemes, count),
         }
+    }
+
+    pub(super) fn has_many_networks(&self) -> bool {
+        self.networks.any.iter().nth(MANY_NETWORKS).is_some()
+    }
+
+    pub(super) fn is_named(&self, host: &str) -> bool {
+        let mut naming = self.any_host.clone();
+        naming.remove(&self.any_host);
+        self.hosts.add_to(host, &mut naming);
+        add_domains(&self.domains, host, &mut naming);
+        naming.first().is_some()
     }
 
     /// Leaves the rules that may be about `target` at `address`.

@@ -52,6 +52,29 @@ fn ten_million_requests_get_what_the_rules_say() {
     compare(4, 10_000_000);
 }
 
+/// Where rules name many networks, long answers are remembered; each is what would be decided anew.
+#[test]
+fn what_is_remembered_is_what_would_be_decided() {
+    let networks = (0..60).map(|n| format!("allow out a tcp:10.{n}.0.0/16:80\n"));
+    let others = "deny out * tcp:h:80 for user:1\nallow out b tcp:*.d:1-90 for group:2\n\
+                  deny out a *:10.3.3.0/24:* for unit:u.service\n";
+    let rules = rules(&format!("{others}{}", networks.collect::<String>()));
+    let mut dice = Dice::new(5);
+    for _ in 0..2_000 {
+        let host = dice.pick(&["h", "x.d", "d", "other", "another"]);
+        let target = crate::fixture::remote(&format!("tcp://{host}:{}", dice.pick(&[80, 81])));
+        let service = &crate::fixture::name(dice.pick(&["a", "b"]));
+        let asker = &libipc::identity::LocalIdentity {
+            gid: dice.pick(&[Some(1), Some(2)]),
+            unit: Some(dice.pick(&["u.service", "v.service"]).to_owned()),
+            ..crate::fixture::user(dice.pick(&[1, 2]))
+        };
+        let query = Query::Out { service, target: &target, address: None, asker };
+        let walked = evaluate_recording(&rules, &query, &mut |_, _| {});
+        assert_eq!(evaluate(&rules, &query), walked, "{query:?}");
+    }
+}
+
 #[test]
 fn every_shape_of_a_pattern_is_found() {
     let patterns =

@@ -208,6 +208,7 @@ fn many_redirects_are_searched_in_bounded_time() {
     assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
+/// attacks.md E9.
 #[test]
 fn encryption_is_given_up_only_where_it_is_written() {
     let help = "\n  help: write insecure = true in its [[redirect]] if that is meant";

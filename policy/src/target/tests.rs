@@ -73,7 +73,10 @@ fn every_spelling_of_a_uri_is_canonical_or_refused() {
         "tcp://-oX:80/",
         "tcp://$(id):80",
         "tcp://a;b:80",
+        // attacks.md E5: nothing but a name leads to a socket of this host.
         "unix:///../../etc/passwd",
+        "unix:///run/docker.sock",
+        "unix:///./authd",
         "unix:///a/%2e%2e/%2e%2e/b",
         "unix://host/b",
         "unix:authd",

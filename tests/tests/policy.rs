@@ -1,0 +1,138 @@
+//! The policy of a running broker: what keeps a configuration out, and who may ask about whom.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::process::Command;
+
+use ipcd_tests::{Daemon, Host, has, installed, is_root, outcome, program, until};
+
+/// A command as that user, in no group.
+fn as_user(uid: u32, arguments: &[&str], host: &std::path::Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={uid}")).arg("--regid=4720").arg("--clear-groups");
+    command.arg(program("ipc").get_program()).args(arguments).arg("--rundir").arg(host);
+    command
+}
+
+const GOOD: &str = "rules = 'allow out db tcp:192.0.2.1:1'\n[[test]]\nas = {}\nask = 'db'\n\
+                    network = 'db tcp://192.0.2.1:1'\nexpect = 'allow'\n";
+
+#[test]
+fn a_configuration_whose_test_fails_is_not_taken_at_the_start_nor_later() {
+    let host = Host::with_config(GOOD, &[]);
+    let (code, said, _) =
+        outcome(&mut host.ipc(&["why", "db", "--network", "db tcp://192.0.2.1:1"]));
+    assert_eq!(code, 0, "{said}");
+    host.configure(&GOOD.replace("allow out db tcp:192.0.2.1", "allow out db tcp:192.0.2.2"));
+    let (code, _, said) = outcome(&mut host.ipc(&["reload"]));
+    assert_eq!(code, 78);
+    let failure = "ipcd.toml:6:10: the test fails: db, asked for by somebody: expected allow, got \
+                   deny (no rule allows it)";
+    assert!(said.contains(failure), "{said}");
+    assert!(said.contains("to allow it: allow out db tcp:192.0.2.1:1"), "{said}");
+    let (_, said, _) = outcome(&mut host.ipc(&["status", "--format", "table"]));
+    assert!(said.contains(failure), "{said}");
+    let (code, ..) = outcome(&mut host.ipc(&["why", "db", "--network", "db tcp://192.0.2.1:1"]));
+    assert_eq!(code, 0, "the old rules stay");
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("ipcd.toml");
+    fs::write(&file, GOOD.replace("'allow'\n", "'deny'\n")).unwrap();
+    let mut start = program("ipcd");
+    start.arg("--config").arg(&file).arg("--rundir").arg(place.path().join("ipc"));
+    let (code, _, said) = outcome(&mut start);
+    assert_eq!(code, 78);
+    assert!(said.contains("the test fails: db, asked for by somebody: expected deny"), "{said}");
+}
+
+#[test]
+fn a_rule_without_effect_is_a_warning_at_the_start_and_a_mistake_when_checked() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("ipcd.toml");
+    fs::write(&file, "rules = ['deny out * *', 'allow out db tcp:h:1']\n").unwrap();
+    let mut check = program("ipcd");
+    let (code, _, said) = outcome(check.arg("--check").arg("--config").arg(&file));
+    assert_eq!(code, 78);
+    assert!(said.contains("the rule never decides: `deny out * *` stands before it"), "{said}");
+    let host = Host::of(&ipcd_tests::Setup {
+        config: "rules = ['deny out * *', 'allow out db tcp:h:1']\n",
+        logs: true,
+        ..ipcd_tests::Setup::default()
+    });
+    until("the log has the warning", || host.log().contains("the rule never decides"));
+}
+
+#[test]
+fn about_others_only_administrators_may_ask() {
+    if !has("root and setpriv", is_root() && installed("setpriv").is_some()) {
+        return;
+    }
+    let rules = "rules = ['allow out db tcp:h:1 for user:4711', 'allow in db tcp:192.0.2.7']\n";
+    let host = Host::with_config(rules, &["--instance", "system"]);
+    let wish = ["--network", "db tcp://h:1", "--format", "table"];
+    let ask = |uid: u32, who: &[&str]| {
+        outcome(&mut as_user(uid, &[&["why", "db"], who, &wish].concat(), &host.rundir()))
+    };
+    let (code, said, _) = ask(4711, &[]);
+    assert!(code == 0 && said.contains("uid 4711"), "{said}");
+    assert_eq!(ask(4712, &[]).0, 50);
+    for who in [["--as", "user:4711"], ["--from", "tcp:192.0.2.7"]] {
+        let (code, _, said) = ask(4711, &who);
+        assert_eq!(code, 50);
+        assert!(said.contains("ipc: db: denied: only root, the broker's own user"), "{said}");
+        let (code, said, errors) = ask(0, &who);
+        assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+    }
+    let (code, said, _) = ask(0, &["--as", "user:4712"]);
+    assert_eq!(code, 50);
+    assert!(said.contains("to allow  allow out db tcp:h:1 for user:4712"), "{said}");
+    let (code, _, said) = ask(0, &["--from", "gopher:h"]);
+    assert_eq!(code, 64);
+    assert!(said.contains("there is no such scheme"), "{said}");
+}
+
+/// Design section 12: what was asked for by whom, where it leads by which line, and what to write.
+#[test]
+fn a_denial_names_the_line_that_led_there() {
+    let config = "redirects.db = 'tcp://db1.example.com:5432'\n";
+    let host = Host::with_config(config, &[]);
+    let (code, _, said) = outcome(&mut host.ipc(&["connect", "db"]));
+    assert_eq!(code, 50);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "ipc: db: denied: no rule allows it");
+    assert!(lines[1].starts_with("  asked by  user "), "{said}");
+    let leads = "  leads to  tcp:db1.example.com:5432   (redirect, ";
+    assert!(lines[2].starts_with(leads) && lines[2].ends_with("ipcd.toml:1)"), "{said}");
+    assert!(lines[3].starts_with("  to allow  allow out db tcp:db1.example.com:5432"), "{said}");
+    let wish = "db tcp://db2.example.com:5432";
+    let (_, _, said) = outcome(host.ipc(&["connect", "db"]).env("IPC_NETWORK", wish));
+    assert!(said.contains("  leads to  tcp:db2.example.com:5432   (IPC_NETWORK)"), "{said}");
+}
+
+/// A user who is made while the broker runs is known when he first asks.
+#[test]
+fn a_rule_about_a_user_who_does_not_exist_wakes_up_when_he_asks() {
+    let tools = installed("setpriv").is_some() && installed("unshare").is_some();
+    if !has("root, setpriv and unshare", is_root() && tools) {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let (passwd, rundir) = (place.path().join("passwd"), place.path().join("ipc"));
+    fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::copy("/etc/passwd", &passwd).unwrap();
+    let script = "mount --bind \"$1\" /etc/passwd && shift && exec \"$@\"";
+    let mut broker = Command::new("unshare");
+    broker.args(["--mount", "sh", "-c", script, "sh"]).arg(&passwd);
+    broker.arg(program("ipcd").get_program()).arg("--rundir").arg(&rundir);
+    broker.args(["--instance", "system", "--log-level", "warn"]);
+    broker.args(["--rule", "allow out db tcp:h:1 for user:late"]);
+    let _broker = Daemon::start(&mut broker);
+    until("the broker answers", || rundir.join("ipc").exists());
+    let ask = |uid: u32| {
+        let wish = ["why", "db", "--network", "db tcp://h:1"];
+        outcome(&mut as_user(uid, &wish, &rundir)).0
+    };
+    assert_eq!((ask(4711), ask(4712)), (50, 50));
+    let mut file = OpenOptions::new().append(true).open(&passwd).unwrap();
+    file.write_all(b"late:x:4713:4720::/:/bin/false\n").unwrap();
+    assert_eq!((ask(4713), ask(4712)), (0, 50));
+}
