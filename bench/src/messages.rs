@@ -82,20 +82,17 @@ impl Contestant for Sessions {
     }
 }
 
-fn raw() -> Outcome<Box<dyn Contestant>> {
+fn raw(size: usize) -> Outcome<Box<dyn Contestant>> {
     let (near, far) = Stream::pair()?;
     std::thread::spawn(move || {
-        let (mut far, mut buffer) = (far, vec![0; 1 << 20]);
-        while let Ok(count @ 1..) = far.read(&mut buffer) {
-            if far.write_all(buffer.get(..count).unwrap_or_default()).is_err() {
-                return;
-            }
-        }
+        let (mut far, mut buffer) = (far, vec![0; size]);
+        // All of it before any goes back: otherwise both could wait for each other to read.
+        while far.read_exact(&mut buffer).is_ok() && far.write_all(&buffer).is_ok() {}
     });
     Ok(Box::new(Raw(near)))
 }
 
-fn raw_packets() -> Outcome<Box<dyn Contestant>> {
+fn raw_packets(_: usize) -> Outcome<Box<dyn Contestant>> {
     let (near, far) = unix_pair(SocketKind::SeqPacket)?;
     std::thread::spawn(move || {
         use sys::ancillary::{Wait, receive, send};
@@ -140,22 +137,22 @@ fn patience(polls: bool) -> Patience {
 
 const FRAMES: Carrier = Carrier::Stream(libipc::decoder::Framing::Frames);
 
-fn frames() -> Outcome<Box<dyn Contestant>> {
+fn frames(_: usize) -> Outcome<Box<dyn Contestant>> {
     Ok(Box::new(Blocking(echoing(FRAMES, false)?)))
 }
 
-fn packets() -> Outcome<Box<dyn Contestant>> {
+fn packets(_: usize) -> Outcome<Box<dyn Contestant>> {
     Ok(Box::new(Blocking(echoing(Carrier::Packets, false)?)))
 }
 
-fn polled() -> Outcome<Box<dyn Contestant>> {
+fn polled(_: usize) -> Outcome<Box<dyn Contestant>> {
     let connection = echoing(FRAMES, true)?;
     let poller = Poller::new()?;
     poller.add(&connection, Token(0), Interest::READ)?;
     Ok(Box::new(Polled(connection, poller)))
 }
 
-fn sessions() -> Outcome<Box<dyn Contestant>> {
+fn sessions(_: usize) -> Outcome<Box<dyn Contestant>> {
     let (near, far) = Stream::pair()?;
     std::thread::spawn(move || {
         let Ok(mut session) = Session::accept(far, &ServerOptions::default(), "bench") else {
@@ -170,7 +167,8 @@ fn sessions() -> Outcome<Box<dyn Contestant>> {
     Ok(Box::new(Sessions(Session::connect(near, &ClientOptions::default())?)))
 }
 
-type Start = fn() -> Outcome<Box<dyn Contestant>>;
+/// Starts a contestant for messages of so many bytes.
+type Start = fn(usize) -> Outcome<Box<dyn Contestant>>;
 
 /// What is compared, the reference first.
 const CONTESTANTS: [(&str, Start); 6] = [
@@ -215,7 +213,7 @@ pub(crate) fn run() -> Outcome<()> {
 }
 
 fn median_round_trip(start: Start, size: usize) -> Outcome<f64> {
-    let mut contestant = start()?;
+    let mut contestant = start(size)?;
     let mut payload = vec![7; size];
     for _ in 0..20 {
         contestant.round_trip(&mut payload)?;
