@@ -461,7 +461,7 @@ mod tests {
     fn tcp_addresses_and_errors_are_told() {
         let listener = crate::tcp::listen("127.0.0.1:0".parse().unwrap(), 4).unwrap();
         let address = local_address(listener.as_fd()).unwrap().unwrap();
-        let client = crate::tcp::connect_start(address).unwrap();
+        let client = crate::tcp::connect_start(address, crate::tcp::Origin::default()).unwrap();
         assert_eq!(peer_address(client.as_fd()).unwrap(), Some(address));
         assert!(take_error(client.as_fd()).unwrap().is_none());
         crate::tcp::set_nodelay(client.as_fd()).unwrap();

@@ -1,7 +1,7 @@
 //! Beginnings and options of TCP connections.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -25,14 +25,34 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Where a connection comes from; the kernel chooses what is not said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Origin {
+    /// An address of this host.
+    pub source: Option<IpAddr>,
+    /// The mark that routes and filters know it by (`SO_MARK`).
+    pub mark: Option<u32>,
+}
+
 /// Starts to connect to `address` without waiting. The socket is non-blocking; it is writable
 /// once connected or refused, which [`take_error`](crate::socket::take_error) tells apart.
 ///
 /// # Errors
 ///
-/// The kernel's immediate ones, for example `ENETUNREACH`.
-pub fn connect_start(address: SocketAddr) -> io::Result<OwnedFd> {
+/// The kernel's immediate ones, for example `ENETUNREACH`; `EPERM` where a mark may not be set,
+/// `EADDRNOTAVAIL` where the source is no address of this host.
+pub fn connect_start(address: SocketAddr, origin: Origin) -> io::Result<OwnedFd> {
     let socket = new_socket(address)?;
+    if let Some(mark) = origin.mark {
+        socket::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())?;
+    }
+    if let Some(source) = origin.source {
+        // The port is chosen when the far end is known, so that one port serves many.
+        let late = libc::IP_BIND_ADDRESS_NO_PORT;
+        socket::set_option(socket.as_fd(), libc::IPPROTO_IP, late, 1)?;
+        let source = sock::SockaddrStorage::from(SocketAddr::new(source, 0));
+        sock::bind(socket.as_raw_fd(), &source)?;
+    }
     loop {
         match sock::connect(socket.as_raw_fd(), &sock::SockaddrStorage::from(address)) {
             Ok(()) | Err(nix::Error::EINPROGRESS) => return Ok(socket),
@@ -94,6 +114,17 @@ pub fn set_keepalive(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_comes_from_where_it_is_told_to() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = Origin { source: Some("127.0.0.9".parse().unwrap()), mark: None };
+        let _socket = connect_start(listener.local_addr().unwrap(), origin).unwrap();
+        assert_eq!(listener.accept().unwrap().1.ip(), origin.source.unwrap());
+        let nowhere = Origin { source: Some("192.0.2.1".parse().unwrap()), mark: None };
+        let error = connect_start(listener.local_addr().unwrap(), nowhere).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
 
     #[test]
     fn loopback_is_reached_from_loopback() {

@@ -12,6 +12,7 @@ use relay::failure;
 use relay::hello::{self, Reader};
 use sys::ancillary::{self, Wait};
 
+use crate::options::Options;
 use crate::race::Race;
 
 /// A connection that is being made.
@@ -19,6 +20,8 @@ use crate::race::Race;
 pub(crate) struct Dialling {
     /// What the broker wants.
     pub(crate) wanted: Dial,
+    /// What its options say.
+    pub(crate) options: Options,
     /// What its question to the resolver is known by: an answer to an earlier one is not for it.
     pub(crate) lookup: Token,
     /// When it is too late.

@@ -10,6 +10,12 @@ const KEEPALIVE: (Duration, Duration, i32) = (Duration::from_secs(60), Duration:
 
 /// Has the kernel ask a silent far end whether it is there.
 pub(crate) fn keep_alive(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let (idle, interval, count) = KEEPALIVE;
+    let (idle, ..) = KEEPALIVE;
+    keep_alive_after(socket, idle)
+}
+
+/// As [`keep_alive`], after that time of silence.
+pub(crate) fn keep_alive_after(socket: BorrowedFd<'_>, idle: Duration) -> io::Result<()> {
+    let (_, interval, count) = KEEPALIVE;
     sys::tcp::set_keepalive(socket, idle, interval, count)
 }

@@ -27,6 +27,7 @@ mod event_loop;
 mod failure;
 mod keepalive;
 mod listeners;
+mod options;
 mod peer;
 mod race;
 mod resolver;

@@ -13,7 +13,7 @@ use super::EventLoop;
 use super::attach::KEPT_MOST;
 use crate::dialling::{Asking, Attempt, Dialling, Phase, Progress};
 use crate::failure::unresolved;
-use crate::keepalive::keep_alive;
+use crate::options::Options;
 use crate::race::{Race, Turn};
 use crate::resolver::{Answer, LOOKUPS_MOST, Question};
 use crate::select::Allowed;
@@ -23,15 +23,17 @@ const DIAL_TIME_MOST: Duration = Duration::from_secs(600);
 
 impl EventLoop {
     pub(super) fn dial(&mut self, token: Token, wanted: Dial, now: Instant) {
-        if let Err(error) = check(&wanted) {
-            return self.fail(token, &error);
-        }
+        let options = match check(&wanted) {
+            Ok(options) => options,
+            Err(error) => return self.fail(token, &error),
+        };
         let time = Duration::from_millis(wanted.deadline_ms).min(DIAL_TIME_MOST);
         let host = wanted.host.clone();
         let port = wanted.port;
         let deadline = now + time;
         let lookup = self.next_token();
-        let dialling = Dialling { wanted, lookup, deadline, phase: Phase::Resolving, last: None };
+        let phase = Phase::Resolving;
+        let dialling = Dialling { wanted, options, lookup, deadline, phase, last: None };
         if let Some(calling) = self.callers.get_mut(&token) {
             calling.dialling = Some(dialling);
         }
@@ -116,7 +118,8 @@ impl EventLoop {
 
     fn start_attempt(&mut self, token: Token, address: SocketAddr, now: Instant) {
         let watched = self.next_token();
-        let started = sys::tcp::connect_start(address)
+        let origin = self.dialling(token).map(|dialling| dialling.options.origin);
+        let started = sys::tcp::connect_start(address, origin.unwrap_or_default())
             .and_then(|socket| self.poller.add(&socket, watched, Interest::WRITE).map(|()| socket));
         let Some(dialling) = self.dialling(token) else { return };
         let Phase::Racing(race, attempts) = &mut dialling.phase else { return };
@@ -205,14 +208,12 @@ impl EventLoop {
     fn hand_over(&mut self, token: Token, attempt: Attempt, now: Instant) {
         self.drop_attempt(&attempt);
         let Attempt { address, socket, .. } = attempt;
+        let options = self.dialling(token).map(|dialling| dialling.options).unwrap_or_default();
         let wanted = self.dialling(token).map(|dialling| &dialling.wanted);
         let is_kept = wanted.is_some_and(|wanted| wanted.keep == Some(true));
-        let is_nodelay = wanted.is_some_and(|wanted| wanted.options.contains_key("nodelay"));
         self.finish(token);
-        let prepared = sys::socket::set_blocking(socket.as_fd(), true).and_then(|()| {
-            keep_alive(socket.as_fd())?;
-            if is_nodelay { sys::tcp::set_nodelay(socket.as_fd()) } else { Ok(()) }
-        });
+        let prepared = sys::socket::set_blocking(socket.as_fd(), true)
+            .and_then(|()| options.apply(socket.as_fd()));
         if let Err(error) = prepared {
             return self.fail(token, &failure::unreachable(&error));
         }
@@ -266,22 +267,14 @@ impl EventLoop {
     }
 }
 
-/// Options that this daemon knows.
-const OPTIONS: [&str; 2] = ["keepalive", "nodelay"];
-
-fn check(wanted: &Dial) -> Result<(), TransportError> {
+fn check(wanted: &Dial) -> Result<Options, TransportError> {
     if wanted.hello.as_ref().is_some_and(|hello| hello.user.is_some() || hello.secret.is_some()) {
         return Err(failure::invalid("hello", "a login does not travel over bare TCP"));
     }
     if wanted.port == 0 {
         return Err(failure::invalid("port", "there is no port 0"));
     }
-    match wanted.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
-        Some(option) => {
-            Err(failure::invalid("options", &format!("{option} is not an option of tcp")))
-        }
-        None => Ok(()),
-    }
+    Options::read(&wanted.options)
 }
 
 /// Whether an address is this host's own: then it is also where we would come from.

@@ -59,7 +59,7 @@ fn the_answer_is_the_connected_socket_itself() {
     let tcpd = Tcpd::start();
     let (listener, port) = listener();
     for host in ["127.0.0.1", "::ffff:127.0.0.1", "localhost"] {
-        let options = json!({ "nodelay": "", "keepalive": "" });
+        let options = json!({ "nodelay": "true", "keepalive": "30" });
         let answer = dial(&tcpd, port, &json!({ "host": host, "options": options }));
         assert_eq!(*answer.parameter("address"), format!("127.0.0.1:{port}"), "{host}");
         let mut socket = TcpStream::from(answer.descriptor.unwrap());
