@@ -234,18 +234,3 @@ fn a_program_gets_the_connection_as_its_input_and_output() {
     assert_eq!((code, said.as_str()), (7, ""));
     assert!(sys::socket::is_unix(stream.as_fd()).unwrap());
 }
-
-#[test]
-fn the_documented_client_reaches_a_service() {
-    let host = Host::new(&[]).with_pongd("pongd");
-    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/client.py");
-    let text = std::fs::read_to_string(client).unwrap();
-    assert!(text.lines().count() <= 40);
-    let protocol = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
-    assert!(std::fs::read_to_string(protocol).unwrap().contains(&text), "it is shown verbatim");
-    let mut command = std::process::Command::new("python3");
-    command.args([client, "pongd"]).env("IPC_RUNDIR", host.rundir());
-    command.env_remove("IPC_NETWORK").stdin(std::fs::File::open(client).unwrap());
-    let (code, said, errors) = outcome(&mut command);
-    assert_eq!((code, said), (0, text), "{errors}");
-}
