@@ -310,6 +310,12 @@ impl Host {
         self
     }
 
+    /// A place of the host's own, outside of the run directory.
+    #[must_use]
+    pub fn place(&self, file: &str) -> PathBuf {
+        self.place.path().join(file)
+    }
+
     /// The run directory as libraries have it, of the kind that its broker was told.
     #[must_use]
     pub fn directory(&self, instance: libipc::rundir::Instance) -> libipc::rundir::RunDirectory {

@@ -19,6 +19,9 @@ pub struct Setup<'a> {
     pub namespace: Option<&'a Namespace>,
     /// Its broker writes decisions down, for [`crate::Host::log`].
     pub logs: bool,
+    /// Listening sockets that its broker inherits: the name of each, and its file in
+    /// [`crate::Host::place`].
+    pub sockets: &'a [(&'a str, &'a str)],
     /// Descriptors that its broker may have; without it, as many as the test.
     pub descriptors: Option<u32>,
 }
@@ -29,15 +32,41 @@ pub(crate) struct Surroundings {
     /// A program and its arguments that start another one in the namespace.
     enter: Vec<OsString>,
     logs: bool,
+    sockets: Vec<(String, String)>,
     descriptors: Option<u32>,
 }
+
+/// Makes listening sockets as a service manager does, and goes on as a program that inherits them.
+/// Arguments: `NAME=PATH`…, `--`, the program.
+const INHERITING: &str = "
+import fcntl, os, socket, sys
+cut = sys.argv.index('--')
+listening = []
+for name, path in (one.split('=', 1) for one in sys.argv[1:cut]):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    one = socket.socket(socket.AF_UNIX)
+    if not name.startswith('front.'):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    one.bind(path)
+    os.chmod(path, 0o666)
+    one.listen(128)
+    listening.append((name, fcntl.fcntl(one, fcntl.F_DUPFD, 100)))
+for number, (name, one) in enumerate(listening):
+    os.dup2(one, 3 + number)
+    os.close(one)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(listening)),
+                  LISTEN_FDNAMES=':'.join(name for name, _ in listening))
+os.execvp(sys.argv[cut + 1], sys.argv[cut + 1:])
+";
 
 impl Surroundings {
     pub(crate) fn of(setup: &Setup<'_>) -> Self {
         let enter = setup.namespace.map(|namespace| words(&namespace.command("")));
         let mut enter = enter.unwrap_or_default();
         enter.pop();
-        Self { enter, logs: setup.logs, descriptors: setup.descriptors }
+        let owned = |(name, file): &(&str, &str)| ((*name).to_owned(), (*file).to_owned());
+        let sockets = setup.sockets.iter().map(owned).collect();
+        Self { enter, logs: setup.logs, sockets, descriptors: setup.descriptors }
     }
 
     /// One of the binaries, in the host's namespace.
@@ -51,6 +80,16 @@ impl Surroundings {
         if let Some(most) = self.descriptors {
             let prlimit = installed("prlimit").expect("util-linux").into_os_string();
             all = [vec![prlimit, format!("--nofile={most}:{most}").into()], all].concat();
+        }
+        if !self.sockets.is_empty() {
+            let python = installed("python3").expect("python3").into_os_string();
+            let mut before = vec![python, "-c".into(), INHERITING.into()];
+            let file = |(name, file): &(String, String)| {
+                format!("{name}={}", place.join(file).display()).into()
+            };
+            before.extend(self.sockets.iter().map(file));
+            before.push("--".into());
+            all = [before, all].concat();
         }
         let mut command = self.command(all);
         command.args(["--log-level", if self.logs { "info" } else { "warn" }]);
