@@ -1,7 +1,5 @@
 //! What the documentation shows works as it stands there.
 
-#![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
-
 use std::fs::{self, File};
 use std::process::Command;
 

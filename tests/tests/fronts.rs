@@ -118,7 +118,7 @@ fn the_first_bytes_and_the_true_client_reach_a_registered_service() {
             client.write_all(b"early ").unwrap();
         }
         let mut service = accept(&listener);
-        let Some(Identity::Local(told)) = service.peer().cloned() else { return assert!(false) };
+        let Some(Identity::Local(told)) = service.peer().cloned() else { panic!("no peer") };
         let seen = LocalIdentity::of_peer(service.as_fd()).unwrap();
         assert_eq!((told.pid, told.uid), (Some(std::process::id()), seen.uid));
         assert_eq!(told.pid, seen.pid);
