@@ -12,6 +12,7 @@ use libipc::environment::Environment;
 use libipc::secret::Secret;
 
 use crate::format::Format;
+use crate::init::Init;
 use crate::rendezvous::Rendezvous;
 use crate::report::{self, Report};
 use crate::{run, session};
@@ -193,6 +194,11 @@ Example:
 It prints which revision is live, and how many connections it would deny now.
 Exit codes: 0 done, 50 not permitted, 78 the new configuration has problems and the old one stays")]
     Reload(Place),
+    /// Write a first configuration; what is there already is left alone
+    Init(Init),
+    /// Tell what is wrong with the installation, and what to do about it
+    #[command(after_help = "It changes nothing. Exit codes: 0 nothing is broken, 78 something is")]
+    Doctor(Place),
     /// Print the version
     Version {
         /// And what it was built for
@@ -227,6 +233,11 @@ impl Place {
             environment.broker_fd = None;
         }
         environment
+    }
+
+    /// The same patience with that run directory.
+    pub(crate) fn at(&self, rundir: &std::path::Path) -> Self {
+        Self { rundir: Some(rundir.to_owned()), timeout: self.timeout }
     }
 
     /// How long to wait, at most a day.

@@ -12,9 +12,11 @@ mod check;
 mod connect;
 mod connections;
 mod control;
+mod doctor;
 mod envinfo;
 mod failure;
 mod format;
+mod init;
 mod kill;
 mod log;
 mod metrics;
@@ -63,6 +65,8 @@ fn main() -> ExitCode {
         Command::Info(info) => session::info::run(&info, format),
         Command::Ping(ping) => session::ping::run(&ping, format),
         Command::Bench(bench) => session::bench::run(&bench, format),
+        Command::Init(wanted) => init::run(&wanted),
+        Command::Doctor(place) => doctor::run(&place, format),
         Command::Envinfo => envinfo::run(format),
         Command::Version { extended: true } => report::print(&envinfo::version()),
         Command::Version { extended: false } => {

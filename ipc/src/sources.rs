@@ -84,7 +84,8 @@ fn below(bases: &[PathBuf]) -> Result<Sources, Report> {
     Ok(Sources { command_line: Vec::new(), drop_ins, main })
 }
 
-fn user_base() -> Option<PathBuf> {
+/// Where a user's own configuration is.
+pub(crate) fn user_base() -> Option<PathBuf> {
     let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = path("XDG_CONFIG_HOME").or_else(|| path("HOME").map(|home| home.join(".config")));
     base.map(|base| base.join("ipcd"))

@@ -85,7 +85,7 @@ fn bind(directory: &RunDirectory) -> Result<Listener, PlaceError> {
         make(directory.path(), 0o755, None)?;
         let group = group_of(ACCOUNT);
         make(&directory.services(), 0o710, group)?;
-        make(&directory.transports(), 0o710, group)?;
+        make(&directory.transports(), 0o711, group)?;
         make_fronts(&directory.fronts())?;
     } else {
         for path in [directory.path(), &directory.services(), &directory.transports()] {

@@ -120,14 +120,35 @@ while True:
     client.close()
 ";
 
-#[test]
-fn the_page_about_programs_without_a_network_reaches_one_host_alone() {
-    let Some(hosts) = Hosts::boot() else { return };
+/// The two hosts, with packages on web1 and a plain web server on db1.
+fn with_web_server() -> Option<Hosts> {
+    let hosts = Hosts::boot()?;
     let (db1, web1) = (&hosts.0["db1"], &hosts.0["web1"]);
     db1.write("/usr/local/lib/web.py", WEB);
     db1.must("systemd-run --quiet --unit=web python3 /usr/local/lib/web.py");
     db1.until("ss --listening --tcp --numeric | grep -q :8080");
     web1.must("dpkg --install /var/tmp/packages/*.deb");
+    Some(hosts)
+}
+
+#[test]
+fn the_page_about_nftables_leaves_ipcd_as_the_only_way_out() {
+    let Some(hosts) = with_web_server() else { return };
+    let pages = steps("nftables.md");
+    let can = "setpriv --reuid=www-data --regid=www-data --clear-groups \
+         curl --silent --max-time 5 http://db1.example.com:8080/";
+    let web1 = &hosts.0["web1"];
+    assert_eq!(web1.run(can).code, 0);
+    for step in &pages {
+        hosts.give(step);
+    }
+    assert_eq!(web1.run(can).code, 7);
+}
+
+#[test]
+fn the_page_about_programs_without_a_network_reaches_one_host_alone() {
+    let Some(hosts) = with_web_server() else { return };
+    let web1 = &hosts.0["web1"];
     for step in &steps("no-network.md") {
         hosts.give(step);
     }

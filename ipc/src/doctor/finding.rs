@@ -1,0 +1,232 @@
+//! What is made of the facts about an installation. No I/O.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use libipc::environment::NetworkFileError;
+use libipc::interface::control::Status;
+use serde_json::{Value, json};
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Finding {
+    /// What is wrong.
+    pub(super) what: String,
+    /// A command, or what else to do.
+    pub(super) cure: String,
+    /// Whether something does not work because of it.
+    pub(super) is_broken: bool,
+}
+
+/// How a broker is.
+#[derive(Debug)]
+pub(super) enum Broker {
+    /// It has no socket.
+    Absent,
+    /// It has a socket, and nobody listens.
+    Silent,
+    /// It has a socket that this user may not use.
+    Closed,
+    /// It answers.
+    Answers,
+    /// It has told how it is.
+    Told(Box<Status>),
+}
+
+/// A directory that has not the mode that it should have.
+#[derive(Debug)]
+pub(super) struct Mode {
+    pub(super) path: PathBuf,
+    pub(super) wanted: u32,
+    /// Its owner and mode, if it is there.
+    pub(super) found: Option<(u32, u32)>,
+}
+
+/// A unit, as the service manager has it.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Unit {
+    name: &'static str,
+    is_installed: bool,
+    is_active: bool,
+    is_enabled: bool,
+    result: String,
+}
+
+impl Finding {
+    fn broken(what: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { what: what.into(), cure: cure.into(), is_broken: true }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({"what": self.what, "cure": self.cure, "broken": self.is_broken})
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n  to do  {}", self.what, self.cure)
+    }
+}
+
+/// The kernel cannot tell which unit a client is in.
+pub(super) fn of_old_kernel() -> Finding {
+    Finding {
+        what: "this kernel does not say for sure which unit a client runs in".to_owned(),
+        cure: "use Linux 6.5 or newer for rules with unit:".to_owned(),
+        is_broken: false,
+    }
+}
+
+pub(super) fn of_network(error: &NetworkFileError) -> Finding {
+    Finding::broken(error.to_string(), "mend the file that IPC_NETWORK_FILE names")
+}
+
+pub(super) fn of_place(error: &str, is_system: bool) -> Finding {
+    let cure = if is_system {
+        "systemd-tmpfiles --create ipcd.conf"
+    } else {
+        "make a directory that belongs to you and nobody else can write to"
+    };
+    Finding::broken(error, cure)
+}
+
+pub(super) fn of_modes(wrong: &[Mode]) -> Option<Finding> {
+    let said = wrong.iter().map(|Mode { path, wanted, found }| match found {
+        None => format!("{} is missing", path.display()),
+        Some((0, mode)) => format!("{} has mode {mode:o}, not {wanted:o}", path.display()),
+        Some((uid, _)) => format!("{} belongs to uid {uid}, not to root", path.display()),
+    });
+    let said = said.collect::<Vec<_>>().join("; ");
+    (!said.is_empty()).then(|| Finding::broken(said, "systemd-tmpfiles --create ipcd.conf"))
+}
+
+pub(super) fn of_broker(socket: &Path, broker: &Broker, is_system: bool) -> Vec<Finding> {
+    let start = if is_system { "systemctl start ipcd.socket" } else { "ipcd --user &" };
+    let socket = socket.display();
+    match broker {
+        Broker::Answers => Vec::new(),
+        Broker::Absent => vec![Finding::broken(format!("{socket} is not there"), start)],
+        Broker::Silent => {
+            let restart = if is_system { "systemctl restart ipcd.socket" } else { start };
+            vec![Finding::broken(format!("nobody listens at {socket}"), restart)]
+        }
+        Broker::Closed => {
+            let restart = if is_system { "systemctl restart ipcd.socket" } else { start };
+            vec![Finding::broken(format!("{socket} may not be used by you"), restart)]
+        }
+        Broker::Told(status) => of_status(status, is_system),
+    }
+}
+
+fn of_status(status: &Status, is_system: bool) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if status.version != env!("CARGO_PKG_VERSION") {
+        let what =
+            format!("ipcd {} runs, this is ipc {}", status.version, env!("CARGO_PKG_VERSION"));
+        let cure = if is_system { "systemctl restart ipcd" } else { "end ipcd and start it again" };
+        found.push(Finding { what, cure: cure.to_owned(), is_broken: false });
+    }
+    if !status.refused.is_empty() {
+        let what = format!(
+            "the files have problems since revision {} was read, which is still in force",
+            status.revision
+        );
+        found.push(Finding::broken(what, "mend what ipc check says, then: ipc reload"));
+    }
+    let silent = status.transports.iter().filter(|carrier| {
+        // Others are not missed until a rule speaks of them.
+        !carrier.available && ["tcp", "tls"].contains(&carrier.name.as_str())
+    });
+    for carrier in silent {
+        let what = format!("ipcd-{}d does not run: nothing can be reached over {0}", carrier.name);
+        let cure = if is_system {
+            format!("systemctl start ipcd-{}d.socket", carrier.name)
+        } else {
+            format!("start ipcd with --with {}d", carrier.name)
+        };
+        found.push(Finding { what, cure, is_broken: false });
+    }
+    for rule in &status.dormant {
+        let what =
+            format!("the rule at {rule} matches nobody: it names an account that is not there");
+        let cure = "make the account, or take the rule out".to_owned();
+        found.push(Finding { what, cure, is_broken: false });
+    }
+    found
+}
+
+pub(super) fn of_configuration(problems: Vec<String>) -> Vec<Finding> {
+    let cure = "mend it, then: ipc reload";
+    problems.into_iter().map(|problem| Finding::broken(problem, cure)).collect()
+}
+
+pub(super) fn of_files(error: &str) -> Finding {
+    Finding::broken(error, "let the file be read by whom ipcd runs as")
+}
+
+impl Unit {
+    /// Reads what `systemctl show` prints.
+    pub(super) fn read(name: &'static str, text: &str) -> Self {
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_default()
+        };
+        Self {
+            name,
+            is_installed: value("LoadState") == "loaded",
+            is_active: value("ActiveState") == "active",
+            is_enabled: value("UnitFileState") == "enabled",
+            result: value("Result").to_owned(),
+        }
+    }
+
+    /// What is wrong with it. One that is not installed, or that somebody has switched off, is as
+    /// it should be.
+    pub(super) fn finding(&self) -> Option<Finding> {
+        let Self { name, is_installed, is_active, is_enabled, result } = self;
+        if !is_installed || *is_active || !is_enabled {
+            return None;
+        }
+        let why = if result == "success" { "" } else { result };
+        let what = format!(
+            "{name} is enabled and not active{}{why}",
+            if why.is_empty() { "" } else { ": " }
+        );
+        Some(Finding::broken(what, format!("systemctl restart {name}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_unit_that_should_be_active_and_is_not_is_wrong() {
+        let read = |text: &str| Unit::read("ipcd.socket", text).finding();
+        let state = "LoadState=loaded\nUnitFileState=enabled\n";
+        assert_eq!(read(&format!("{state}ActiveState=active\nResult=success\n")), None);
+        assert_eq!(read("LoadState=not-found\nActiveState=inactive\n"), None);
+        assert_eq!(read("LoadState=loaded\nUnitFileState=disabled\nActiveState=inactive\n"), None);
+        let text = format!("{state}ActiveState=failed\nResult=trigger-limit-hit\n");
+        let found = read(&text).unwrap();
+        assert_eq!(found.what, "ipcd.socket is enabled and not active: trigger-limit-hit");
+        assert_eq!(found.cure, "systemctl restart ipcd.socket");
+        let found = read(&format!("{state}ActiveState=inactive\nResult=success\n")).unwrap();
+        assert_eq!(found.what, "ipcd.socket is enabled and not active");
+    }
+
+    #[test]
+    fn modes_are_told_with_what_they_should_be() {
+        assert_eq!(of_modes(&[]), None);
+        let wrong = [
+            Mode { path: "/a".into(), wanted: 0o710, found: Some((0, 0o755)) },
+            Mode { path: "/b".into(), wanted: 0o711, found: Some((7, 0o711)) },
+            Mode { path: "/c".into(), wanted: 0o755, found: None },
+        ];
+        let said = of_modes(&wrong).unwrap().what;
+        assert_eq!(
+            said,
+            "/a has mode 755, not 710; /b belongs to uid 7, not to root; /c is missing"
+        );
+    }
+}

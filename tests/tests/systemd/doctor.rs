@@ -1,0 +1,66 @@
+//! `ipc doctor` on installations that were broken, and what it says to do.
+
+use ipcd_tests::container::Container;
+
+/// Ways to break an installation, and what is said about each.
+const BROKEN: [(&str, &str); 6] = [
+    ("systemctl stop ipcd.socket ipcd.service", "/run/ipc/ipc is not there"),
+    ("systemctl stop ipcd-tcpd.socket", "ipcd-tcpd.socket is enabled and not active"),
+    ("chmod 755 /run/ipc/services", "/run/ipc/services has mode 755, not 710"),
+    ("chown 7 /run/ipc/transport", "/run/ipc/transport belongs to uid 7, not to root"),
+    ("chmod 777 /run/ipc", "the run directory /run/ipc"),
+    (
+        "kill -9 $(systemctl show --value --property MainPID ipcd); \
+      systemctl stop ipcd.service ipcd.socket; python3 -c 'import socket; \
+      socket.socket(socket.AF_UNIX).bind(\"/run/ipc/ipc\")'",
+        "nobody listens at /run/ipc/ipc",
+    ),
+];
+
+#[test]
+fn what_the_doctor_says_to_do_heals() {
+    let Some(host) = Container::installed() else { return };
+    let healthy = "ipc doctor --format table";
+    let is_healthy = |host: &Container| {
+        host.until("ipc --json status | grep -q '\"name\":\"tls\",\"available\":true'");
+        let said = host.run(healthy);
+        assert_eq!((said.code, said.stdout.as_str()), (0, "nothing is wrong\n"), "{said:?}");
+    };
+    is_healthy(&host);
+    for (breaking, expected) in BROKEN {
+        host.must(breaking);
+        let said = host.run(healthy);
+        assert_eq!(said.code, 78, "{breaking}: {said:?}");
+        assert!(said.stdout.contains(expected), "{breaking}: {said:?}");
+        // All that it says to do, in its order.
+        for cure in said.stdout.lines().filter_map(|line| line.strip_prefix("  to do  ")) {
+            host.must(cure);
+        }
+        is_healthy(&host);
+    }
+}
+
+#[test]
+fn the_doctor_names_the_line_that_the_broker_does_not_take() {
+    let Some(host) = Container::installed() else { return };
+    host.must("ipc status; echo 'rules = \"allow\"' >/etc/ipcd/ipcd.d/50-wrong.toml");
+    assert_eq!(host.run("ipc reload").code, 78);
+    let said = host.run("ipc doctor --format table");
+    assert_eq!(said.code, 78);
+    assert!(said.stdout.contains("/etc/ipcd/ipcd.d/50-wrong.toml:1:"), "{said:?}");
+    assert!(said.stdout.contains("which is still in force"), "{said:?}");
+    let said = host.output("ipc --json doctor || true");
+    assert!(said.contains("\"broken\":true"), "{said}");
+}
+
+#[test]
+fn a_first_configuration_is_one_that_works() {
+    let Some(host) = Container::installed() else { return };
+    host.must("useradd --create-home alice");
+    let as_alice = "setpriv --reuid=alice --regid=alice --clear-groups env HOME=/home/alice";
+    let said = host.output(&format!("{as_alice} ipc init"));
+    assert!(said.starts_with("/home/alice/.config/ipcd/ipcd.toml: written\n"), "{said}");
+    host.must(&format!("{as_alice} ipc check"));
+    let said = host.output("ipc init");
+    assert!(said.contains("/etc/ipcd/ipcd.toml: there already, and left as it is"), "{said}");
+}
