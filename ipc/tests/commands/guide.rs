@@ -63,7 +63,11 @@ fn the_commands_of_the_guide_print_what_it_says() {
         ipc.env("IPC_RUNDIR", "/nonexistent");
         let (code, said, errors) = run(&mut ipc, b"");
         assert_eq!(errors, "", "{command}");
-        assert_eq!(said, expected, "{command}");
+        // Where the page leaves the rest out.
+        match expected.strip_suffix("…\n") {
+            Some(begin) => assert!(said.starts_with(begin), "{command}: {said}"),
+            None => assert_eq!(said, expected, "{command}"),
+        }
         let denied = expected.lines().any(|line| line.starts_with("  verdict   denied"));
         let allowed = expected.lines().any(|line| line.starts_with("  verdict   allowed"));
         assert_eq!(code, if denied && !allowed { 50 } else { 0 }, "{command}");
