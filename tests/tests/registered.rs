@@ -274,11 +274,10 @@ fn a_service_is_replaced_and_a_client_is_served_at_every_moment() {
             serving = next;
         }
         done.store(true, Ordering::Relaxed);
-        for client in clients {
-            assert!(client.join().unwrap() > 0);
-        }
+        let served = clients.map(std::thread::ScopedJoinHandle::join);
         let _last = register(&host, "shop");
         assert_eq!(serving.join().unwrap(), ErrorKind::AddrInUse);
+        assert!(served.into_iter().all(|served| served.unwrap() > 0));
     });
 }
 

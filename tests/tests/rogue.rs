@@ -196,7 +196,7 @@ fn an_answer_that_comes_too_late_is_nobodys() {
     let short = Duration::from_millis(200);
     let said = host.connect_within(short, "far", &target).unwrap_err().to_string();
     assert!(said.starts_with("timed out"), "{said}");
-    asked.recv().unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
     go.send(()).unwrap();
     let (mut late, _) = far.accept().unwrap();
     ends(&mut late, "the late one");
@@ -217,7 +217,7 @@ fn a_rule_that_changes_while_a_connection_is_made_decides_about_it() {
     let connect = || host.connect("far", &far_target(address)).map(drop);
     std::thread::scope(|scope| {
         let client = scope.spawn(connect);
-        asked.recv().unwrap();
+        asked.recv_timeout(PATIENCE).unwrap();
         host.configure("rules = 'deny out far *'");
         assert!(host.ipc(&["reload"]).status().unwrap().success());
         go.send(()).unwrap();
@@ -230,7 +230,7 @@ fn a_rule_that_changes_while_a_connection_is_made_decides_about_it() {
     assert!(host.ipc(&["reload"]).status().unwrap().success());
     std::thread::scope(|scope| {
         let client = scope.spawn(connect);
-        asked.recv().unwrap();
+        asked.recv_timeout(PATIENCE).unwrap();
         assert!(host.ipc(&["reload"]).status().unwrap().success(), "the same rules again");
         go.send(()).unwrap();
         client.join().unwrap().expect("they still allow it");
