@@ -1,0 +1,51 @@
+//! Services of another host by TLS: this project's daemons beside what others use for the same.
+//!
+//! `cargo run --release -p ipcd-bench --bin ipcd-bench-tls [NAME…]`: rounds with every contestant,
+//! each a pair of relays with TCP on loopback between them: a Unix socket, TLS 1.3 with
+//! AES-128-GCM, a Unix socket; a P-256 certificate of a private authority, verified; sessions
+//! resumed as each does it. CPU is that of all processes of the pair. Whoever is not installed is
+//! left out with a message.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "the measurements are what it is for")]
+
+use std::error::Error;
+
+use crate::contestant::Contestant;
+use crate::measure::{Figures, measure};
+use crate::place::Place;
+
+mod contestant;
+mod ipcd;
+mod measure;
+mod others;
+mod place;
+mod service;
+
+/// Rounds.
+const ROUNDS: usize = 3;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let place = Place::new()?;
+    service::start(&place.service())?;
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut all: Vec<(&str, Vec<Figures>)> = Vec::new();
+    for round in 1..=ROUNDS {
+        for name in ["ipcd", "stunnel", "haproxy", "nginx", "hitch"] {
+            if !wanted.is_empty() && !wanted.iter().any(|one| one == name) {
+                continue;
+            }
+            let Some(contestant) = Contestant::start(name, &place)? else { continue };
+            let figures = measure(&contestant)?;
+            println!("round {round}  {name:8} {figures}");
+            match all.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, rows)) => rows.push(figures),
+                None => all.push((name, vec![figures])),
+            }
+        }
+    }
+    println!("\nmedians of {ROUNDS} rounds\n{}", Figures::HEAD);
+    for (name, rows) in &all {
+        println!("| {name} {}", Figures::median(rows).row());
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! What is measured of a contestant.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use crate::contestant::{Contestant, Entry, PATIENCE};
+use crate::service::{BYTES, COUNT, ECHO};
+
+/// Bytes that are sent in all, whatever the number of connections.
+const BULK_BYTES: usize = 512 << 20;
+
+/// Bytes of one write.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// Threads that make connections, and what each makes.
+const MAKERS: usize = 8;
+const CONNECTIONS: usize = 100;
+
+/// Questions on one connection.
+const QUESTIONS: usize = 4000;
+
+/// Connections that are held without a word.
+const IDLE: usize = 300;
+
+/// The figures of one round.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures([f64; 9]);
+
+impl Figures {
+    /// The head of a table of [`Figures::row`].
+    pub(crate) const HEAD: &str = "| relay | 1 conn GB/s | CPU s/GB | 64 conns GB/s | CPU s/GB | \
+        conn/s (8) | CPU µs per conn | RTT 64 B µs | CPU µs per RTT | idle PSS KiB, both sides |\n\
+        |---|---|---|---|---|---|---|---|---|---|";
+
+    pub(crate) fn row(&self) -> String {
+        let Self([one, one_cpu, many, many_cpu, rate, each, trip, trip_cpu, idle]) = self;
+        format!(
+            "| {one:.2} | {one_cpu:.2} | {many:.2} | {many_cpu:.2} | {rate:.0} | {each:.0} | \
+             {trip:.0} | {trip_cpu:.0} | {idle:.1} |"
+        )
+    }
+
+    pub(crate) fn median(rows: &[Self]) -> Self {
+        let mut middle = Self::default();
+        for (index, place) in middle.0.iter_mut().enumerate() {
+            let mut column: Vec<_> =
+                rows.iter().filter_map(|row| row.0.get(index).copied()).collect();
+            column.sort_by(f64::total_cmp);
+            *place = column.get(column.len() / 2).copied().unwrap_or_default();
+        }
+        middle
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.row())
+    }
+}
+
+/// One question, and its answer.
+pub(crate) fn one_question(stream: &mut UnixStream) -> Result<(), Box<dyn Error>> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&[&[ECHO][..], &[7; BYTES]].concat())?;
+    Ok(stream.read_exact(&mut [0; BYTES])?)
+}
+
+/// Measures everything.
+pub(crate) fn measure(contestant: &Contestant) -> Result<Figures, Box<dyn Error>> {
+    let entry = contestant.entry();
+    let (one, one_cpu) = timed(contestant, || bulk(&entry, 1))?;
+    let (many, many_cpu) = timed(contestant, || bulk(&entry, 64))?;
+    let (made, made_cpu) = timed(contestant, || make_connections(&entry))?;
+    let (asked, asked_cpu) = timed(contestant, || ask(&entry))?;
+    let gigabytes = share(BULK_BYTES) / 1e9;
+    let connections = share(MAKERS * CONNECTIONS);
+    let questions = share(QUESTIONS);
+    Ok(Figures([
+        gigabytes / one,
+        one_cpu / gigabytes,
+        gigabytes / many,
+        many_cpu / gigabytes,
+        connections / made,
+        made_cpu / connections * 1e6,
+        asked / questions * 1e6,
+        asked_cpu / questions * 1e6,
+        idle(contestant, &entry)?,
+    ]))
+}
+
+/// A number of things, to divide by.
+fn share(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
+
+/// Seconds that something takes, and seconds of CPU of the relays meanwhile.
+fn timed(
+    contestant: &Contestant,
+    what: impl FnOnce() -> Result<(), Box<dyn Error>>,
+) -> Result<(f64, f64), Box<dyn Error>> {
+    let (before, start) = (cpu(contestant)?, Instant::now());
+    what()?;
+    let time = start.elapsed().as_secs_f64();
+    Ok((time, cpu(contestant)? - before))
+}
+
+/// Runs it in threads, and waits for them.
+fn in_threads(
+    count: usize,
+    entry: &Entry,
+    what: impl Fn(&Entry) -> Result<(), Box<dyn Error>> + Sync,
+) -> Result<(), Box<dyn Error>> {
+    std::thread::scope(|scope| {
+        let run = || what(entry).map_err(|error| error.to_string());
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(run)).collect();
+        for thread in threads {
+            thread.join().map_err(|_| "a thread broke")??;
+        }
+        Ok(())
+    })
+}
+
+fn bulk(entry: &Entry, connections: usize) -> Result<(), Box<dyn Error>> {
+    let share = BULK_BYTES / connections;
+    in_threads(connections, entry, |entry| {
+        let mut stream = entry.connect()?;
+        stream.write_all(&[COUNT])?;
+        let block = vec![7; WRITE_BYTES];
+        for _ in 0..share / WRITE_BYTES {
+            stream.write_all(&block)?;
+        }
+        stream.shutdown(Shutdown::Write)?;
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer)?;
+        let counted = u64::from_be_bytes(answer);
+        if counted == u64::try_from(share / WRITE_BYTES * WRITE_BYTES)? {
+            return Ok(());
+        }
+        Err(format!("only {counted} bytes arrived").into())
+    })
+}
+
+fn make_connections(entry: &Entry) -> Result<(), Box<dyn Error>> {
+    in_threads(MAKERS, entry, |entry| {
+        for _ in 0..CONNECTIONS {
+            one_question(&mut entry.connect()?)?;
+        }
+        Ok(())
+    })
+}
+
+fn ask(entry: &Entry) -> Result<(), Box<dyn Error>> {
+    let mut stream = entry.connect()?;
+    stream.write_all(&[ECHO])?;
+    let mut buffer = [7; BYTES];
+    for _ in 0..QUESTIONS {
+        stream.write_all(&buffer)?;
+        stream.read_exact(&mut buffer)?;
+    }
+    Ok(())
+}
+
+/// KiB of memory per idle connection, both sides together.
+fn idle(contestant: &Contestant, entry: &Entry) -> Result<f64, Box<dyn Error>> {
+    let before = memory(contestant)?;
+    let mut held = Vec::new();
+    for _ in 0..IDLE {
+        let mut stream = entry.connect()?;
+        one_question(&mut stream)?;
+        held.push(stream);
+    }
+    let after = memory(contestant)?;
+    Ok((after - before) / share(IDLE))
+}
+
+/// The processes of a contestant, with those that they started.
+fn processes(contestant: &Contestant) -> Vec<u32> {
+    let mut all: Vec<_> = contestant.processes.iter().map(std::process::Child::id).collect();
+    let mut next = 0;
+    while let Some(pid) = all.get(next).copied() {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        next += 1;
+    }
+    all
+}
+
+/// Seconds of CPU so far, threads that have ended included (`proc(5)`: fields 14 and 15, in
+/// hundredths).
+fn cpu(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
+    let mut hundredths = 0.0;
+    for pid in processes(contestant) {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name in parentheses may have blanks in it; the third field follows.
+        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+        hundredths += fields.take(2).filter_map(|one| one.parse::<f64>().ok()).sum::<f64>();
+    }
+    Ok(hundredths / 100.0)
+}
+
+/// KiB of proportional memory.
+fn memory(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
+    let mut total = 0.0;
+    for pid in processes(contestant) {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap_or_default();
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok());
+        total += kib.unwrap_or_default();
+    }
+    Ok(total)
+}
