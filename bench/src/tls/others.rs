@@ -115,7 +115,7 @@ fn nginx_client(place: &Place, port: u16) -> Side {
         "{}stream {{ server {{ listen unix:{entry}; proxy_pass 127.0.0.1:{port}; proxy_ssl on;\n\
          proxy_ssl_trusted_certificate {ca}; proxy_ssl_verify on; proxy_ssl_name localhost;\n\
          proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse on;\n\
-         proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; proxy_buffer_size 64k; }} }}\n",
+         proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; proxy_buffer_size 64k;\n proxy_half_close on; }} }}\n",
         nginx_head(place, "client")
     );
     Side { program: NGINX, arguments: &["-c"], config }
@@ -128,7 +128,7 @@ fn nginx_server(place: &Place, port: u16) -> Side {
         "{}stream {{ server {{ listen 127.0.0.1:{port} ssl; proxy_pass unix:{service};\n\
          ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;\n\
          ssl_ecdh_curve X25519; ssl_session_cache shared:a:1m;\n\
-         ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; proxy_buffer_size 64k; }} }}\n",
+         ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256; proxy_buffer_size 64k;\n proxy_half_close on; }} }}\n",
         nginx_head(place, "server")
     );
     Side { program: NGINX, arguments: &["-c"], config }
