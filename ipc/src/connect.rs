@@ -13,6 +13,7 @@ use libipc::environment::Environment;
 use libipc::interface::broker::{BrokerError, RESOLVE, Resolve, Resolved};
 use libipc::secret::Secret;
 use libipc::{ConnectError, ServiceName, Stream, network};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::ancillary::{self, Wait};
 
 use crate::args::{self, Connect};
@@ -112,13 +113,40 @@ pub(crate) fn not_started(program: &str, error: &io::Error) -> Report {
 /// Both directions at once. The end of standard input ends one of them, the end of what the
 /// service says ends the command.
 pub(crate) fn relay(name: &str, stream: &Stream) -> Result<ExitCode, Report> {
-    let outgoing = stream.try_clone().map_err(|error| Report::system(name, error))?;
-    // Not joined: when the service has ended, nobody waits for what is still typed.
+    // When the service has ended, nobody waits for what is still typed.
+    let _sending = send_input(name, stream)?;
+    receive_output(name, stream)
+}
+
+/// As [`relay`], between equals: what this side has still to say when the other has ended is said,
+/// unless nobody is there any more.
+pub(crate) fn relay_both(name: &str, stream: &Stream) -> Result<ExitCode, Report> {
+    let sending = send_input(name, stream)?;
+    let code = receive_output(name, stream)?;
+    let mut both = [
+        PollFd::new(sending.as_fd(), PollFlags::POLLIN),
+        PollFd::new(stream.as_fd(), PollFlags::empty()),
+    ];
+    while let Err(nix::Error::EINTR) = poll(&mut both, PollTimeout::NONE) {}
+    Ok(code)
+}
+
+/// Sends standard input from a thread. What is returned ends when that is done.
+fn send_input(name: &str, stream: &Stream) -> Result<Stream, Report> {
+    let system = |error| Report::system(name, error);
+    let outgoing = stream.try_clone().map_err(system)?;
+    let (done, alive) = Stream::pair().map_err(system)?;
     let send = move || {
         let _broken = pour(&mut io::stdin().lock(), &mut &outgoing).is_err();
         let _gone = outgoing.shutdown(Shutdown::Write).is_err();
+        drop(alive);
     };
-    thread::Builder::new().spawn(send).map_err(|error| Report::system(name, error))?;
+    thread::Builder::new().spawn(send).map_err(system)?;
+    Ok(done)
+}
+
+/// Writes what comes to standard output.
+fn receive_output(name: &str, stream: &Stream) -> Result<ExitCode, Report> {
     match pour(&mut &*stream, &mut io::stdout().lock()) {
         // A reader that wants no more, as `head` does, is its own concern.
         Ok(()) | Err(Poured::Unwritten(io::ErrorKind::BrokenPipe, _)) => Ok(ExitCode::SUCCESS),

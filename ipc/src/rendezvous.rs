@@ -9,7 +9,7 @@ use libipc::rendezvous::{self, Meeting, RendezvousError};
 use libipc::{Patience, Stream};
 
 use crate::args::Place;
-use crate::connect::relay;
+use crate::connect::relay_both;
 use crate::report::Report;
 
 /// The commands.
@@ -43,7 +43,7 @@ pub(crate) fn run(command: &Rendezvous) -> Result<ExitCode, Report> {
         }
         Rendezvous::Connect { pid, name, place } => (name, connect(*pid, name, place)?),
     };
-    relay(name, &stream)
+    relay_both(name, &stream)
 }
 
 /// Waits for one process. Nobody can meet us any more once that has come.

@@ -1,6 +1,6 @@
 //! `ipc rendezvous`.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use crate::place::{Place, run, until};
@@ -16,15 +16,22 @@ fn two_commands_meet_by_number_and_name_and_their_bytes_pass_both_ways() {
     until("it waits", || std::fs::read_to_string(&pid_file).is_ok_and(|pid| !pid.is_empty()));
     let pid = std::fs::read_to_string(&pid_file).unwrap();
     assert_eq!(pid, host.id().to_string());
-    host.stdin.take().unwrap().write_all(b"from the host").unwrap();
     let mut guest = place.ipc(&["rendezvous", "connect", &pid, "grüß Gott"]);
-    let (code, said, errors) = run(&mut guest, b"from the guest");
-    assert_eq!((code, said.as_str(), errors.as_str()), (0, "from the host", ""));
-    let host = host.wait_with_output().unwrap();
+    let guest = guest.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut guest = guest.spawn().unwrap();
+    guest.stdin.take().unwrap().write_all(b"from the guest").unwrap();
+    let mut heard = [0; "from the guest".len()];
+    host.stdout.as_mut().unwrap().read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"from the guest");
+    // What one still has to say when the other has ended is said.
+    host.stdin.take().unwrap().write_all(b"from the host").unwrap();
+    let guest = guest.wait_with_output().unwrap();
     assert_eq!(
-        (host.status.code(), host.stdout.as_slice()),
-        (Some(0), b"from the guest".as_slice())
+        (guest.status.code(), guest.stdout.as_slice()),
+        (Some(0), b"from the host".as_slice())
     );
+    assert_eq!(guest.stderr, b"");
+    assert_eq!(host.wait().unwrap().code(), Some(0));
     // One meeting is all there is.
     let (code, _, errors) = run(&mut place.ipc(&["rendezvous", "connect", &pid, "grüß Gott"]), b"");
     let said = format!(
