@@ -40,6 +40,8 @@ pub const EVENTS: &[Event] = &[
     event("turned-away-more", "0497c8559ffa369b69b5f75b8c50e7b2"),
     event("running-as-root", "25099c430569ab6c3bf0786d84ee6091"),
     event("few-descriptors", "a3ec7a563abd651b4c3894ebf271e3d6"),
+    event("no-front", "2613da448c2346e891a7ee55fb04c1a5"),
+    event("accounts-found", "460bf2f0044c4640b5ec5b109e910e40"),
     event("sandbox-incomplete", "1d6bf84f0b092fbfeb3b2c70167b78ef"),
     event("not-a-listener", "e98144d90aa16c89d32458d1fef0ac3f"),
     event("no-service-manager", "f2f35eadd0cafe0f7cfac66f80de1b6b"),

@@ -1,13 +1,13 @@
 //! The loop of `tcpd`: callers, connections that are being made, and peers.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
-use libipc::interface::transport::{Empty, TransportError};
+use libipc::interface::transport::{Arrival, Empty, TransportError};
 use libipc::poller::{Interest, Poller, Ready, Token, Waker};
 use libipc::varlink::{self, Bytes};
 use relay::pump::Pumps;
@@ -42,6 +42,8 @@ pub(crate) struct EventLoop {
     relayed: HashSet<u64>,
     /// Who is told of peers: the newest who asked.
     told: Option<Token>,
+    /// Peers that came while no broker listened, and what it is to be told of them.
+    untold: BTreeMap<Token, Arrival>,
     timers: BTreeSet<(Instant, Token)>,
     resume: Option<Instant>,
     last_token: u64,
@@ -98,6 +100,7 @@ impl EventLoop {
             kept: HashMap::new(),
             relayed: HashSet::new(),
             told: None,
+            untold: BTreeMap::new(),
             timers: BTreeSet::new(),
             resume: None,
             last_token: first_free,
@@ -243,7 +246,10 @@ impl EventLoop {
                 self.answer(token, request.unserved(), None);
             }
             Request::Dial(wanted) => self.dial(token, *wanted, now),
-            Request::Listen => self.told = Some(token),
+            Request::Listen => {
+                self.told = Some(token);
+                self.tell_the_untold(now);
+            }
             Request::Attach(agreed, descriptor) => self.attach(token, agreed, descriptor, now),
             Request::Refuse(refuse) => {
                 let known = self.refuse_peer(Token(refuse.id), refuse.retry, now);

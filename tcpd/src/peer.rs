@@ -14,6 +14,10 @@ use crate::dialling::read_exactly;
 /// How long a peer may take to say what it wants.
 pub(crate) const HELLO_TIME: Duration = Duration::from_secs(5);
 
+/// How long a peer waits for a broker that does not listen: one that is just being started does in
+/// a moment.
+pub(crate) const BROKER_TIME: Duration = Duration::from_secs(2);
+
 /// How long the broker may take to decide.
 pub(crate) const DECISION_TIME: Duration = Duration::from_secs(10);
 

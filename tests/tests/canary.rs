@@ -132,7 +132,10 @@ impl World {
     fn host(&self, rules: &[&str]) -> Host {
         let arguments: Vec<&str> = rules.iter().flat_map(|rule| ["--rule", *rule]).collect();
         let namespace = Some(&self.pair.near);
-        Host::of(&Setup { arguments: &arguments, namespace, ..Setup::default() }).with_tcpd_at(&[])
+        // More places than a user sees anew in so short a time.
+        let config = "[limits]\nnew-targets-per-user = 1000\n";
+        let setup = Setup { config, arguments: &arguments, namespace, ..Setup::default() };
+        Host::of(&setup).with_tcpd_at(&[])
     }
 
     /// What a client hears that asks for a host, or nothing if it gets a connection.

@@ -100,7 +100,11 @@ fn unmodified_programs_reach_servers_of_another_host_and_the_record_names_them()
     let mut other = as_user(4712, &[]);
     other.arg(installed("curl").unwrap()).args(["--silent", "--max-time", "9", "--unix-socket"]);
     let (code, said, _) = ipcd_tests::outcome(other.arg(near.place("web.front")).arg("http://web"));
-    assert!([52, 56].contains(&code) && said.is_empty(), "no reply from the server: {code} {said}");
+    // 7: it was closed before curl had looked whether it is open.
+    assert!(
+        [7, 52, 56].contains(&code) && said.is_empty(),
+        "no reply from the server: {code} {said}"
+    );
 }
 
 fn fronts(rules: &str) -> Host {

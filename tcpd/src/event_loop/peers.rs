@@ -12,7 +12,9 @@ use relay::source::{is_shortage, source_of};
 use super::{ACCEPT_BATCH, EventLoop, FIRST_LISTENER};
 use crate::config::Then;
 use crate::keepalive::keep_alive;
-use crate::peer::{DECISION_TIME, Heard, PEERS_MOST, PEERS_PER_ADDRESS_MOST, Peer, Phase};
+use crate::peer::{
+    BROKER_TIME, DECISION_TIME, Heard, PEERS_MOST, PEERS_PER_ADDRESS_MOST, Peer, Phase,
+};
 
 /// What a listener says of whoever comes to it.
 struct Listener {
@@ -89,21 +91,37 @@ impl EventLoop {
         hops: Option<u32>,
         now: Instant,
     ) {
-        let Some(told) = self.told else {
-            self.refuse_peer(token, true, now);
-            return;
-        };
         let Some(peer) = self.peers.get_mut(&token) else { return };
         peer.phase = Phase::Reported;
         let arrival = peer.arrival(token.0, service, hops);
         // Not watched for nothing: a hang-up would be told again and again.
         let _unwatched = self.poller.remove(&peer.socket).is_ok();
+        let Some(told) = self.told else {
+            // One of us has just been started, and the broker will ask in a moment.
+            self.set_deadline(token, now + BROKER_TIME);
+            self.untold.insert(token, arrival);
+            return;
+        };
         self.set_deadline(token, now + DECISION_TIME);
         self.answer(told, varlink::reply(&Told::Arrived { arrival }, true), None);
     }
 
+    /// The broker listens: it is told of those who came before.
+    pub(super) fn tell_the_untold(&mut self, now: Instant) {
+        let Some(told) = self.told else { return };
+        for (token, arrival) in std::mem::take(&mut self.untold) {
+            let waits =
+                self.peers.get(&token).is_some_and(|peer| matches!(peer.phase, Phase::Reported));
+            if waits {
+                self.set_deadline(token, now + DECISION_TIME);
+                self.answer(told, varlink::reply(&Told::Arrived { arrival }, true), None);
+            }
+        }
+    }
+
     /// Tells a peer no, and gives it time to hear that. False if there is no such peer.
     pub(super) fn refuse_peer(&mut self, token: Token, retry: bool, now: Instant) -> bool {
+        self.untold.remove(&token);
         let Some(peer) = self.peers.get_mut(&token) else { return false };
         let before = peer.deadline;
         if matches!(peer.phase, Phase::Reported) {
@@ -139,6 +157,7 @@ impl EventLoop {
 
     pub(super) fn forget_peer(&mut self, token: Token) -> Option<Peer> {
         let peer = self.peers.remove(&token)?;
+        self.untold.remove(&token);
         self.timers.remove(&(peer.deadline, token));
         self.unwatch(peer.socket.as_fd());
         Some(peer)

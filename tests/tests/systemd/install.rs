@@ -35,7 +35,7 @@ fn an_installation_answers_at_once_and_opens_no_port() {
     );
     let expected = "755 root:root /run/ipc\n666 root:root /run/ipc/ipc\n\
         710 root:ipcd /run/ipc/services\n711 root:ipcd /run/ipc/transport\n\
-        600 ipcd:ipcd /run/ipc/transport/tcp\n755 root:root /run/ipc/front\n\
+        600 ipcd:ipcd /run/ipc/transport/tcp\n755 ipcd:ipcd /run/ipc/front\n\
         644 root:root /etc/ipcd/ipcd.toml\n";
     assert_eq!(modes, expected);
 }
