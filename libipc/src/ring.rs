@@ -36,7 +36,7 @@ mod signal;
 mod spin;
 mod writer;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, ring_model))]
 mod model;
 #[cfg(test)]
 mod tests;
