@@ -6,6 +6,7 @@
     reason = "tests: a broken premise ends them"
 )]
 
+mod clients;
 mod doctor;
 mod documents;
 mod install;
