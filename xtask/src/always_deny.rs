@@ -26,6 +26,10 @@ type Outcomes = BTreeMap<String, bool>;
 /// The files of tests whose programs come out of packages, which are built apart.
 const PACKAGED: &str = "systemd";
 
+/// The files that every run of the checks goes through: every way to a connection, in a few minutes.
+pub(crate) const QUICK: [&str; 9] =
+    ["adopted", "canary", "hostile", "local", "lookup", "named", "narrowed", "remote", "rogue"];
+
 /// Runs the tests of these files, or of all.
 pub(crate) fn run(files: &[&str]) -> Result<(), Failed> {
     build()?;
