@@ -34,7 +34,8 @@ fn judge(message: &[u8]) {
     let Ok(asked) = read_asked(message) else { return };
     assert!(asked.hops <= HOPS_MOST);
     let (service, hops) = (asked.service.to_string(), asked.hops);
-    let again = ask(&Hello { service, hops, user: None, secret: None });
+    let key = asked.key.clone();
+    let again = ask(&Hello { service, hops, user: None, secret: None }, key);
     let again = again.strip_suffix(&[0]).expect("a message ends with a NUL");
     assert_eq!(read_asked(again), Ok(asked));
 }
