@@ -10,7 +10,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self as sock, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
-use crate::credentials::{check, socket_length};
+use crate::credentials::check;
+
+mod options;
+
+pub(crate) use options::set_option;
+pub use options::{
+    is_nonblocking, make_plain, reset_on_close, set_blocking, set_close_on_exec,
+    set_receive_timeout, set_send_room, set_send_timeout,
+};
+use options::{option, set_timeout};
 
 /// How a Unix socket carries bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -269,16 +278,6 @@ pub fn is_listening(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(option(socket, libc::SO_ACCEPTCONN)? == 1)
 }
 
-/// Has closing the socket tell the peer that the connection broke (a TCP reset).
-///
-/// # Errors
-///
-/// The kernel's. A Unix socket takes the option and knows no reset.
-pub fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    Ok(sock::setsockopt(&socket, sock::sockopt::Linger, &linger)?)
-}
-
 /// Tells the peer that nothing more will be sent. One that is gone already needs no telling.
 ///
 /// # Errors
@@ -291,201 +290,5 @@ pub fn end_sending(socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Bounds how long a blocking receive waits; `None`: for ever.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn set_receive_timeout(socket: BorrowedFd<'_>, span: Option<Duration>) -> io::Result<()> {
-    set_timeout(socket, libc::SO_RCVTIMEO, span)
-}
-
-/// Bounds how long a blocking send waits; `None`: for ever.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn set_send_timeout(socket: BorrowedFd<'_>, span: Option<Duration>) -> io::Result<()> {
-    set_timeout(socket, libc::SO_SNDTIMEO, span)
-}
-
-/// Makes reads and writes of everybody who shares this socket wait, or not.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn set_blocking(socket: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let mut flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
-    flags.set(OFlag::O_NONBLOCK, !blocking);
-    fcntl(socket, FcntlArg::F_SETFL(flags))?;
-    Ok(())
-}
-
-/// Undoes what others may have set on a Unix socket that changes hands: credentials and process
-/// descriptors with messages, time-outs, non-blocking.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn make_plain(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_option(socket, libc::SOL_SOCKET, libc::SO_PASSCRED, 0)?;
-    match set_option(socket, libc::SOL_SOCKET, libc::SO_PASSPIDFD, 0) {
-        // A kernel before 6.5 has no such option, so it is not set.
-        Err(error) if error.raw_os_error() != Some(libc::ENOPROTOOPT) => return Err(error),
-        _ => {}
-    }
-    set_receive_timeout(socket, None)?;
-    set_send_timeout(socket, None)?;
-    set_blocking(socket, true)
-}
-
-/// Has the descriptor closed, or kept, across `exec`.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn set_close_on_exec(descriptor: BorrowedFd<'_>, close: bool) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-    let flags = if close { FdFlag::FD_CLOEXEC } else { FdFlag::empty() };
-    fcntl(descriptor, FcntlArg::F_SETFD(flags))?;
-    Ok(())
-}
-
-fn set_timeout(
-    socket: BorrowedFd<'_>,
-    name: libc::c_int,
-    span: Option<Duration>,
-) -> io::Result<()> {
-    let span = span.unwrap_or_default();
-    let value = libc::timeval {
-        tv_sec: libc::time_t::try_from(span.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_usec: span.subsec_micros().into(),
-    };
-    // SAFETY: the kernel reads a whole timeval.
-    let answer = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            (&raw const value).cast(),
-            socket_length(size_of::<libc::timeval>()),
-        )
-    };
-    check(answer)
-}
-
-/// Asks for room for `bytes` that the peer has not read yet; the kernel has a highest number.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn set_send_room(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
-    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
-    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
-}
-
-/// Whether reads and writes of everybody who shares this socket return at once.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn is_nonblocking(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    Ok(OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?).contains(OFlag::O_NONBLOCK))
-}
-
-pub(crate) fn set_option(
-    socket: BorrowedFd<'_>,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    // SAFETY: the kernel reads a whole int.
-    let answer = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            socket_length(size_of::<libc::c_int>()),
-        )
-    };
-    check(answer)
-}
-
-fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut length = socket_length(size_of::<libc::c_int>());
-    // SAFETY: the kernel writes at most a whole int to `value`.
-    let answer = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    };
-    check(answer)?;
-    Ok(value)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bound_socket_has_its_mode_whatever_the_umask() {
-        let place = tempfile::tempdir().unwrap();
-        for mode in [0o600, 0o666] {
-            let path = place.path().join(format!("{mode:o}"));
-            let listener = bind_unix(&path, mode, SocketKind::Stream, 16).unwrap();
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
-            assert!(is_listening(listener.as_fd()).unwrap());
-            assert!(accept(listener.as_fd()).unwrap().is_none());
-        }
-    }
-
-    #[test]
-    fn a_taken_name_is_not_taken_over() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("file");
-        fs::write(&path, "precious").unwrap();
-        let error = bind_unix(&path, 0o600, SocketKind::Stream, 16).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-    }
-
-    #[test]
-    fn tcp_addresses_and_errors_are_told() {
-        let listener = crate::tcp::listen("127.0.0.1:0".parse().unwrap(), 4).unwrap();
-        let address = local_address(listener.as_fd()).unwrap().unwrap();
-        let client = crate::tcp::connect_start(address, crate::tcp::Origin::default()).unwrap();
-        assert_eq!(peer_address(client.as_fd()).unwrap(), Some(address));
-        assert!(take_error(client.as_fd()).unwrap().is_none());
-        crate::tcp::set_nodelay(client.as_fd()).unwrap();
-        let (idle, every) = (Duration::from_secs(60), Duration::from_secs(10));
-        crate::tcp::set_keepalive(client.as_fd(), idle, every, 6).unwrap();
-        assert!(!is_unix(client.as_fd()).unwrap());
-    }
-
-    #[test]
-    fn what_the_peer_has_not_read_is_uncollected() {
-        let (left, right) = unix_pair(SocketKind::Stream).unwrap();
-        assert_eq!(uncollected(left.as_fd()).unwrap(), 0);
-        nix::unistd::write(&left, b"x").unwrap();
-        assert!(uncollected(left.as_fd()).unwrap() > 0);
-        nix::unistd::read(&right, &mut [0]).unwrap();
-        assert_eq!(uncollected(left.as_fd()).unwrap(), 0);
-    }
-
-    #[test]
-    fn the_peer_of_a_bound_listener_has_its_path() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("ipc");
-        let _listener = bind_unix(&path, 0o600, SocketKind::Stream, 4).unwrap();
-        let client = connect_unix_now(&path).unwrap();
-        assert_eq!(peer_path(client.as_fd()).unwrap(), Some(path));
-    }
-}
+mod tests;

@@ -1,0 +1,82 @@
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn instance() -> (tempfile::TempDir, RunDirectory, ServiceName) {
+    let place = tempfile::tempdir().unwrap();
+    let directory = RunDirectory::new(place.path().join("ipc"), Instance::Private);
+    (place, directory, ServiceName::new("pong").unwrap())
+}
+
+#[test]
+fn a_client_is_accepted_with_its_identity() {
+    let (_place, directory, name) = instance();
+    let listener = Listener::bind_in(&directory, &name).unwrap();
+    assert!(listener.try_accept().unwrap().is_none());
+    let client = sys::socket::connect_unix_now(&directory.service(&name)).unwrap();
+    let mut accepted = listener.accept().unwrap();
+    let Some(Identity::Local(peer)) = accepted.peer().cloned() else { panic!("no peer") };
+    assert_eq!(peer.pid, Some(std::process::id()));
+    assert_eq!(peer.uid, Some(nix::unistd::geteuid().as_raw()));
+    accepted.write_all(b"hi").unwrap();
+    drop(accepted);
+    let mut text = String::new();
+    Stream::new(client, None).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hi");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory.service(&name)), 0o600);
+    assert_eq!((mode(directory.path()), mode(&directory.services())), (0o700, 0o700));
+}
+
+#[test]
+fn a_living_service_is_never_taken_over() {
+    let (_place, directory, name) = instance();
+    let _first = Listener::bind_in(&directory, &name).unwrap();
+    let said = Listener::bind_in(&directory, &name).unwrap_err().to_string();
+    let start = format!("already running here (pid {}): ", std::process::id());
+    assert!(said.starts_with(&start), "{said}");
+}
+
+#[test]
+fn what_a_crash_left_is_taken_over_and_a_file_is_not() {
+    let (_place, directory, name) = instance();
+    drop(Listener::bind_in(&directory, &name).unwrap());
+    assert!(!directory.service(&name).exists());
+    drop(std::os::unix::net::UnixListener::bind(directory.service(&name)).unwrap());
+    assert!(directory.service(&name).exists());
+    drop(Listener::bind_in(&directory, &name).unwrap());
+
+    fs::write(directory.service(&name), "precious").unwrap();
+    let said = Listener::bind_in(&directory, &name).unwrap_err().to_string();
+    assert!(said.ends_with("is not a socket, and is left as it is"), "{said}");
+    assert_eq!(fs::read_to_string(directory.service(&name)).unwrap(), "precious");
+}
+
+#[test]
+fn a_living_socket_of_another_kind_is_left_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let (path, lock) = (place.path().join("packets"), place.path().join("lock"));
+    let _alive = Listener::bind_kind_at(&path, SocketKind::SeqPacket, 0o600, &lock).unwrap();
+    let said = Listener::bind_at(&path, 0o600, &lock).unwrap_err().to_string();
+    assert!(said.starts_with("already running here: "), "{said}");
+    sys::socket::connect_unix(&path, SocketKind::SeqPacket, None).unwrap();
+}
+
+#[test]
+fn a_successors_file_is_not_removed() {
+    let (_place, directory, name) = instance();
+    let first = Listener::bind_in(&directory, &name).unwrap();
+    fs::remove_file(directory.service(&name)).unwrap();
+    let _second = Listener::bind_in(&directory, &name).unwrap();
+    drop(first);
+    assert!(directory.service(&name).exists());
+}
+
+#[test]
+fn only_a_listening_socket_can_be_served() {
+    let file = File::open("/dev/null").unwrap();
+    let said = Listener::from_socket(file.into()).unwrap_err().to_string();
+    assert_eq!(said, "the descriptor is not a listening Unix socket");
+}
