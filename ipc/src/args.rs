@@ -2,20 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use libipc::ServiceName;
-use libipc::environment::Environment;
 use libipc::secret::Secret;
 
 use crate::format::Format;
 use crate::init::Init;
+use crate::place::Place;
 use crate::rendezvous::Rendezvous;
 use crate::report::{self, Report};
-use crate::{run, session};
+use crate::{check, connect, connections, kill, metrics, monitor, run, serve, session, why};
 
 /// Reach services by name, offer them, and ask why.
 #[derive(Debug, Parser)]
@@ -61,7 +59,7 @@ Examples:
   echo ping | ipc connect pongd
   ipc connect db -- pg_isready
   ssh -o ProxyCommand='ipc connect --fdpass %h' -o ProxyUseFdpass=yes host")]
-    Connect(Connect),
+    Connect(connect::Connect),
     /// Print the messages that come, as a service that many may talk to at once
     #[command(after_help = "\
 Examples:
@@ -103,7 +101,7 @@ Examples:
 The program finds IPC_SERVICE, IPC_PEER (local, or how and whence it came), and of what is known
 of its client IPC_PEER_UID, IPC_PEER_PID, IPC_PEER_UNIT and IPC_PEER_NAME.
 TERM ends the command and, within 5 seconds, its programs.")]
-    Serve(Serve),
+    Serve(serve::Serve),
     /// Meet another process of one's own by its number, without a broker
     #[command(
         subcommand,
@@ -132,7 +130,7 @@ Examples:
   ipc why authd --from tls:web1.example.com --config /etc/ipcd
   ipc why db --as unit:shop.service --as-test >> /etc/ipcd/ipcd.d/50-shop.toml
 Exit codes: 0 allowed, 50 denied")]
-    Why(Why),
+    Why(why::Why),
     /// Check configuration files, and tell everything that is wrong with them
     #[command(after_help = "\
 Examples:
@@ -141,7 +139,7 @@ Examples:
   ipc check ipcd.d/*.toml
   ipc check --dump
 Exit codes: 0 good, 78 not")]
-    Check(Check),
+    Check(check::Check),
     /// Tell how the broker does
     #[command(after_help = "\
 Examples:
@@ -163,7 +161,7 @@ Examples:
 Kinds: name (the client may connect, any number of times), socket (the client holds the connection
 alone), registered (the service took it over), relayed (a daemon of ours moves the bytes).
 The first two are listed until the client's process ends, at the latest.")]
-    Connections(Connections),
+    Connections(connections::Options),
     /// End a connection
     #[command(after_help = "\
 Example:
@@ -171,7 +169,7 @@ Example:
 The broker ends what it has relayed, and connections at services that registered. What the client
 holds alone is ended by this command itself, if it is run by root.
 Exit codes: 0 ended, 50 out of reach, 69 no such connection")]
-    Kill(Kill),
+    Kill(kill::Kill),
     /// Tell of decisions as they are made
     #[command(after_help = "\
 Examples:
@@ -180,13 +178,13 @@ Examples:
   ipc --json monitor --uid 33 | jq .reason
 It tells of every decision, whatever the log leaves out, until it is interrupted or the broker
 ends. If it is not read fast enough, it tells how many it has missed.")]
-    Monitor(Monitor),
+    Monitor(monitor::Options),
     /// Print all numbers for a monitoring system, in the text form of Prometheus
     #[command(after_help = "\
 Examples:
   ipc metrics
   ipc metrics --textfile /var/lib/prometheus/node-exporter/ipcd.prom")]
-    Metrics(Metrics),
+    Metrics(metrics::Options),
     /// Have the broker read its configuration again
     #[command(after_help = "\
 Example:
@@ -213,90 +211,6 @@ Exit codes: 0 done, 50 not permitted, 78 the new configuration has problems and 
     },
 }
 
-/// Which broker to ask.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Place {
-    /// The run directory, instead of `IPC_RUNDIR` and the default ones
-    #[arg(long, value_name = "DIR")]
-    pub(crate) rundir: Option<PathBuf>,
-    /// How long to wait, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
-    timeout: f64,
-}
-
-impl Place {
-    /// The environment, with what the options say instead.
-    pub(crate) fn environment(&self) -> Environment {
-        let mut environment = Environment::of_process();
-        if let Some(rundir) = &self.rundir {
-            environment.rundir = Some(rundir.clone());
-            environment.broker_fd = None;
-        }
-        environment
-    }
-
-    /// The same patience with that run directory.
-    pub(crate) fn at(&self, rundir: &std::path::Path) -> Self {
-        Self { rundir: Some(rundir.to_owned()), timeout: self.timeout }
-    }
-
-    /// How long to wait, at most a day.
-    pub(crate) fn timeout(&self) -> Result<Duration, Report> {
-        Duration::try_from_secs_f64(self.timeout)
-            .map(|timeout| timeout.min(TIMEOUT_MOST))
-            .map_err(|_| Report::usage("--timeout", "not a number of seconds"))
-    }
-}
-
-const TIMEOUT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Connect {
-    /// The service
-    pub(crate) name: String,
-    /// Wait for a service that is not there yet
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// Hand the connection to the parent process, as `ProxyUseFdpass` of OpenSSH wants it
-    #[arg(long, conflicts_with = "program")]
-    pub(crate) fdpass: bool,
-    /// Send each line as a message, and print the messages that come
-    #[arg(long, conflicts_with_all = ["fdpass", "program", "network"])]
-    pub(crate) interactive: bool,
-    /// The channel of these messages
-    #[arg(short, long, value_name = "N", default_value = "1", requires = "interactive",
-          value_parser = session::channel)]
-    pub(crate) channel: libipc::Channel,
-    /// Entries instead of those of `IPC_NETWORK`; no secrets here
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) network: Option<String>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// A program that gets the connection as standard input and output
-    #[arg(last = true, value_name = "PROG")]
-    pub(crate) program: Vec<OsString>,
-}
-
-impl Connect {
-    /// For another command, which wants the stream alone.
-    pub(crate) fn of_service(
-        name: &ServiceName,
-        rundir: Option<PathBuf>,
-        timeout: Duration,
-    ) -> Self {
-        Self {
-            name: name.to_string(),
-            wait: false,
-            fdpass: false,
-            interactive: false,
-            channel: libipc::Channel::COMMAND,
-            network: None,
-            place: Place { rundir, timeout: timeout.as_secs_f64() },
-            program: Vec::new(),
-        }
-    }
-}
-
 /// A command line in which `--json TEXT` behind `send` is a message, as programs of ipcprims write
 /// it; elsewhere `--json` says how data is printed.
 pub(crate) fn with_message_text(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
@@ -318,106 +232,6 @@ pub(crate) fn with_message_text(args: impl Iterator<Item = OsString>) -> Vec<OsS
         argument
     });
     renamed.collect()
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Serve {
-    /// The service
-    pub(crate) name: String,
-    /// The run directory
-    #[arg(long, value_name = "DIR")]
-    pub(crate) rundir: Option<PathBuf>,
-    /// Processes at once; further clients wait
-    #[arg(long, value_name = "COUNT", default_value_t = 64,
-          value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) most: u16,
-    /// Descriptors of the program that are to be the connection
-    #[arg(long, value_name = "N,M", value_delimiter = ',', default_value = "0,1",
-          value_parser = clap::value_parser!(u8).range(..=99))]
-    pub(crate) fd: Vec<u8>,
-    /// The program
-    #[arg(last = true, required = true, value_name = "PROG")]
-    pub(crate) program: Vec<OsString>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Why {
-    /// The service
-    pub(crate) name: String,
-    /// Entries instead of those of `IPC_NETWORK`; no secrets here
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) network: Option<String>,
-    /// Ask about another program of this host: user:, group:, unit:, user-unit:, socket:
-    #[arg(long = "as", value_name = "WHO", conflicts_with = "from")]
-    pub(crate) subject: Option<String>,
-    /// Ask about a peer on another host: SCHEME:HOST, and what else it has proven
-    #[arg(long, value_name = "PEER")]
-    pub(crate) from: Option<String>,
-    /// Print the answer as a test for a configuration file
-    #[arg(long)]
-    pub(crate) as_test: bool,
-    /// Ask files, and no broker: the main one, a directory, or several as they would lie in ipcd.d
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Vec<PathBuf>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Check {
-    /// Files as they would lie in ipcd.d; none: those that the broker reads
-    #[arg(value_name = "FILE", conflicts_with = "config")]
-    pub(crate) files: Vec<PathBuf>,
-    /// The main file alone, as `ipcd --config` reads it, or a directory like /etc/ipcd
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Print what all files say together, each line with where it stands
-    #[arg(long)]
-    pub(crate) dump: bool,
-    /// Accounts that do not exist are errors too
-    #[arg(long)]
-    pub(crate) strict: bool,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Connections {
-    /// Only those that the rules of today would deny
-    #[arg(long)]
-    pub(crate) stale: bool,
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Kill {
-    /// The connection's number, as `ipc connections` tells it
-    pub(crate) id: u64,
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Monitor {
-    /// Only what refuses, or what a permissive rule lets pass
-    #[arg(long)]
-    pub(crate) denied: bool,
-    /// Only of services with that name; `*` stands for any characters
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) service: Vec<String>,
-    /// Only of clients of that user
-    #[arg(long, value_name = "UID")]
-    pub(crate) uid: Option<u32>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Metrics {
-    /// Write them into this file, which is replaced as a whole
-    #[arg(long, value_name = "FILE")]
-    pub(crate) textfile: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) place: Place,
 }
 
 /// A service name of the command line.

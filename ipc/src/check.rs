@@ -1,15 +1,31 @@
 //! `ipc check`: everything that is wrong with a configuration.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use policy::dump::Line;
 use serde_json::{Value, json};
 use settings::Problem;
 
-use crate::args::Check;
 use crate::format::Format;
 use crate::report::{self, Report};
 use crate::sources::{self, HostAccounts};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// Files as they would lie in ipcd.d; none: those that the broker reads
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The main file alone, as `ipcd --config` reads it, or a directory like /etc/ipcd
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print what all files say together, each line with where it stands
+    #[arg(long)]
+    pub(crate) dump: bool,
+    /// Accounts that do not exist are errors too
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
 
 pub(crate) fn run(check: &Check, format: Format) -> Result<ExitCode, Report> {
     let sources = match (&check.config, check.files.as_slice()) {

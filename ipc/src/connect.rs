@@ -5,8 +5,10 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use libipc::connector::Connector;
 use libipc::environment::Environment;
@@ -16,11 +18,59 @@ use libipc::{ConnectError, ServiceName, Stream, network};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::ancillary::{self, Wait};
 
-use crate::args::{self, Connect};
+use crate::args;
 use crate::format::Format;
+use crate::place::Place;
 use crate::report::Report;
 use crate::session::{Where, interactive};
 use crate::{asker, control, failure};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Connect {
+    /// The service
+    pub(crate) name: String,
+    /// Wait for a service that is not there yet
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Hand the connection to the parent process, as `ProxyUseFdpass` of OpenSSH wants it
+    #[arg(long, conflicts_with = "program")]
+    pub(crate) fdpass: bool,
+    /// Send each line as a message, and print the messages that come
+    #[arg(long, conflicts_with_all = ["fdpass", "program", "network"])]
+    pub(crate) interactive: bool,
+    /// The channel of these messages
+    #[arg(short, long, value_name = "N", default_value = "1", requires = "interactive",
+          value_parser = crate::session::channel)]
+    pub(crate) channel: libipc::Channel,
+    /// Entries instead of those of `IPC_NETWORK`; no secrets here
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) network: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// A program that gets the connection as standard input and output
+    #[arg(last = true, value_name = "PROG")]
+    pub(crate) program: Vec<OsString>,
+}
+
+impl Connect {
+    /// For another command, which wants the stream alone.
+    pub(crate) fn of_service(
+        name: &ServiceName,
+        rundir: Option<PathBuf>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            name: name.to_string(),
+            wait: false,
+            fdpass: false,
+            interactive: false,
+            channel: libipc::Channel::COMMAND,
+            network: None,
+            place: Place::new(rundir, timeout),
+            program: Vec::new(),
+        }
+    }
+}
 
 pub(crate) fn run(connect: Connect, format: Format) -> Result<ExitCode, Report> {
     if connect.interactive {

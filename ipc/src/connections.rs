@@ -6,12 +6,21 @@ use libipc::interface::control::{
     CONNECTIONS, Connection, ConnectionKind, Connections, ListConnections,
 };
 
-use crate::args::{self, Place};
 use crate::control;
 use crate::format::{self, Format, Rows, span};
+use crate::place::Place;
 use crate::report::Report;
 
-pub(crate) fn run(wanted: &args::Connections, format: Format) -> Result<ExitCode, Report> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only those that the rules of today would deny
+    #[arg(long)]
+    pub(crate) stale: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+pub(crate) fn run(wanted: &Options, format: Format) -> Result<ExitCode, Report> {
     let connections = all(&wanted.place, wanted.stale)?;
     let columns = ["ID", "KIND", "AGE", "NAME", "LEADS TO", "WHO", "BYTES", "RULE"];
     let none = if wanted.stale {

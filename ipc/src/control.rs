@@ -10,7 +10,7 @@ use libipc::varlink;
 use libipc::{Broker, ConnectError};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::args::Place;
+use crate::place::Place;
 use crate::report::{self, Report};
 use crate::{asker, failure};
 

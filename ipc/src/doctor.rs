@@ -12,10 +12,10 @@ use libipc::interface::control::{STATUS, Status};
 use libipc::rundir::{Instance, RunDirectory};
 use serde_json::json;
 
-use crate::args::Place;
 use crate::control;
 use crate::doctor::finding::{Broker, Finding, Mode, Unit};
 use crate::format::Format;
+use crate::place::Place;
 use crate::report::{self, Report};
 use crate::sources::{self, HostAccounts};
 

@@ -7,14 +7,22 @@ use libipc::interface::control::{
 };
 use serde_json::Value;
 
-use crate::args;
 use crate::control;
+use crate::place::Place;
 use crate::report::{self, Report};
 use held::Ended;
 
 mod held;
 
-pub(crate) fn run(wanted: &args::Kill, as_json: bool) -> Result<ExitCode, Report> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Kill {
+    /// The connection's number, as `ipc connections` tells it
+    pub(crate) id: u64,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+pub(crate) fn run(wanted: &Kill, as_json: bool) -> Result<ExitCode, Report> {
     let name = wanted.id.to_string();
     let connection = find(wanted, &name)?;
     let how = match (connection.kind, connection.cookie) {
@@ -33,7 +41,7 @@ pub(crate) fn run(wanted: &args::Kill, as_json: bool) -> Result<ExitCode, Report
     report::print(&format!("{id} is over: {service} of {client}; {how}\n"))
 }
 
-fn find(wanted: &args::Kill, name: &str) -> Result<Connection, Report> {
+fn find(wanted: &Kill, name: &str) -> Result<Connection, Report> {
     let list = ListConnections { stale: None, after: Some(wanted.id.saturating_sub(1)) };
     let listed: Connections = control::ask(&wanted.place, name, CONNECTIONS, &list)?;
     let found = listed.connections.into_iter().find(|one| one.id == wanted.id);
@@ -41,7 +49,7 @@ fn find(wanted: &args::Kill, name: &str) -> Result<Connection, Report> {
 }
 
 /// Has the broker end it, or tells it that it is over.
-fn tell_broker(wanted: &args::Kill, name: &str, over: bool) -> Result<(), Report> {
+fn tell_broker(wanted: &Kill, name: &str, over: bool) -> Result<(), Report> {
     let parameters = libipc::interface::control::Kill { id: wanted.id, over: Some(over) };
     let _done: Value = control::ask(&wanted.place, name, KILL, &parameters)?;
     Ok(())
@@ -50,7 +58,7 @@ fn tell_broker(wanted: &args::Kill, name: &str, over: bool) -> Result<(), Report
 /// Ends what the client holds alone. The kernel's number for the socket makes sure that it is this
 /// one.
 fn end_held(
-    wanted: &args::Kill,
+    wanted: &Kill,
     name: &str,
     connection: &Connection,
     cookie: u64,

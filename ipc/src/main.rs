@@ -21,6 +21,7 @@ mod kill;
 mod log;
 mod metrics;
 mod monitor;
+mod place;
 mod rendezvous;
 mod report;
 mod run;

@@ -2,20 +2,29 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use libipc::interface::control::{METRICS, Metrics};
 
-use crate::args;
 use crate::control;
 use crate::format::{self, Format, Shown};
+use crate::place::Place;
 use crate::report::Report;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Write them into this file, which is replaced as a whole
+    #[arg(long, value_name = "FILE")]
+    pub(crate) textfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
 
 const NAME: &str = "metrics";
 
 /// `format` is the one that somebody has chosen: unasked, text stays text.
-pub(crate) fn run(wanted: &args::Metrics, format: Option<Format>) -> Result<ExitCode, Report> {
+pub(crate) fn run(wanted: &Options, format: Option<Format>) -> Result<ExitCode, Report> {
     let metrics: Metrics = control::ask(&wanted.place, NAME, METRICS, &serde_json::json!({}))?;
     let Some(path) = &wanted.textfile else {
         let format = format.unwrap_or(Format::Raw);

@@ -7,14 +7,29 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use libipc::ConnectError;
 use libipc::interface::control::{Decision, MONITOR, Monitor, Verdict};
 
-use crate::args;
 use crate::format::{self, Format, Shown, plain};
+use crate::place::Place;
 use crate::report::Report;
 use crate::{asker, control, failure};
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only what refuses, or what a permissive rule lets pass
+    #[arg(long)]
+    pub(crate) denied: bool,
+    /// Only of services with that name; `*` stands for any characters
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) service: Vec<String>,
+    /// Only of clients of that user
+    #[arg(long, value_name = "UID")]
+    pub(crate) uid: Option<u32>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
 const NAME: &str = "monitor";
 
-pub(crate) fn run(wanted: &args::Monitor, format: Format) -> Result<ExitCode, Report> {
+pub(crate) fn run(wanted: &Options, format: Format) -> Result<ExitCode, Report> {
     let deadline = Instant::now() + wanted.place.timeout()?;
     let report = |error: ConnectError| failure::of(NAME, &asker::text(), &error);
     let mut broker = control::open(&wanted.place, NAME, deadline)?;

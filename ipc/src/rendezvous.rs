@@ -8,8 +8,8 @@ use libipc::private_place::PrivatePlace;
 use libipc::rendezvous::{self, Meeting, RendezvousError};
 use libipc::{Patience, Stream};
 
-use crate::args::Place;
 use crate::connect::relay_both;
+use crate::place::Place;
 use crate::report::Report;
 
 /// The commands.

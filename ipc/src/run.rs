@@ -10,8 +10,9 @@ use std::time::Instant;
 use libipc::connector::Connector;
 use libipc::secret::Secret;
 
-use crate::args::{self, Place};
+use crate::args;
 use crate::connect::not_started;
+use crate::place::Place;
 use crate::report::Report;
 use crate::{asker, failure};
 

@@ -1,9 +1,9 @@
 //! `ipc serve`: one process per connection.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use libipc::{Listener, ServiceName};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::args::{self, Serve};
+use crate::args;
 use crate::connect::not_started;
 use crate::report::Report;
 
@@ -23,6 +23,26 @@ mod processes;
 use crate::signals::{Signal, Signals};
 use placing::Placing;
 use processes::Processes;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// The service
+    pub(crate) name: String,
+    /// The run directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rundir: Option<PathBuf>,
+    /// Processes at once; further clients wait
+    #[arg(long, value_name = "COUNT", default_value_t = 64,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) most: u16,
+    /// Descriptors of the program that are to be the connection
+    #[arg(long, value_name = "N,M", value_delimiter = ',', default_value = "0,1",
+          value_parser = clap::value_parser!(u8).range(..=99))]
+    pub(crate) fd: Vec<u8>,
+    /// The program
+    #[arg(last = true, required = true, value_name = "PROG")]
+    pub(crate) program: Vec<OsString>,
+}
 
 /// How long to rest when the system has no descriptor or process left.
 const REST: Duration = Duration::from_millis(100);

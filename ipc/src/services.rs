@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use libipc::ServiceName;
 use libipc::interface::control::{ListServices, SERVICES, Service, ServiceKind, Services};
 
-use crate::args::Place;
 use crate::control;
 use crate::format::{self, Format, Rows};
+use crate::place::Place;
 use crate::report::Report;
 
 pub(crate) fn run(place: &Place, format: Format) -> Result<ExitCode, Report> {

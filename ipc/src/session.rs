@@ -10,8 +10,8 @@ use libipc::rundir::RunDirectory;
 use libipc::session::{ClientOptions, Session, SessionError};
 use libipc::{Address, Channel, ConnectionError, Listener, Patience, Stream};
 
-use crate::args::Connect;
 use crate::connect;
+use crate::connect::Connect;
 use crate::report::Report;
 
 pub(crate) mod bench;

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use libipc::interface::control::{STATUS, Status, Taken};
 
-use crate::args::Place;
 use crate::control;
 use crate::format::{self, Format, Listing, span};
+use crate::place::Place;
 use crate::report::Report;
 
 pub(crate) fn run(place: &Place, format: Format) -> Result<ExitCode, Report> {

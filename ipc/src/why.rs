@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use libipc::ServiceName;
@@ -12,13 +13,37 @@ use policy::config::Config;
 use policy::described;
 use policy::resolved::{Question, Who, answer};
 
-use crate::args::{self, Why};
+use crate::args;
 use crate::format::{self, Format, Listing};
+use crate::place::Place;
 use crate::report::{self, Report};
 use crate::sources::{self, HostAccounts};
 use crate::{asker, control};
 
 mod as_test;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Why {
+    /// The service
+    pub(crate) name: String,
+    /// Entries instead of those of `IPC_NETWORK`; no secrets here
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) network: Option<String>,
+    /// Ask about another program of this host: user:, group:, unit:, user-unit:, socket:
+    #[arg(long = "as", value_name = "WHO", conflicts_with = "from")]
+    pub(crate) subject: Option<String>,
+    /// Ask about a peer on another host: SCHEME:HOST, and what else it has proven
+    #[arg(long, value_name = "PEER")]
+    pub(crate) from: Option<String>,
+    /// Print the answer as a test for a configuration file
+    #[arg(long)]
+    pub(crate) as_test: bool,
+    /// Ask files, and no broker: the main one, a directory, or several as they would lie in ipcd.d
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
 
 pub(crate) fn run(why: &Why, format: Format) -> Result<ExitCode, Report> {
     let name = args::service(&why.name)?;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use libipc::interface::broker::{Resolved, Subject};
 
-use crate::args::Why;
+use super::Why;
 use crate::asker;
 
 /// The test: whoever asked for this gets what `answer` says, by the rule that decided.
