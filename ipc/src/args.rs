@@ -116,9 +116,14 @@ Examples:
 Examples:
   ipc run --only api,log -- agent
   ipc run --only db='tcp://db1.example.com:5432' -- bwrap --unshare-all --ro-bind / / -- report
+  ipc run --only www.example.com=tcp://www.example.com:443 --proxy -- \\
+    curl https://www.example.com/
 The program, and whatever it starts, asks through the connection that it inherits as IPC_BROKER_FD:
 no directory has to be visible to it, and it may be forbidden to open sockets. Run it where it
 cannot reach the broker's own socket; otherwise it may ask there as anybody of its user may.
+With --proxy it has a network with nothing in it but 127.0.0.1, where a proxy listens that
+HTTPS_PROXY and ALL_PROXY name. To connect to HOST and PORT there is to ask for the service HOST;
+it goes on only if that leads to that host and port. The proxy ends with the program.
 Exit codes: the program's own, 126 if it does not start, 127 if there is none")]
     Run(run::Run),
     /// Tell where a name leads, and which rule decides
@@ -242,14 +247,14 @@ pub(crate) fn service(text: &str) -> Result<ServiceName, Report> {
     })
 }
 
-/// A text of the command line as `IPC_NETWORK`. Everybody on this host can read a command line.
-pub(crate) fn network(text: &str) -> Result<Secret, Report> {
+/// What `option` says as `IPC_NETWORK`. Everybody on this host can read a command line.
+pub(crate) fn network(option: &str, text: &str) -> Result<Secret, Report> {
     let has_login = |rest: &str| {
         rest.split(['/', '?', ';', '\n']).next().is_some_and(|authority| authority.contains('@'))
     };
     if text.split("://").skip(1).any(has_login) {
         let why = "everybody on this host can read a login on a command line";
-        return Err(Report::usage("--network", why)
+        return Err(Report::usage(option, why)
             .cure("to do", "write it into a file, and name that in IPC_NETWORK_FILE"));
     }
     Ok(Secret::new(text.to_owned()))
@@ -268,11 +273,11 @@ mod tests {
 
     #[test]
     fn logins_are_refused_on_the_command_line() {
-        assert!(network("a tcp://h:1/x; b unix://c").is_ok());
-        let said = network("a tls://u:secret@h/x").unwrap_err().to_string();
+        assert!(network("--network", "a tcp://h:1/x; b unix://c").is_ok());
+        let said = network("--network", "a tls://u:secret@h/x").unwrap_err().to_string();
         assert!(said.contains("can read a login") && !said.contains("secret@"), "{said}");
-        assert!(network("a tls://u@secret:h:1/x").is_err());
-        assert!(network("a tcp://h:1/x;b tls://u:s@h/x").is_err());
+        assert!(network("--network", "a tls://u@secret:h:1/x").is_err());
+        assert!(network("--network", "a tcp://h:1/x;b tls://u:s@h/x").is_err());
     }
 
     #[test]

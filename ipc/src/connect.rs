@@ -92,7 +92,7 @@ pub(crate) fn open(connect: &Connect) -> Result<Stream, Report> {
     let name = args::service(&connect.name)?;
     let mut environment = connect.place.environment();
     if let Some(text) = &connect.network {
-        environment.network = Some(args::network(text)?);
+        environment.network = Some(args::network("--network", text)?);
     }
     let report = |error| failure::of(&connect.name, &asker::text(), &error);
     let connector = Connector::new(&environment, connect.place.timeout()?).map_err(report)?;
@@ -208,12 +208,13 @@ fn receive_output(name: &str, stream: &Stream) -> Result<ExitCode, Report> {
 }
 
 /// Which end broke.
-enum Poured {
+pub(crate) enum Poured {
     Unread(io::Error),
     Unwritten(io::ErrorKind, io::Error),
 }
 
-fn pour(from: &mut dyn Read, to: &mut dyn Write) -> Result<(), Poured> {
+/// Writes what comes from `from` to `to`, until it ends or one of them breaks.
+pub(crate) fn pour(from: &mut dyn Read, to: &mut dyn Write) -> Result<(), Poured> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = match from.read(&mut buffer) {

@@ -78,7 +78,7 @@ impl Report {
         })
     }
 
-    #[cfg(test)]
+    /// The exit code that says the same.
     pub(crate) fn code(&self) -> u8 {
         self.code
     }

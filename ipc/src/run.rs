@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -16,11 +16,20 @@ use crate::place::Place;
 use crate::report::Report;
 use crate::{asker, failure};
 
+mod network;
+mod opening;
+mod program;
+mod proxy;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
     /// The services, each perhaps with the place that its name leads to
     #[arg(long, required = true, value_name = "NAME[=TARGET]", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
+    /// Give the program a network with nothing in it but a proxy (HTTP CONNECT and SOCKS 5) to
+    /// these services
+    #[arg(long)]
+    pub(crate) proxy: bool,
     #[command(flatten)]
     pub(crate) place: Place,
     /// The program
@@ -28,31 +37,51 @@ pub(crate) struct Run {
     pub(crate) program: Vec<OsString>,
 }
 
-/// Becomes the program, which inherits a connection that is narrowed to the names of `run`.
+/// Becomes the program, or lasts as long as it with `--proxy`. It inherits a connection that is
+/// narrowed to the names of `run`.
 pub(crate) fn run(run: &Run) -> Result<ExitCode, Report> {
     let subject = run.only.join(",");
+    let socket = narrowed(run, &subject)?;
+    let (program, arguments) =
+        run.program.split_first().ok_or_else(|| Report::usage(&subject, "no program"))?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("IPC_BROKER_FD", socket.as_raw_fd().to_string())
+        // What they say is in the connection already, or would only lead past it.
+        .env_remove("IPC_NETWORK")
+        .env_remove("IPC_NETWORK_FILE")
+        .env_remove("IPC_RUNDIR");
+    let not_started = |error: &io::Error| not_started(&program.to_string_lossy(), error);
+    if !run.proxy {
+        return Err(not_started(&command.exec()));
+    }
+    let listener = network::listener()?;
+    // Before there are threads: they are to leave signals to this one.
+    let signals = program::Signals::block().map_err(|error| Report::system(&subject, error))?;
+    let address = listener.local_addr().map_err(|error| Report::system(&subject, error))?;
+    let proxy = proxy::Proxy::start(listener, socket, run.place.timeout()?)
+        .map_err(|error| Report::system(&subject, error))?;
+    proxy::announce(&mut command, address);
+    let code = program::run(&mut command, &signals).map_err(|error| not_started(&error))?;
+    proxy.finish();
+    Ok(code)
+}
+
+/// A connection to the broker that may ask for the names of `run` alone, and outlives `exec`.
+fn narrowed(run: &Run, subject: &str) -> Result<OwnedFd, Report> {
     let timeout = run.place.timeout()?;
-    let report = |error| failure::of(&subject, &asker::text(), &error);
+    let report = |error| failure::of(subject, &asker::text(), &error);
     let connector = Connector::new(&run.place.environment(), timeout).map_err(report)?;
     let entries = run.only.iter().map(|only| entry(only, &connector));
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
     let mut broker = connector.broker().map_err(report)?;
     broker.restrict(&entries, Instant::now() + timeout).map_err(report)?;
     let socket = broker.into_socket();
-    let system = |error: io::Error| Report::system(&subject, error);
-    sys::socket::make_plain(socket.as_fd()).map_err(system)?;
-    sys::socket::set_close_on_exec(socket.as_fd(), false).map_err(system)?;
-    let (program, arguments) =
-        run.program.split_first().ok_or_else(|| Report::usage(&subject, "no program"))?;
-    let error = Command::new(program)
-        .args(arguments)
-        .env("IPC_BROKER_FD", socket.as_raw_fd().to_string())
-        // What they say is in the connection already, or would only lead past it.
-        .env_remove("IPC_NETWORK")
-        .env_remove("IPC_NETWORK_FILE")
-        .env_remove("IPC_RUNDIR")
-        .exec();
-    Err(not_started(&program.to_string_lossy(), &error))
+    sys::socket::make_plain(socket.as_fd())
+        .and_then(|()| sys::socket::set_close_on_exec(socket.as_fd(), false))
+        .map_err(|error| Report::system(subject, error))?;
+    Ok(socket)
 }
 
 /// A name as the broker is told it: with where it leads, by the command line or by `IPC_NETWORK`.
@@ -63,6 +92,8 @@ fn entry(only: &str, connector: &Connector) -> Result<String, Report> {
     };
     let name = args::service(name)?;
     if let Some(target) = target {
+        // It is seen by whoever lists the processes of this host.
+        args::network("--only", target)?;
         return Ok(format!("{name} {target}"));
     }
     let network = connector.network(&name);

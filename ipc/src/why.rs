@@ -97,7 +97,7 @@ fn wishes(why: &Why, name: &ServiceName) -> Result<Option<Secret>, Report> {
             .cure("to do", "write IPC_NETWORK as: NAME TARGET; NAME TARGET")
     };
     let text = match &why.network {
-        Some(text) => Some(args::network(text)?),
+        Some(text) => Some(args::network("--network", text)?),
         None => why.place.environment().network_text().map_err(|error| invalid(&error))?,
     };
     let text = text.as_ref().map_or("", Secret::expose);

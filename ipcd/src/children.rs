@@ -30,6 +30,8 @@ impl Children {
             {
                 command.env_remove(name);
             }
+            // However this ends. It starts them on its main thread, which lasts as long as it does.
+            sys::child::ending_with_its_parent(&mut command);
             let child = command
                 .spawn()
                 .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;

@@ -173,7 +173,7 @@ impl Broker {
                 sys::socket::set_receive_timeout(socket.as_fd(), None)
                     .and_then(|()| sys::socket::set_send_timeout(socket.as_fd(), None))
                     .map_err(ConnectError::System)?;
-                Ok(Stream::new(socket, None))
+                Ok(Stream::new(socket, None).with_target(&answer.target))
             }
             (answer, Some(descriptor)) => take_over(request.service, &answer, descriptor, deadline),
             (_, None) => Err(ConnectError::NoDescriptor),
@@ -340,13 +340,13 @@ fn take_over(
     if answer.kind != Kind::Stream {
         return Err(ConnectError::NotAStream);
     }
-    match (answer.handoff, is_door) {
-        (Handoff::Descriptor, false) => Ok(Stream::new(descriptor, None)),
+    let socket = match (answer.handoff, is_door) {
+        (Handoff::Descriptor, false) => descriptor,
         (Handoff::Door, true) => {
-            let socket = sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(deadline))
-                .map_err(|error| ConnectError::Service { service: service.clone(), error })?;
-            Ok(Stream::new(socket, None))
+            sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(deadline))
+                .map_err(|error| ConnectError::Service { service: service.clone(), error })?
         }
-        _ => Err(ConnectError::NoDescriptor),
-    }
+        _ => return Err(ConnectError::NoDescriptor),
+    };
+    Ok(Stream::new(socket, None).with_target(&answer.target))
 }

@@ -24,13 +24,14 @@ pub struct Stream {
     // Of std's types the one that offers shutdown, time-outs and duplication for any socket.
     socket: Arc<UnixStream>,
     peer: Option<Identity>,
+    target: Option<Box<str>>,
 }
 
 impl Stream {
     /// Takes over a connected socket.
     #[must_use]
     pub fn new(socket: OwnedFd, peer: Option<Identity>) -> Self {
-        Self { socket: Arc::new(socket.into()), peer }
+        Self { socket: Arc::new(socket.into()), peer, target: None }
     }
 
     /// A handle that does not keep the connection open, and can end it while somebody has it.
@@ -58,6 +59,19 @@ impl Stream {
     #[must_use]
     pub(crate) fn with_peer(self, peer: Identity) -> Self {
         Self { peer: Some(peer), ..self }
+    }
+
+    /// Where the broker says that the name led, as rules write it: `tcp:db1.example.com:5432`, or
+    /// `unix:NAME` for a service of this host. `None` where no broker was asked.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref()
+    }
+
+    /// The same stream, with where the broker says that the name led.
+    #[must_use]
+    pub(crate) fn with_target(self, target: &str) -> Self {
+        Self { target: Some(target.into()), ..self }
     }
 
     /// Sends small pieces at once, where that means something; elsewhere nothing happens.
@@ -99,7 +113,8 @@ impl Stream {
     ///
     /// The kernel's: no descriptors left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: Arc::new(self.socket.try_clone()?), peer: self.peer.clone() })
+        let (peer, target) = (self.peer.clone(), self.target.clone());
+        Ok(Self { socket: Arc::new(self.socket.try_clone()?), peer, target })
     }
 
     /// Whether a call that would block has to be waited for here: the descriptor is non-blocking

@@ -6,12 +6,34 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
 
+use crate::credentials::check;
+
 /// Has `command` start with no signal blocked. A child inherits what its parent blocks, and a
 /// program that finds SIGTERM blocked cannot be asked to end.
 pub fn with_no_signal_blocked(command: &mut Command) -> &mut Command {
     // SAFETY: between fork and exec the closure makes two calls that are async-signal-safe, and
     // touches nothing but its own stack.
     unsafe { command.pre_exec(block_nothing) }
+}
+
+/// Has the program that `command` starts receive SIGTERM when the thread that starts it ends,
+/// however that ends. A program with raised rights is out of its reach.
+pub fn ending_with_its_parent(command: &mut Command) -> &mut Command {
+    let parent = std::process::id();
+    // SAFETY: between fork and exec the closure makes two calls that are async-signal-safe, and
+    // touches nothing but its own stack.
+    unsafe { command.pre_exec(move || end_with(parent)) }
+}
+
+fn end_with(parent: u32) -> io::Result<()> {
+    // SAFETY: the call takes numbers alone.
+    let answer = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+    check(answer)?;
+    // A parent that ended before the call sends nothing any more.
+    if std::os::unix::process::parent_id() == parent {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::ESRCH))
 }
 
 fn block_nothing() -> io::Result<()> {
@@ -43,6 +65,17 @@ mod tests {
         });
         let said = String::from_utf8(thread.join().unwrap().stdout).unwrap();
         u64::from_str_radix(said.trim_start_matches("SigBlk:").trim(), 16).unwrap()
+    }
+
+    #[test]
+    fn a_child_ends_with_the_thread_that_started_it() {
+        let thread = std::thread::spawn(|| {
+            let mut command = Command::new("sleep");
+            ending_with_its_parent(command.arg("60")).spawn().unwrap()
+        });
+        let mut child = thread.join().unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGTERM));
     }
 
     #[test]

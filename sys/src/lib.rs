@@ -5,6 +5,7 @@
 //! - [`abstract_name`] is about sockets without a file.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
 //! - [`diag`] finds sockets by the number that the kernel gave them.
+//! - [`loopback`] is the device of a network namespace's own.
 //! - [`map`], [`memfd`], [`futex`]: memory that processes have in common; [`random`]: bytes that
 //!   nobody can guess.
 //! - [`process`] tells whether a process lives, and takes copies of its descriptors.
@@ -23,6 +24,7 @@ pub mod diag;
 pub mod door;
 pub mod futex;
 pub mod inherited;
+pub mod loopback;
 pub mod map;
 pub mod memfd;
 pub mod process;

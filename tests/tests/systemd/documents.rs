@@ -156,4 +156,7 @@ fn the_page_about_programs_without_a_network_reaches_one_host_alone() {
     assert!(said.contains("a page of db1"), "{said}");
     assert!(said.contains("ipc: web: denied: no rule allows it"), "{said}");
     assert!(said.contains("curl: (6)") || said.contains("curl: (7)"), "{said}");
+    let said = web1.output("journalctl --unit report --output cat");
+    assert_eq!(said.matches("a page of db1").count(), 1, "{said}");
+    assert!(said.contains("curl: (97)"), "{said}");
 }
