@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use sys::wiped::Wiped;
 
 /// A text that neither `Display` nor `Debug` shows, and that is wiped from memory when dropped.
 ///
 /// The wiping covers this value; whoever calls [`Secret::expose`] answers for copies.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Wiped<String>);
 
 impl Secret {
     /// Keeps `text`.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(Wiped::new(text))
     }
 
     /// The text itself, for the one place that needs it.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
+use sys::wiped::Wiped;
 
 /// Bytes of the longest message that a [`Decoder`] collects unless told otherwise.
 pub const MESSAGE_BYTES_MOST: usize = 64 * 1024;
@@ -48,7 +48,7 @@ pub struct Reply<'a> {
 }
 
 /// A message as bytes, with its ending NUL. Wiped when dropped, for it may hold a secret.
-pub type Bytes = Zeroizing<Vec<u8>>;
+pub type Bytes = Wiped<Vec<u8>>;
 
 /// Reads one message (without its NUL) as a [`Call`].
 ///
@@ -127,7 +127,7 @@ pub fn error<E: Serialize>(error: &E) -> Bytes {
 }
 
 fn message<M: Serialize>(value: &M) -> Bytes {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(256));
+    let mut bytes = Wiped::new(Vec::with_capacity(256));
     match serde_json::to_writer(&mut *bytes, value) {
         Ok(()) => {}
         // Our own types serialise to a Vec without fail: no maps with keys other than text.
@@ -164,7 +164,7 @@ impl std::error::Error for MessageError {}
 /// Collects bytes until whole messages are there. The bytes may come in any pieces.
 #[derive(Debug)]
 pub struct Decoder {
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: Wiped<Vec<u8>>,
     /// Bytes at the front of `buffer` that hold no NUL.
     searched: usize,
     most: usize,
@@ -174,7 +174,7 @@ impl Decoder {
     /// An empty decoder for messages of at most `most` bytes, their NUL not counted.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { buffer: Zeroizing::new(Vec::new()), searched: 0, most }
+        Self { buffer: Wiped::new(Vec::new()), searched: 0, most }
     }
 
     /// Whether everything that came has been taken.
@@ -207,7 +207,7 @@ impl Decoder {
         };
         let end = self.searched + offset;
         self.within(end)?;
-        let tail = Zeroizing::new(self.buffer.split_off(end + 1));
+        let tail = Wiped::new(self.buffer.split_off(end + 1));
         let mut message = std::mem::replace(&mut self.buffer, tail);
         message.truncate(end);
         self.searched = 0;

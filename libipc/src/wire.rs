@@ -131,7 +131,7 @@ impl Wire {
     ///
     /// [`WireError`]; close the connection.
     pub fn receive(&mut self, wait: Wait) -> Result<Progress, WireError> {
-        let mut chunk = zeroize::Zeroizing::new([0_u8; CHUNK_BYTES]);
+        let mut chunk = sys::wiped::Wiped::new([0_u8; CHUNK_BYTES]);
         let wanted = match self.reading {
             Reading::Eager => CHUNK_BYTES,
             Reading::Exact => match self.length_of_next(&mut *chunk, wait)? {

@@ -13,6 +13,7 @@
 //!   sockets of the service manager, bytes that never reach user space, raised rights, signals of
 //!   a child.
 //! - [`unread`]: what lies unread in a Unix stream, and what that does when it is closed.
+//! - [`wiped`]: memory that is overwritten before it is given back.
 //!
 //! Nothing here decides anything: these are the kernel's words in types that own what they hold.
 
@@ -34,3 +35,4 @@ pub mod socket;
 pub mod splice;
 pub mod tcp;
 pub mod unread;
+pub mod wiped;

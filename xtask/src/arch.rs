@@ -40,6 +40,7 @@ const BANNED: &[(&str, &str)] = &[
 
 pub(crate) fn run() -> Result<(), Failed> {
     let mut problems = arrows()?;
+    problems.extend(library_packages()?);
     for (pattern, why) in BANNED {
         problems.extend(grep(&["-E", pattern, "--", "*.rs", ":!xtask/src/arch.rs"], why)?);
     }
@@ -98,6 +99,31 @@ fn arrows() -> Result<Vec<String>, Failed> {
         }
     }
     Ok(problems)
+}
+
+/// Packages of others in a program that links libipc without features, at most.
+const LIBRARY_PACKAGES_MOST: usize = 12;
+
+/// What a program links with libipc: neither what is ours nor what only the compiler runs.
+fn library_packages() -> Result<Vec<String>, Failed> {
+    let arguments = ["tree", "--package", "libipc", "--no-default-features", "--prefix", "none"];
+    let edges = ["--edges", "normal,no-proc-macro", "--format", "{p}"];
+    let output = Command::new("cargo").args(arguments).args(edges).output()?;
+    let tree = String::from_utf8_lossy(&output.stdout).into_owned();
+    let others: BTreeSet<&str> =
+        tree.lines().filter(|line| !line.contains(" (/")).map(name_of_line).collect();
+    let are_known = output.status.success() && others.contains("nix");
+    Ok(match others.len() {
+        0..=LIBRARY_PACKAGES_MOST if are_known => Vec::new(),
+        count => vec![format!(
+            "libipc depends on {count} packages, {LIBRARY_PACKAGES_MOST} at most: {others:?}"
+        )],
+    })
+}
+
+/// The package of a line of the tree: name, version, and a star if it was shown before.
+fn name_of_line(line: &str) -> &str {
+    line.split(' ').next().unwrap_or(line)
 }
 
 fn homeless_files() -> Result<Vec<String>, Failed> {

@@ -15,13 +15,13 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use sys::wiped::Wiped;
 
 /// Bytes of a key, and of each number.
 pub const KEY_BYTES: usize = 32;
 
 /// The secret of a meeting: who can read it, may take part. Wiped when dropped.
-pub type Key = Zeroizing<[u8; KEY_BYTES]>;
+pub type Key = Wiped<[u8; KEY_BYTES]>;
 
 type Number = [u8; KEY_BYTES];
 
@@ -179,7 +179,7 @@ const GUEST: &[u8] = b"ipc rendezvous 1 guest\0";
 
 fn prove(key: &Key, label: &[u8], guests: &Number, hosts: &Number) -> Hmac<Sha256> {
     // A key shorter than a block of the hash is filled up with zeros: RFC 2104, section 2.
-    let mut block = Zeroizing::new([0; 2 * KEY_BYTES]);
+    let mut block = Wiped::new([0; 2 * KEY_BYTES]);
     block.split_at_mut(KEY_BYTES).0.copy_from_slice(key.as_slice());
     let mut proof = <Hmac<Sha256> as KeyInit>::new((&*block).into());
     for part in [label, guests, hosts] {
@@ -221,7 +221,7 @@ mod tests {
     const KEY: [u8; 32] = *b"the key of all of these examples";
 
     fn sides() -> (Exchange, Exchange) {
-        let key = || Zeroizing::new(KEY);
+        let key = || Wiped::new(KEY);
         (Exchange::guest(key(), [0x11; 32]), Exchange::host(key(), [0x22; 32]))
     }
 
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn whoever_does_not_know_the_key_is_refused_and_told() {
         let (_, mut host) = sides();
-        let mut stranger = Exchange::guest(Zeroizing::new([0; 32]), [3; 32]);
+        let mut stranger = Exchange::guest(Wiped::new([0; 32]), [3; 32]);
         tell(&mut stranger, &mut host).unwrap();
         // He cannot check the host's proof, goes on, and sends one of his own.
         stranger.awaited = Awaited::Verdict;
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(host.handle_bytes(&[7; 32]), Err(ExchangeError::Unproven));
         assert_eq!(tell(&mut host, &mut stranger), Err(ExchangeError::Refused));
         let (mut guest, _) = sides();
-        let mut stranger = Exchange::host(Zeroizing::new([0; 32]), [3; 32]);
+        let mut stranger = Exchange::host(Wiped::new([0; 32]), [3; 32]);
         tell(&mut guest, &mut stranger).unwrap();
         assert_eq!(tell(&mut stranger, &mut guest), Err(ExchangeError::Unproven));
         assert!(guest.outgoing().is_empty(), "a false host learns nothing");
@@ -292,7 +292,7 @@ mod tests {
         // A second host, asked for the proof that the first wants, gives one of another label.
         let (mut guest, mut first) = sides();
         tell(&mut guest, &mut first).unwrap();
-        let mut second = Exchange::host(Zeroizing::new(KEY), first.number);
+        let mut second = Exchange::host(Wiped::new(KEY), first.number);
         second.handle_bytes(&[b"ipcmeet1".as_slice(), &first.theirs].concat()).unwrap();
         first.sent(64);
         let proof = second.outgoing()[32..].to_vec();

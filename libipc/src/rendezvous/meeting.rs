@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sys::socket::SocketKind;
-use zeroize::Zeroizing;
+use sys::wiped::Wiped;
 
 use super::exchange::{Exchange, KEY_BYTES, Key};
 use super::name::MeetingName;
@@ -71,7 +71,7 @@ impl Meeting {
         let system = |error| step::system(place.path(), error);
         let _lock = place.lock()?;
         ticket::sweep(place).map_err(system)?;
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        let mut key = Wiped::new([0; KEY_BYTES]);
         sys::random::fill(key.as_mut_slice()).map_err(system)?;
         let socket = ticket::new_socket_name().map_err(system)?;
         let path = place.path().join(&socket);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sys::ancillary::{self, Wait};
-use zeroize::Zeroizing;
+use sys::wiped::Wiped;
 
 use super::*;
 use crate::patience::Patience;
@@ -145,7 +145,7 @@ fn a_host_with_another_key_learns_nothing_and_a_silent_one_is_left() {
     let (_directory, place) = place();
     let socket = ".0123456789abcdefs";
     let listener = UnixListener::bind(place.path().join(socket)).unwrap();
-    let key = Zeroizing::new([7; KEY_BYTES]);
+    let key = Wiped::new([7; KEY_BYTES]);
     let _left = ticket::Left::write(&place, &MeetingName::new(NAME).unwrap(), &key, socket);
     let short = Patience::within(Duration::from_millis(1));
     let said = connect_in(&place, std::process::id(), NAME, short).unwrap_err().to_string();

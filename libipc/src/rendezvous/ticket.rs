@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
-use zeroize::Zeroizing;
+use sys::wiped::Wiped;
 
 use super::RendezvousError;
 use super::exchange::{KEY_BYTES, Key};
@@ -52,7 +52,7 @@ impl Ticket {
         if rest != name.as_str().as_bytes() {
             return Err(RendezvousError::Unknown { pid });
         }
-        Ok(Self { key: Zeroizing::new(key), socket: place.path().join(socket) })
+        Ok(Self { key: Wiped::new(key), socket: place.path().join(socket) })
     }
 }
 
@@ -65,14 +65,14 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The content of a file that only this user can have written; `None` for any other.
-fn believed(file: &File) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+fn believed(file: &File) -> io::Result<Option<Wiped<Vec<u8>>>> {
     let facts = file.metadata()?;
     // The last six bits of a mode are what group and others may do.
     let is_ours = facts.is_file()
         && facts.uid() == nix::unistd::geteuid().as_raw()
         && facts.mode().trailing_zeros() >= 6;
     let most = MAGIC.len() + KEY_BYTES + SOCKET_NAME_BYTES + NAME_BYTES_MOST;
-    let mut content = Zeroizing::new(Vec::with_capacity(most + 1));
+    let mut content = Wiped::new(Vec::with_capacity(most + 1));
     if is_ours {
         file.take(u64::try_from(most + 1).unwrap_or(0)).read_to_end(&mut content)?;
     }
@@ -125,7 +125,7 @@ impl Left {
         }
         // Written under another name first: whoever finds a ticket finds all of it.
         let new = place.path().join(format!("{socket}n"));
-        let content = Zeroizing::new(
+        let content = Wiped::new(
             [MAGIC.as_slice(), key.as_slice(), socket.as_bytes(), name.as_str().as_bytes()]
                 .concat(),
         );

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use sys::wiped::Wiped;
 
 use super::options::{ClientOptions, ServerOptions};
 use super::{HelloError, Negotiated};
@@ -56,7 +56,7 @@ struct ServerHello<'a> {
 }
 
 /// What a client says first.
-pub(super) fn client(options: &ClientOptions) -> Result<Zeroizing<Vec<u8>>, HelloError> {
+pub(super) fn client(options: &ClientOptions) -> Result<Wiped<Vec<u8>>, HelloError> {
     judge_channels(&options.channels)?;
     let token = options.token.as_ref();
     if token.is_some_and(|token| !(1..=TOKEN_BYTES_MOST).contains(&token.expose().len())) {
@@ -73,7 +73,7 @@ pub(super) fn client(options: &ClientOptions) -> Result<Zeroizing<Vec<u8>>, Hell
 
 /// What a server has read, and answers.
 pub(super) struct Answer {
-    pub(super) bytes: Zeroizing<Vec<u8>>,
+    pub(super) bytes: Wiped<Vec<u8>>,
     pub(super) negotiated: Negotiated,
     pub(super) token: Option<Secret>,
 }
@@ -147,8 +147,8 @@ pub(super) fn read_answer(
     })
 }
 
-fn json(hello: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, HelloError> {
-    serde_json::to_vec(hello).map(Zeroizing::new).map_err(|_| HelloError::Malformed)
+fn json(hello: &impl Serialize) -> Result<Wiped<Vec<u8>>, HelloError> {
+    serde_json::to_vec(hello).map(Wiped::new).map_err(|_| HelloError::Malformed)
 }
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, HelloError> {
