@@ -196,6 +196,26 @@ mod tests {
     }
 
     #[test]
+    fn a_path_has_107_bytes_at_most() {
+        let place = tempfile::tempdir().unwrap();
+        let of_length = |length: usize| {
+            let name = length - place.path().as_os_str().len() - 1;
+            Address::Path(place.path().join("x".repeat(name)))
+        };
+        let longest = of_length(107);
+        let _listener = longest.listen().unwrap();
+        drop(longest.connect(soon()).unwrap());
+        let longer = of_length(108);
+        for said in [
+            longer.listen().unwrap_err().to_string(),
+            longer.connect(soon()).unwrap_err().to_string(),
+        ] {
+            let expected = "the path of a socket has 107 bytes at most, this one has 108";
+            assert_eq!(said, format!("{longer}: {expected}"));
+        }
+    }
+
+    #[test]
     fn a_name_is_served_in_streams_alone() {
         let address: Address = "pongd".parse().unwrap();
         let error = address.connect_kind(SocketKind::SeqPacket, soon()).unwrap_err();

@@ -165,6 +165,17 @@ impl Connection {
         Ok(Self { receiver, sender: Sender::new(socket, options), peer })
     }
 
+    /// Two connections that lead to each other, both of this process.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no descriptors left.
+    pub fn pair(options: Options) -> io::Result<(Self, Self)> {
+        let (left, right) = sys::socket::unix_pair(options.carrier.socket_kind())?;
+        let with = |socket| Self::with(Stream::new(socket, None), options);
+        Ok((with(left)?, with(right)?))
+    }
+
     /// What is proven about the other end; `None` where nobody has looked.
     #[must_use]
     pub fn peer(&self) -> Option<&Identity> {

@@ -1,5 +1,6 @@
 //! Facts, options and beginnings of sockets.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -51,6 +52,34 @@ pub fn unix_pair(kind: SocketKind) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(sock::socketpair(AddressFamily::Unix, kind.native(), None, SockFlag::SOCK_CLOEXEC)?)
 }
 
+/// Bytes of a socket's path at most, as `unix(7)` has it: 108 with the zero behind them.
+pub const PATH_BYTES_MOST: usize = 107;
+
+/// A path that no socket can have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PathTooLong {
+    /// Its bytes.
+    pub bytes: usize,
+}
+
+impl fmt::Display for PathTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.bytes;
+        write!(f, "the path of a socket has {PATH_BYTES_MOST} bytes at most, this one has {bytes}")
+    }
+}
+
+impl std::error::Error for PathTooLong {}
+
+/// `path` as the kernel wants it.
+fn address(path: &Path) -> io::Result<UnixAddr> {
+    let bytes = path.as_os_str().len();
+    if bytes > PATH_BYTES_MOST {
+        return Err(io::Error::new(io::ErrorKind::InvalidFilename, PathTooLong { bytes }));
+    }
+    Ok(UnixAddr::new(path)?)
+}
+
 /// Connects to the Unix socket at `path`: a blocking, close-on-exec descriptor. Waits while the
 /// listener's queue is full, until `deadline` if there is one.
 ///
@@ -63,7 +92,7 @@ pub fn connect_unix(
     deadline: Option<Instant>,
 ) -> io::Result<OwnedFd> {
     let socket = sock::socket(AddressFamily::Unix, kind.native(), SockFlag::SOCK_CLOEXEC, None)?;
-    let address = UnixAddr::new(path)?;
+    let address = address(path)?;
     if let Some(deadline) = deadline {
         // The kernel bounds the wait for room in the queue by the send time-out.
         let left = deadline.saturating_duration_since(Instant::now());
@@ -95,7 +124,7 @@ pub(crate) fn connect_until_done(socket: &OwnedFd, address: &UnixAddr) -> io::Re
 pub fn connect_unix_now(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = sock::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect_until_done(&socket, &UnixAddr::new(path)?).map_err(|error| match error.kind() {
+    connect_until_done(&socket, &address(path)?).map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => io::ErrorKind::WouldBlock.into(),
         _ => error,
     })?;
@@ -138,7 +167,7 @@ fn bind_prepared(
     // never wider than asked for. What the umask took away is given back afterwards.
     let before = nix::sys::stat::Mode::from_bits_truncate(mode);
     nix::sys::stat::fchmod(&socket, before)?;
-    sock::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    sock::bind(socket.as_raw_fd(), &address(path)?)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     listen(&socket, backlog)?;
     Ok(socket)

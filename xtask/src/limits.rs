@@ -9,8 +9,15 @@ use crate::Failed;
 
 const PAGE: &str = "docs/limits.md";
 
-/// The other page that names tests.
-const CLAIMS: &str = "docs/threat-model.md";
+/// The other pages that name tests.
+const CLAIMS: [&str; 3] = ["docs/threat-model.md", "docs/migrating.md", PREDECESSORS];
+
+/// The page with a row for each thing that the predecessors had.
+const PREDECESSORS: &str = "docs/predecessors.md";
+
+/// How many things those were, and which of them other pages have.
+const FEATURES: std::ops::RangeInclusive<u32> = 1..=149;
+const FEATURES_ELSEWHERE: [std::ops::RangeInclusive<u32>; 3] = [21..=23, 117..=123, 132..=137];
 
 /// Where the keys of `[limits]` are.
 const KEYS: &str = "policy/src/config/limits.rs";
@@ -25,9 +32,12 @@ pub(crate) fn run() -> Result<(), Failed> {
     for row in &rows {
         problems.extend(check(row, &keys)?);
     }
-    for claim in claims(&fs::read_to_string(CLAIMS)?) {
-        problems.extend(no_such_test(claim)?);
+    for page in CLAIMS {
+        for claim in claims(&fs::read_to_string(page)?) {
+            problems.extend(no_such_test(claim)?.map(|problem| format!("{page}: {problem}")));
+        }
     }
+    problems.extend(features_without_a_row(&fs::read_to_string(PREDECESSORS)?));
     let named: BTreeSet<_> = rows.iter().map(|row| row.place.clone()).collect();
     let all = constants()?.into_iter().chain(configured(&keys).map(|(key, _)| Place::Key(key)));
     let missing = all.filter(|place| !named.contains(place));
@@ -107,6 +117,28 @@ fn claims(page: &str) -> impl Iterator<Item = &str> {
     };
     page.split('`').filter(is_claim)
 }
+
+/// Rows that the page of the predecessors lacks, and those that name no test though they do not
+/// say that there is nothing to test.
+fn features_without_a_row(page: &str) -> Vec<String> {
+    let mut missing: BTreeSet<u32> = FEATURES.collect();
+    missing.retain(|number| !FEATURES_ELSEWHERE.iter().any(|range| range.contains(number)));
+    let mut problems = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let numbers = line.trim_matches('|').split('|').next().unwrap_or_default();
+        let numbers: Vec<u32> =
+            numbers.split(',').filter_map(|one| one.trim().parse().ok()).collect();
+        if !numbers.is_empty() && claims(line).next().is_none() && !line.contains(NOT_YET) {
+            problems.push(format!("{PREDECESSORS}: {numbers:?} names no test"));
+        }
+        missing.retain(|number| !numbers.contains(number));
+    }
+    problems.extend((!missing.is_empty()).then(|| format!("{PREDECESSORS} lacks {missing:?}")));
+    problems
+}
+
+/// What a row says that needs no test yet.
+const NOT_YET: &str = "not in this version";
 
 /// Words of the shortest name of a test that is recognised, but one.
 const WORDS_LEAST: usize = 3;
@@ -203,6 +235,21 @@ mod tests {
                     const C: usize = 1 << 20;\n    const D: X = X { a: 1 };";
         let values = ["A_MOST", "B", "C", "D", "E"].map(|name| constant(file, name));
         assert_eq!(values, [Some(65_536), Some(5_000), Some(1 << 20), None, None]);
+    }
+
+    #[test]
+    fn features_without_a_row_or_a_test_are_told_of() {
+        let row = |number: &str, test: &str| format!("| {number} | a | b | {test} |\n");
+        let numbers = (1..=149).filter(|number| !(21..=23).contains(number) && *number != 149);
+        let mut page: String =
+            numbers.map(|number| row(&number.to_string(), "`a_test_of_ours`")).collect();
+        let lacks = features_without_a_row(&page);
+        assert_eq!(lacks, ["docs/predecessors.md lacks {149}"]);
+        page += &row("148, 149", "–");
+        assert_eq!(
+            features_without_a_row(&page),
+            ["docs/predecessors.md: [148, 149] names no test"]
+        );
     }
 
     #[test]

@@ -3,7 +3,6 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use sys::ancillary::{self, Wait};
-use sys::socket::unix_pair;
 
 use super::*;
 use crate::frame::FrameError;
@@ -14,9 +13,7 @@ fn pair() -> (Connection, Connection) {
 }
 
 fn pair_of(options: Options) -> (Connection, Connection) {
-    let (left, right) = unix_pair(options.carrier.socket_kind()).unwrap();
-    let with = |socket| Connection::with(Stream::new(socket, None), options).unwrap();
-    (with(left), with(right))
+    Connection::pair(options).unwrap()
 }
 
 fn all_carriers() -> [Options; 3] {
@@ -92,7 +89,7 @@ fn each_message_has_its_own_descriptors() {
             .collect();
         let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
         let payload = vec![0; number * 37 % 900];
-        left.send_within(Channel(7), &payload, &borrowed, soon()).unwrap();
+        left.send_within(Channel::DATA, &payload, &borrowed, soon()).unwrap();
         sent.push(files.iter().map(|file| file.metadata().unwrap().ino()).collect::<Vec<_>>());
     }
     for inodes in sent {

@@ -24,6 +24,11 @@ pub enum HelloError {
     TooManyChannels,
     /// Channel 0 is nobody's to ask for.
     ControlChannel,
+    /// The caller's: channels 5 to 255 have no meaning yet, and must not be given one.
+    ReservedChannel {
+        /// Which.
+        channel: Channel,
+    },
     /// The server grants a channel that nobody asked for.
     UnaskedChannel {
         /// Which.
@@ -48,6 +53,9 @@ impl fmt::Display for HelloError {
             Self::Version => f.write_str("the versions of the two sides do not fit"),
             Self::TooManyChannels => f.write_str("more than 256 channels"),
             Self::ControlChannel => f.write_str("channel 0 cannot be asked for"),
+            Self::ReservedChannel { channel } => {
+                write!(f, "channel {channel} cannot be asked for: an application's begin at 256")
+            }
             Self::UnaskedChannel { channel } => {
                 write!(f, "channel {channel} is granted, and nobody asked for it")
             }

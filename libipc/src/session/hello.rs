@@ -58,6 +58,9 @@ struct ServerHello<'a> {
 /// What a client says first.
 pub(super) fn client(options: &ClientOptions) -> Result<Wiped<Vec<u8>>, HelloError> {
     judge_channels(&options.channels)?;
+    if let Some(channel) = options.channels.iter().find(|one| one.is_reserved()) {
+        return Err(HelloError::ReservedChannel { channel: *channel });
+    }
     let token = options.token.as_ref();
     if token.is_some_and(|token| !(1..=TOKEN_BYTES_MOST).contains(&token.expose().len())) {
         return Err(HelloError::Token);
@@ -93,7 +96,9 @@ pub(super) fn answer(
     }
     judge_channels(&hello.channels)?;
     let asked = without_duplicates(&hello.channels);
-    let is_served = |channel: &Channel| options.channels.contains(channel);
+    // Programs of ipcprims may ask for what is reserved; it is not granted.
+    let is_served =
+        |channel: &Channel| options.channels.contains(channel) && !channel.is_reserved();
     let channels: Vec<Channel> = asked.into_iter().filter(is_served).collect();
     if channels.is_empty() && options.require_common_channel {
         return Err(HelloError::NoCommonChannel);

@@ -78,7 +78,7 @@ pub struct Refused(pub String);
 /// What a server offers.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// The channels that it serves; never channel 0.
+    /// The channels that it serves; never channel 0, nor one from 5 to 255, which are reserved.
     pub channels: Vec<Channel>,
     /// Who is let in at all, whatever it shows.
     pub rules: AcceptRules,

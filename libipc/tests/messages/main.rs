@@ -1,6 +1,12 @@
 //! Messages against the bytes of the programs that came before ours.
-#![expect(clippy::unwrap_used, reason = "a broken premise ends the test")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests: a broken premise ends them"
+)]
 
+mod endurance;
 mod frames;
 mod session;
 mod vectors;

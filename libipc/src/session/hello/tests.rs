@@ -101,6 +101,26 @@ fn each_disagreement_has_its_words() {
 }
 
 #[test]
+fn what_is_reserved_is_no_channel_of_a_session() {
+    for (channel, is_one) in [(4, true), (5, false), (255, false), (256, true)] {
+        let asked = ClientOptions::new(&[Channel::DATA, Channel(channel)]);
+        let served = ServerOptions::new(&asked.channels);
+        let hello = hello("ipcprims", "1.0", &format!("[2,{channel}]"));
+        let granted = answer(hello.as_bytes(), &served, "p").unwrap().negotiated.channels;
+        assert_eq!(granted.len(), if is_one { 2 } else { 1 }, "{channel}");
+        match client(&asked) {
+            Ok(_) => assert!(is_one, "{channel}"),
+            Err(error) => assert_eq!(
+                error.to_string(),
+                format!(
+                    "channel {channel} (RESERVED) cannot be asked for: an application's begin at 256"
+                )
+            ),
+        }
+    }
+}
+
+#[test]
 fn no_common_channel_is_all_right_where_that_is_said() {
     let options = ServerOptions { require_common_channel: false, ..ServerOptions::default() };
     let hello = hello("ipcprims", "1.0", "[300]");
