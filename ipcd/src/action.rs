@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use libipc::identity::LocalIdentity;
 use libipc::interface::transport::Arrival;
@@ -241,6 +242,25 @@ pub(crate) enum Action {
         /// The answered call on whose connection it is made: what that one has opened lives as long
         /// as its connection.
         via: Option<CallId>,
+    },
+    /// Keep the connection of a call that was answered just now, under another id, for a further
+    /// call.
+    Hold {
+        /// The answered call.
+        before: CallId,
+        /// Under which id from now on.
+        call: CallId,
+    },
+    /// Ask a service, as a client of our own.
+    Ask {
+        /// Under which id.
+        call: CallId,
+        /// Which service.
+        service: ServiceName,
+        /// The call to it, with its NUL.
+        message: Bytes,
+        /// How long a connection to it may take.
+        timeout: Duration,
     },
     /// Give a call up: its connection is closed.
     Cancel {

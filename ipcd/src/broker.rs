@@ -18,6 +18,7 @@ use libipc::varlink;
 use crate::action::{Action, CallId, ClientId, Entrance, Event};
 use crate::audit::Audit;
 use crate::broker::arrivals::{Arriving, Bringer, Climbing};
+use crate::broker::logins::Verifying;
 use crate::broker::narrowing::Narrowed;
 use crate::broker::quota::{Full, Most, Quota};
 use crate::broker::registry::Registry;
@@ -41,6 +42,7 @@ mod health;
 mod known;
 mod listing;
 mod local;
+mod logins;
 mod narrowing;
 mod notes;
 mod quota;
@@ -77,6 +79,8 @@ pub(crate) struct Broker {
     timers: BTreeSet<(Instant, ClientId)>,
     /// Calls made for peers, and when they are given up.
     late: VecDeque<(Instant, CallId)>,
+    /// Logins that are being verified, and when they are given up.
+    logins: BTreeSet<(Instant, CallId)>,
     actions: Vec<Action>,
     audit: Audit,
     connections: Connections,
@@ -141,6 +145,12 @@ enum Caller {
     /// A peer goes on up its stack.
     Climb(Climbing),
     Arrival(Box<Arriving>),
+    /// A peer whose login is looked at.
+    Login(Box<Verifying>),
+    /// The connection that a peer lives by, while its login is looked at.
+    Held {
+        login: CallId,
+    },
     /// An administrator, who has a connection ended.
     Kill {
         client: ClientId,
@@ -172,6 +182,7 @@ impl Broker {
             calls: HashMap::new(),
             timers: BTreeSet::new(),
             late: VecDeque::new(),
+            logins: BTreeSet::new(),
             actions: Vec::new(),
             connections: Connections::default(),
             monitors: Monitors::default(),
@@ -209,11 +220,15 @@ impl Broker {
                 Some(Caller::Client(client)) => self.answered(client, call, answer, at),
                 Some(Caller::Climb(climbing)) => self.climbed(climbing, call, answer, at),
                 Some(Caller::Arrival(arriving)) => self.attached(*arriving, answer, at),
+                Some(Caller::Login(verifying)) => {
+                    self.login_answered(call, *verifying, &answer, at);
+                }
+                Some(Caller::Held { login }) => self.login_abandoned(login),
                 Some(Caller::Kill { client, id }) => self.killed(client, id, &answer),
                 Some(Caller::Nobody) | None => {}
             },
             Event::Arrived { daemon, arrival } => {
-                self.arrived(&Bringer::listening(daemon), &arrival, at);
+                self.arrived(Bringer::listening(daemon), arrival, at);
             }
             Event::RelayEnded { daemon, id } => self.connections.relay_ended(&daemon, id),
         }
@@ -231,7 +246,8 @@ impl Broker {
         let client = self.timers.first().map(|(when, _)| *when);
         let late = self.late.front().map(|(when, _)| *when);
         let look = self.waiting.next_look().into_iter().chain(self.watches.next_look());
-        client.into_iter().chain(late).chain(look).chain(self.next_record()).min()
+        let login = self.next_login();
+        client.into_iter().chain(late).chain(login).chain(look).chain(self.next_record()).min()
     }
 
     /// Ends what has taken too long.
@@ -244,6 +260,7 @@ impl Broker {
             self.timed_out(client, at);
         }
         self.give_up_late(at);
+        self.give_up_logins(at);
         self.look_for_services(at);
         self.look_at_watched(at);
         self.keep_records(at);

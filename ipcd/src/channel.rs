@@ -42,7 +42,19 @@ impl Channel {
         message: Bytes,
         descriptor: Option<OwnedFd>,
     ) -> io::Result<Self> {
-        let socket = sys::socket::connect_unix_now(path)?;
+        Self::over(sys::socket::connect_unix_now(path)?, message, descriptor)
+    }
+
+    /// As [`Channel::open`], over a socket that is connected already.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(crate) fn over(
+        socket: OwnedFd,
+        message: Bytes,
+        descriptor: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         let limits = Limits { queue_bytes: CALL_BYTES_MOST, ..Limits::default() };
         let mut wire = Wire::new(socket, Reading::Eager, limits);
         wire.queue(message, descriptor).map_err(io::Error::other)?;

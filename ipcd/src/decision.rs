@@ -93,7 +93,7 @@ pub(crate) fn candidate_of<'c>(
 /// What an error says of a request.
 pub(crate) fn verdict_of(error: &BrokerError) -> Verdict {
     match error {
-        BrokerError::Denied { .. } => Verdict::Denied,
+        BrokerError::Denied { .. } | BrokerError::Unauthenticated { .. } => Verdict::Denied,
         BrokerError::Busy { .. } => Verdict::Busy,
         _ => Verdict::Failed,
     }

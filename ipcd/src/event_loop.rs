@@ -16,6 +16,7 @@ use libipc::rundir::RunDirectory;
 use libipc::unit::Units;
 
 use crate::action::{Answer, CallId, ClientId, Event};
+use crate::asking::Asking;
 use crate::broker::{Broker, Moment};
 use crate::channel::{self, Channel, Heard};
 use crate::client::{Connection, Read, Sent};
@@ -30,6 +31,7 @@ mod ending;
 mod entering;
 mod fronts;
 mod handover;
+mod logins;
 
 /// The parts that the loop moves.
 pub(crate) struct EventLoop<'w> {
@@ -57,6 +59,8 @@ enum Source {
     /// A client, and what is watched for.
     Client(ClientId, Connection, Interest),
     Call(CallId, Channel),
+    /// A question of our own to a service.
+    Asking(CallId, Asking),
     Listen(usize, Channel),
 }
 
@@ -227,6 +231,10 @@ impl<'w> EventLoop<'w> {
                 let call = *call;
                 self.serve_call(ready.token, call, now);
             }
+            Some(Source::Asking(call, _)) => {
+                let call = *call;
+                self.serve_asking(ready.token, call, now);
+            }
             Some(Source::Listen(index, _)) => {
                 let index = *index;
                 self.serve_listen(ready.token, index, now);
@@ -368,11 +376,13 @@ impl<'w> EventLoop<'w> {
     }
 
     fn forget(&mut self, token: Token) {
-        if let Some(Source::Call(_, channel) | Source::Listen(_, channel)) =
-            self.sources.remove(&token)
-        {
-            let _unwatched = self.poller.remove(&channel).is_ok();
-        }
+        let _unwatched = match self.sources.remove(&token) {
+            Some(Source::Call(_, channel) | Source::Listen(_, channel)) => {
+                self.poller.remove(&channel)
+            }
+            Some(Source::Asking(_, asking)) => self.poller.remove(&asking),
+            Some(Source::Client(..)) | None => Ok(()),
+        };
     }
 
     fn watch(&mut self, token: Token, interest: Interest) {
@@ -386,6 +396,7 @@ impl<'w> EventLoop<'w> {
             Some(Source::Call(_, channel) | Source::Listen(_, channel)) => {
                 Some(self.poller.change(channel, token, interest))
             }
+            Some(Source::Asking(_, asking)) => Some(self.poller.change(asking, token, interest)),
             None => None,
         };
         // What is in the table is watched, so changing that cannot fail.

@@ -29,6 +29,7 @@ mod accounts;
 mod action;
 mod answer;
 mod args;
+mod asking;
 mod audit;
 mod broker;
 mod channel;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::{self, LocalIdentity, RemoteIdentity};
 use crate::secret::Secret;
 
+pub mod authenticator;
 pub mod broker;
 pub mod control;
 pub mod introspection;

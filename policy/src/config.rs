@@ -39,6 +39,8 @@ pub struct Config {
     pub log_decisions: LogDecisions,
     /// What a reload does with connections that it would deny.
     pub on_reload: OnReload,
+    /// The service that verifies logins; without one they are refused.
+    pub authentication: Option<ServiceName>,
 }
 
 /// Which decisions are logged.

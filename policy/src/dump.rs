@@ -127,7 +127,7 @@ impl Dump {
                         }
                     }
                 }
-                "limits" | "log" | "schemes" => {
+                "authentication" | "limits" | "log" | "schemes" => {
                     let lines = value.section().map(lines_of).unwrap_or_default();
                     let table = key.as_str();
                     let new = |line: &Line| {

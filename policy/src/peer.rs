@@ -9,6 +9,7 @@ use libipc::identity::RemoteIdentity;
 
 use crate::fact::Fact;
 use crate::scheme::Schemes;
+use crate::subject::is_word;
 
 /// A peer with the facts that rules may rely on.
 ///
@@ -127,6 +128,21 @@ impl<'p> Peer<'p> {
     }
 }
 
+/// What somebody has proven who logged in as `user`: `login:USER`, and `login:@GROUP` for each of
+/// his `groups`. Nothing if the user can be named in no rule, or only as a group; such a group is
+/// left out.
+#[must_use]
+pub fn login_names(user: &str, groups: &[String]) -> Option<Vec<String>> {
+    let is_name = |text: &str| is_word(text) && !text.starts_with('@') && !text.contains(',');
+    let groups = groups.iter().filter(|group| is_name(group)).take(LOGIN_GROUPS_MOST);
+    let groups = groups.map(|group| format!("{}:@{group}", Kind::Login));
+    is_name(user)
+        .then(|| std::iter::once(format!("{}:{user}", Kind::Login)).chain(groups).collect())
+}
+
+/// Groups of one login that count.
+const LOGIN_GROUPS_MOST: usize = 64;
+
 /// The form in which DNS names are compared.
 fn canonical(name: &str) -> Cow<'_, str> {
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -134,5 +150,24 @@ fn canonical(name: &str) -> Cow<'_, str> {
         name.to_ascii_lowercase().into()
     } else {
         name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_named_as_rules_name_it_or_not_at_all() {
+        let groups = ["staff", "", "@staff", "a,b", "a b", "*"].map(ToOwned::to_owned);
+        let names = login_names("alice@example.com", &groups);
+        assert_eq!(names.unwrap(), ["login:alice@example.com", "login:@staff"]);
+        for user in
+            ["", "@staff", "a b", "a,b", "a*", "a\"", "a#", "\u{e9}", "a\n", &"a".repeat(256)]
+        {
+            assert_eq!(login_names(user, &[]), None, "{user}");
+        }
+        let many: Vec<String> = (0..100).map(|number| format!("g{number}")).collect();
+        assert_eq!(login_names("a", &many).unwrap().len(), 1 + LOGIN_GROUPS_MOST);
     }
 }

@@ -12,6 +12,8 @@ use crate::peer::{Kind, Peer};
 
 mod parse;
 
+pub(crate) use parse::is_word;
+
 pub use parse::SubjectError;
 
 /// Who a rule is about. Several kinds must all hold, several of one kind are alternatives; none at

@@ -24,8 +24,13 @@ pub fn unreachable(error: &io::Error) -> TransportError {
 /// The far daemon said no.
 #[must_use]
 pub fn refused(refused: &TunnelError) -> TransportError {
-    let TunnelError::Refused { retry } = *refused;
-    TransportError::Refused { reason: "the far host says no".to_owned(), retry }
+    let TunnelError::Refused { retry, login } = *refused;
+    let reason = match (login, retry) {
+        (Some(true), false) => "the far host does not accept this login",
+        (Some(true), true) => "the far host cannot verify logins now",
+        _ => "the far host says no",
+    };
+    TransportError::Refused { reason: reason.to_owned(), retry }
 }
 
 /// The far end went away instead of answering.

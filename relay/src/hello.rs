@@ -8,6 +8,7 @@ use std::fmt;
 use libipc::interface::transport::Hello;
 use libipc::interface::tunnel::{OPEN, Open, Opened, TunnelError};
 use libipc::name::{NameError, ServiceName};
+use libipc::secret::Secret;
 use libipc::varlink::{self, Bytes, CallFlags, Decoder};
 
 /// Bytes of the longest hello, and of its answer.
@@ -25,6 +26,17 @@ pub struct Asked {
     pub hops: u32,
     /// A key that it claims to have.
     pub key: Option<KeyProof>,
+    /// A login that it brings. Nothing is proven by that.
+    pub login: Option<Login>,
+}
+
+/// A login as a peer says it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Login {
+    /// The user.
+    pub user: Secret,
+    /// The secret.
+    pub secret: Secret,
 }
 
 /// A key that both hosts have, and the proof of having it. It is base64 of whatever the
@@ -60,8 +72,8 @@ pub fn yes(proof: Option<String>) -> Bytes {
 
 /// The bytes of the answer no.
 #[must_use]
-pub fn no(retry: bool) -> Bytes {
-    varlink::error(&TunnelError::Refused { retry })
+pub fn no(refusal: TunnelError) -> Bytes {
+    varlink::error(&refusal)
 }
 
 /// Collects a message byte-exactly from what can be seen of the stream.
@@ -118,7 +130,22 @@ pub fn read_asked(message: &[u8]) -> Result<Asked, HelloError> {
         (None, None) => None,
         _ => return Err(HelloError::NotAHello),
     };
-    Ok(Asked { service, hops, key })
+    let login = match (open.user, open.secret) {
+        (Some(user), Some(secret)) => Some(Login { user, secret }),
+        (None, None) => None,
+        _ => return Err(HelloError::NotAHello),
+    };
+    Ok(Asked { service, hops, key, login })
+}
+
+/// Reads a whole hello that came unprotected, where no login may be.
+///
+/// # Errors
+///
+/// [`HelloError`]; the peer's fault.
+pub fn read_unprotected(message: &[u8]) -> Result<Asked, HelloError> {
+    let asked = read_asked(message)?;
+    if asked.login.is_some() { Err(HelloError::LoginUnprotected) } else { Ok(asked) }
 }
 
 /// Reads a whole answer: yes, perhaps with a proof; or no with whether trying again can help.
@@ -155,6 +182,8 @@ pub enum HelloError {
     NotAnAnswer,
     /// The peer claims a key and has not proven that it has it.
     NotProven,
+    /// A login that everybody on the way could read.
+    LoginUnprotected,
 }
 
 impl fmt::Display for HelloError {
@@ -164,6 +193,9 @@ impl fmt::Display for HelloError {
             Self::NotAHello => f.write_str("the peer does not speak as a daemon of ipcd does"),
             Self::Name(error) => write!(f, "{error}"),
             Self::TooManyHops => write!(f, "more than {HOPS_MOST} hops between hosts"),
+            Self::LoginUnprotected => f.write_str(
+                "a login came unencrypted: it is known to others now, change its secret",
+            ),
             Self::NotProven => f.write_str("the peer has not proven its key"),
             Self::NotAnAnswer => {
                 f.write_str("the far end does not answer as a daemon of ipcd does")
@@ -196,7 +228,7 @@ mod tests {
         );
         assert_eq!(message(&yes(None)), br#"{"parameters":{}}"#);
         assert_eq!(
-            message(&no(true)),
+            message(&no(TunnelError::no(true))),
             br#"{"error":"org.ipcd.Tunnel.Refused","parameters":{"retry":true}}"#
         );
     }
@@ -207,9 +239,28 @@ mod tests {
         assert_eq!((asked.service.as_str(), asked.hops), ("authd", 2));
         assert_eq!(read_answer(message(&yes(None))), Ok(Ok(None)));
         assert_eq!(
-            read_answer(message(&no(false))),
-            Ok(Err(TunnelError::Refused { retry: false }))
+            read_answer(message(&no(TunnelError::no(false)))),
+            Ok(Err(TunnelError::no(false)))
         );
+        let login = TunnelError::Refused { retry: false, login: Some(true) };
+        assert_eq!(read_answer(message(&no(login))), Ok(Err(login)));
+        let older = br#"{"error":"org.ipcd.Tunnel.Refused","parameters":{"retry":true}}"#;
+        assert_eq!(read_answer(older), Ok(Err(TunnelError::no(true))));
+    }
+
+    #[test]
+    fn a_login_travels_whole_and_is_read_only_where_it_is_protected() {
+        let secret = |text: &str| Some(Secret::new(text.to_owned()));
+        let brings = |user, secret| Hello { user, secret, ..hello("authd") };
+        let sent = ask(&brings(secret("alice"), secret("s;cret \"\u{e9}")), None);
+        let login = read_asked(message(&sent)).unwrap().login.unwrap();
+        assert_eq!((login.user.expose(), login.secret.expose()), ("alice", "s;cret \"\u{e9}"));
+        assert!(!format!("{login:?}").contains("alice"));
+        assert_eq!(read_unprotected(message(&sent)), Err(HelloError::LoginUnprotected));
+        assert_eq!(read_unprotected(message(&ask(&hello("authd"), None))).unwrap().login, None);
+        for half in [brings(secret("alice"), None), brings(None, secret("x"))] {
+            assert_eq!(read_asked(message(&ask(&half, None))), Err(HelloError::NotAHello));
+        }
     }
 
     #[test]

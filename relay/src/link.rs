@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use libipc::interface::transport::{Hello, TransportError};
+use libipc::interface::tunnel::TunnelError;
 use libipc::poller::Interest;
 use nix::sys::socket::{MsgFlags, recv, send};
 use sys::ancillary::Wait;
@@ -244,12 +245,13 @@ impl<C: Codec> Link<C> {
     }
 
     /// Tells the far end no, if it said a hello, and the end.
-    pub(crate) fn refuse(&mut self, retry: bool, scratch: &mut Scratch) {
+    pub(crate) fn refuse(&mut self, refusal: TunnelError, scratch: &mut Scratch) {
         scratch.outgoing.clear();
         let pending = self.partial.bytes_mut();
         if matches!(self.phase, Phase::Agreed { owes_yes: true } | Phase::Listening(_)) {
             // A codec that can say no more has nothing to end either.
-            let _over = self.codec.seal(&hello::no(retry), pending, &mut scratch.outgoing).is_err();
+            let _over =
+                self.codec.seal(&hello::no(refusal), pending, &mut scratch.outgoing).is_err();
         }
         self.codec.finish(pending, &mut scratch.outgoing);
         self.unsent.push(scratch.outgoing.bytes());

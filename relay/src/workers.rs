@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use libipc::interface::transport::TransportError;
+use libipc::interface::tunnel::TunnelError;
 use libipc::poller::Waker;
 
 use crate::codec::Codec;
@@ -54,7 +55,7 @@ pub enum Report {
 enum Order<C> {
     Begin(Box<Beginning<C>>),
     Attach(u64, PlainSide),
-    Refuse(u64, bool),
+    Refuse(u64, TunnelError),
     Drop(u64),
     /// Nothing new will come: end when the last link has.
     Drain,
@@ -110,8 +111,8 @@ impl<C: Codec> Workers<C> {
     }
 
     /// Tells the far end of a link no, and ends it.
-    pub fn refuse(&self, id: u64, retry: bool) {
-        self.tell(id, Order::Refuse(id, retry));
+    pub fn refuse(&self, id: u64, refusal: TunnelError) {
+        self.tell(id, Order::Refuse(id, refusal));
     }
 
     /// Ends a link.

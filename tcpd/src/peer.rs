@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libipc::interface::transport::{Arrival, Proven};
+use libipc::interface::tunnel::TunnelError;
 use libipc::name::ServiceName;
 use relay::hello::{self, Asked, Reader};
 use sys::ancillary::{self, Wait};
@@ -95,7 +96,7 @@ impl Peer {
         match &mut self.phase {
             Phase::Silent(reader) => match read_exactly(self.socket.as_fd(), reader) {
                 Ok(None) => Heard::Nothing,
-                Ok(Some(message)) => match hello::read_asked(&message) {
+                Ok(Some(message)) => match hello::read_unprotected(&message) {
                     Ok(asked) => Heard::Asked(asked),
                     Err(_) => Heard::Garbage,
                 },
@@ -139,6 +140,8 @@ impl Peer {
             service: service.map(ToString::to_string),
             hops,
             identity: Proven::default(),
+            user: None,
+            secret: None,
         }
     }
 
@@ -146,8 +149,13 @@ impl Peer {
     pub(crate) fn refuse(&mut self, retry: bool, now: Instant) {
         if !self.is_plain {
             // A peer that does not take these few bytes would not hear anything else.
-            let _untold =
-                ancillary::send(self.socket.as_fd(), &hello::no(retry), &[], Wait::Never).is_err();
+            let _untold = ancillary::send(
+                self.socket.as_fd(),
+                &hello::no(TunnelError::no(retry)),
+                &[],
+                Wait::Never,
+            )
+            .is_err();
         }
         let _gone = sys::socket::end_sending(self.socket.as_fd()).is_err();
         self.phase = Phase::Parting;

@@ -13,10 +13,12 @@ use libipc::interface::transport::{
 use libipc::name::ServiceName;
 use libipc::varlink::{self, CallFlags};
 use policy::decide::{Candidate, decide};
+use policy::peer::Kind;
 use policy::route::Asker;
 use policy::target::Target;
 use sys::door::Door;
 
+use super::logins::Login;
 use super::notes::Given;
 use super::{Broker, Caller, Moment};
 use crate::action::{Action, Answer, CallId};
@@ -36,9 +38,10 @@ const CLIMB_TIME: Duration = Duration::from_secs(20);
 const SERVE_TIME: Duration = Duration::from_secs(15);
 
 /// A peer that has said what it wants.
-struct Peer {
-    service: ServiceName,
-    identity: RemoteIdentity,
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) service: ServiceName,
+    pub(super) identity: RemoteIdentity,
 }
 
 /// A peer that was let in, while its way is made.
@@ -111,7 +114,8 @@ impl Bringer {
 }
 
 impl Broker {
-    pub(super) fn arrived(&mut self, from: &Bringer, arrival: &Arrival, at: Moment<'_>) {
+    pub(super) fn arrived(&mut self, from: Bringer, mut arrival: Arrival, at: Moment<'_>) {
+        let login = Login::take(&mut arrival);
         let config = &self.live.config;
         let schemes = config.schemes();
         let next = schemes.after(&arrival.scheme, &from.daemon).map(ToOwned::to_owned);
@@ -124,26 +128,34 @@ impl Broker {
         let is_claim = schemes.proves_names(&arrival.scheme) && proven.is_none();
         match (&arrival.service, next) {
             (None, Some(next)) if self.calls.len() < CALLS_MOST => {
-                self.climb(from, arrival, (next, proven), at);
+                self.climb(&from, &arrival, (next, proven), at);
             }
-            (None, Some(_)) => self.refuse(from, arrival.id, true),
+            (None, Some(_)) => self.refuse(&from, arrival.id, true),
             (Some(service), None) if !is_claim => {
                 let identity = RemoteIdentity {
                     scheme: arrival.scheme.clone(),
                     address: arrival.address.ip().to_canonical(),
-                    names: proven.unwrap_or_default(),
+                    names: proven.into_iter().flatten().filter(|name| !is_login(name)).collect(),
                 };
-                match ServiceName::new(service) {
-                    Ok(service) => self.judge(from, arrival, Peer { service, identity }, at),
-                    Err(_) => self.refuse(from, arrival.id, false),
+                let peer = ServiceName::new(service).map(|service| Peer { service, identity });
+                match (peer, login) {
+                    (Ok(peer), None) => self.judge(&from, &arrival, peer, at),
+                    (Ok(peer), Some(login))
+                        if self.live.config.schemes().proves_names(&arrival.scheme) =>
+                    {
+                        self.verify(from, (arrival, peer), login, at);
+                    }
+                    // Where it came by, everybody can have read it.
+                    (Ok(_), Some(_)) => self.refuse_login(&from, arrival.id, false),
+                    (Err(_), _) => self.refuse(&from, arrival.id, false),
                 }
             }
-            (Some(_), _) | (None, None) => self.refuse(from, arrival.id, false),
+            (Some(_), _) | (None, None) => self.refuse(&from, arrival.id, false),
         }
     }
 
     /// Asks policy about a peer that has said what it wants.
-    fn judge(&mut self, from: &Bringer, arrival: &Arrival, peer: Peer, at: Moment<'_>) {
+    pub(super) fn judge(&mut self, from: &Bringer, arrival: &Arrival, peer: Peer, at: Moment<'_>) {
         let Peer { service, identity } = peer;
         match self.way_for_peer(&service, &identity, arrival.hops, at) {
             Ok((way, candidate)) => {
@@ -238,7 +250,7 @@ impl Broker {
                 arrival.listener = climbing.listener;
                 arrival.address = climbing.address;
                 let from = Bringer { daemon, via: Some(call), proven: climbing.proven };
-                self.arrived(&from, &arrival, at);
+                self.arrived(from, arrival, at);
             }
         }
     }
@@ -309,7 +321,16 @@ impl Broker {
     }
 
     fn refuse(&mut self, from: &Bringer, id: u64, retry: bool) {
-        let message = varlink::call(REFUSE, &Refuse { id, retry }, CallFlags::default());
+        self.tell_no(from, &Refuse { id, retry, login: None });
+    }
+
+    /// Tells a peer that it is its login that was not accepted.
+    pub(super) fn refuse_login(&mut self, from: &Bringer, id: u64, retry: bool) {
+        self.tell_no(from, &Refuse { id, retry, login: Some(true) });
+    }
+
+    fn tell_no(&mut self, from: &Bringer, refuse: &Refuse) {
+        let message = varlink::call(REFUSE, refuse, CallFlags::default());
         match from.via {
             Some(via) => self.call_via(via, message, None, Caller::Nobody),
             None => self.call(&from.daemon, message, None, Caller::Nobody),
@@ -362,6 +383,11 @@ impl Broker {
         self.actions.push(Action::Notify { registration, message, descriptor });
         Ok(Carried::Registered { registration, id, cookie })
     }
+}
+
+/// Whether a name says who has logged in: that only our own authentication service tells.
+fn is_login(name: &str) -> bool {
+    name.split_once(':').is_some_and(|(kind, _)| Kind::of_name(kind) == Some(Kind::Login))
 }
 
 /// Why a peer that was let in is not connected to its service.

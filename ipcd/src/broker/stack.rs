@@ -6,6 +6,7 @@ use libipc::interface::broker::{BrokerError, Handoff};
 use libipc::interface::transport::{
     ATTACH, Agreed, Dialed, Hello, TransportError, WRAP, Wrap, Wrapped,
 };
+use libipc::secret::Secret;
 use libipc::varlink::{self, CallFlags};
 use policy::decide::Candidate;
 use policy::route::Asker;
@@ -254,11 +255,13 @@ impl Broker {
 /// What the far daemon is told, if the target names a service there.
 pub(super) fn hello_for(remote: &RemoteTarget) -> Option<Hello> {
     let service = remote.service.as_ref()?;
+    // A user without a secret says so; it is for the far side to judge.
+    let secret = || remote.user.as_ref().map(|_| Secret::new(String::new()));
     Some(Hello {
         service: service.to_string(),
         hops: 1,
         user: remote.user.clone(),
-        secret: remote.secret.clone(),
+        secret: remote.secret.clone().or_else(secret),
     })
 }
 

@@ -8,6 +8,7 @@ use libipc::poller::Interest;
 use libipc::varlink::Bytes;
 use sys::socket::SocketKind;
 
+use super::logins::Question;
 use super::{EventLoop, Source};
 use crate::action::{Action, Answer, CallId, ClientId, Event};
 use crate::channel::Channel;
@@ -59,6 +60,10 @@ impl EventLoop<'_> {
                 Action::Call { call, daemon, message, descriptor, via: None } => {
                     let path = self.transports.join(daemon);
                     self.call(call, Channel::open(&path, message, descriptor), now);
+                }
+                Action::Hold { before, call } => self.hold(before, call),
+                Action::Ask { call, service, message, timeout } => {
+                    self.ask(call, Question { service, message, timeout }, now);
                 }
                 Action::Cancel { call } => self.close_call(call),
             }
@@ -160,6 +165,15 @@ impl EventLoop<'_> {
             self.close_call(call);
         }
         is_sent
+    }
+
+    /// Keeps the connection of an answered call under another number.
+    fn hold(&mut self, before: CallId, call: CallId) {
+        let Some(token) = self.calls.remove(&before) else { return };
+        if let Some(Source::Call(current, _)) = self.sources.get_mut(&token) {
+            *current = call;
+            self.calls.insert(call, token);
+        }
     }
 
     pub(super) fn close_call(&mut self, call: CallId) {

@@ -53,7 +53,7 @@ impl EventLoop<'_> {
         self.take_in(connection, maker, Entrance::Adopted(through), now);
     }
 
-    fn take_in(
+    pub(super) fn take_in(
         &mut self,
         connection: Connection,
         identity: LocalIdentity,
@@ -97,6 +97,11 @@ impl EventLoop<'_> {
             let _watched = self.poller.change(&way.listener, *token, interest).is_ok();
         }
     }
+}
+
+/// A client of our own, with one end of a socket pair that we made.
+pub(super) fn own(socket: OwnedFd, maker: &LocalIdentity) -> io::Result<Connection> {
+    Connection::adopted(socket, credentials(maker))
 }
 
 fn credentials(identity: &LocalIdentity) -> PeerCredentials {

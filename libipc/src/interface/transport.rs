@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::tunnel::TunnelError;
 use crate::secret::Secret;
 
 /// The interface file.
@@ -153,6 +154,12 @@ pub struct Arrival {
     /// What it has proven.
     #[serde(default)]
     pub identity: Proven,
+    /// The user of a login that came with it. Nothing is proven by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Secret>,
+    /// The secret of that login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
 }
 
 /// Answer to `Serve`.
@@ -192,6 +199,17 @@ pub struct Refuse {
     pub id: u64,
     /// Whether trying again later can help.
     pub retry: bool,
+    /// It is the login that was not accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<bool>,
+}
+
+impl Refuse {
+    /// What the peer is told.
+    #[must_use]
+    pub fn refusal(&self) -> TunnelError {
+        TunnelError::Refused { retry: self.retry, login: self.login }
+    }
 }
 
 /// An answer without content.

@@ -49,5 +49,16 @@ pub enum TunnelError {
     Refused {
         /// Whether trying again later can help.
         retry: bool,
+        /// It is the login that was not accepted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login: Option<bool>,
     },
+}
+
+impl TunnelError {
+    /// A plain no, of which nothing is said but whether trying again later can help.
+    #[must_use]
+    pub fn no(retry: bool) -> Self {
+        Self::Refused { retry, login: None }
+    }
 }

@@ -73,6 +73,10 @@ limits! {
     connections_listed_per_user: usize, "connections-listed-per-user", 4_096, 1..=1_000_000;
     /// Administrators' connections that are told of every decision.
     monitors: usize, "monitors", 64, 1..=10_000;
+    /// Logins that are being verified.
+    logins: usize, "logins", 64, 1..=100_000;
+    /// How long a login may take to be verified.
+    login_timeout: Duration, "login-timeout-ms", 5_000, 10..=60_000;
     /// Lines about decisions in the log, per second; what is left out is counted.
     log_lines_per_second: usize, "log-lines-per-second", 50, 1..=100_000;
 }

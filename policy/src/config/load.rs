@@ -44,6 +44,7 @@ pub(super) fn load(
     }
     let on_reload = files.iter().find_map(|file| file.on_reload).unwrap_or_default();
     let log_decisions = files.iter().find_map(|file| file.log_decisions).unwrap_or_default();
+    let authentication = loading.authentication(&files);
     let tests = loading.tests(&mut files);
     let services = loading.services(files);
     if loading.problems.is_empty() {
@@ -62,6 +63,7 @@ pub(super) fn load(
         admin_gids,
         log_decisions,
         on_reload,
+        authentication,
     };
     let failures = expectation::run(&config, &tests);
     if !failures.is_empty() {
@@ -254,6 +256,14 @@ impl Loading<'_> {
             }
         }
         services
+    }
+
+    /// Of several files that name a service for logins, that of most weight counts.
+    fn authentication(&mut self, files: &[Raw]) -> Option<ServiceName> {
+        let text = files.iter().find_map(|file| file.authentication.as_ref())?;
+        ServiceName::new(text.as_str())
+            .map_err(|error| self.problems.push(text.problem(error)))
+            .ok()
     }
 
     /// The tests of all files; they are about all of these together.

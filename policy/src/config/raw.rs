@@ -21,6 +21,8 @@ pub(super) struct Raw {
     pub(super) log_decisions: Option<LogDecisions>,
     pub(super) tests: Vec<Expectation>,
     pub(super) on_reload: Option<OnReload>,
+    /// The service that verifies logins.
+    pub(super) authentication: Option<Text>,
 }
 
 /// A redirect as it is written.
@@ -42,9 +44,7 @@ impl Raw {
 }
 
 fn read(mut root: Section<'_>) -> Raw {
-    for key in ["authentication", "transports"] {
-        root.refuse(key, NOT_IN_THIS_VERSION);
-    }
+    root.refuse("transports", NOT_IN_THIS_VERSION);
     let mut redirects: Vec<_> =
         root.section("redirects").map(read_short_redirects).unwrap_or_default();
     redirects.extend(root.sections("redirect").into_iter().filter_map(read_redirect));
@@ -73,6 +73,9 @@ fn read(mut root: Section<'_>) -> Raw {
         log_decisions: decisions,
         tests: root.sections("test").into_iter().filter_map(Expectation::read).collect(),
         on_reload,
+        authentication: root.section("authentication").and_then(|mut authentication| {
+            authentication.required("service").and_then(|value| value.text())
+        }),
     }
 }
 

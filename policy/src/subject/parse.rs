@@ -85,10 +85,6 @@ fn network(text: &str) -> Result<IpNet, SubjectError> {
 }
 
 fn proof(kind: Kind, text: &str) -> Result<Pattern, SubjectError> {
-    let is_word = |text: &str| {
-        let fits = |c: char| c.is_ascii_graphic() && !"*\"#".contains(c);
-        !text.is_empty() && text.len() <= LENGTH_MOST && text.chars().all(fits)
-    };
     match kind {
         Kind::Dns => dns(text),
         Kind::Uri => {
@@ -106,6 +102,12 @@ fn proof(kind: Kind, text: &str) -> Result<Pattern, SubjectError> {
         Kind::Key | Kind::Login if is_word(text) => Ok(Pattern::new(text)),
         Kind::Key | Kind::Login => Err(SubjectError::Word(kind)),
     }
+}
+
+/// Whether rules can name what is called so.
+pub(crate) fn is_word(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_graphic() && !"*\"#".contains(c);
+    !text.is_empty() && text.len() <= LENGTH_MOST && text.chars().all(fits)
 }
 
 /// Characters of a SHA-256 digest in base64.

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use libipc::interface::transport::TransportError;
+use libipc::interface::tunnel::TunnelError;
 use libipc::poller::{Poller, Ready, Token, Waker};
 
 use super::{Beginning, Order, Report};
@@ -126,7 +127,7 @@ impl<C: Codec> Worker<C> {
                         self.end(id);
                     }
                 }
-                Ok(Order::Refuse(id, retry)) => self.refuse(id, retry),
+                Ok(Order::Refuse(id, refusal)) => self.refuse(id, refusal),
                 Ok(Order::Drop(id)) => self.end(id),
                 Ok(Order::Drain) => self.is_draining = true,
                 Err(TryRecvError::Empty) => return Life::GoesOn,
@@ -152,9 +153,9 @@ impl<C: Codec> Worker<C> {
     }
 
     /// Tells the far end no; it is given time to hear that.
-    fn refuse(&mut self, id: u64, retry: bool) {
+    fn refuse(&mut self, id: u64, refusal: TunnelError) {
         let Some(living) = self.links.get_mut(&id) else { return };
-        living.link.refuse(retry, &mut self.scratch);
+        living.link.refuse(refusal, &mut self.scratch);
         self.set_deadline(id, Some(Instant::now() + PARTING_TIME));
         self.serve(id);
     }
@@ -193,7 +194,7 @@ impl<C: Codec> Worker<C> {
             }
             Fate::Rejected(error) => {
                 self.report(Report::Failed(id, error));
-                return self.refuse(id, false);
+                return self.refuse(id, TunnelError::no(false));
             }
             Fate::Parts => {
                 self.set_deadline(id, Some(Instant::now() + PARTING_TIME));

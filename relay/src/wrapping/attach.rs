@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use libipc::interface::transport::{Agreed, Empty, TransportError};
+use libipc::interface::tunnel::TunnelError;
 use libipc::poller::Token;
 use libipc::varlink;
 
@@ -32,7 +33,7 @@ impl<W: Wrapping> EventLoop<W> {
                 self.answer(token, varlink::reply(&Empty {}, false), answer);
             }
             Err(error) => {
-                self.workers.refuse(id, true);
+                self.workers.refuse(id, TunnelError::no(true));
                 self.fail(token, &failure::unreachable(&error));
             }
         }

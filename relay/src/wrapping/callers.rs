@@ -67,7 +67,7 @@ impl<W: Wrapping> EventLoop<W> {
             Request::Refuse(refuse) => {
                 let known = self.known.remove(&refuse.id).is_some();
                 if known {
-                    self.workers.refuse(refuse.id, refuse.retry);
+                    self.workers.refuse(refuse.id, refuse.refusal());
                 }
                 self.answer_about(token, refuse.id, known);
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use libipc::interface::transport::{
     Arrival, Arrived, Proven, Serve, Told, TransportError, Wrap, Wrapped,
 };
+use libipc::interface::tunnel::TunnelError;
 use libipc::name::ServiceName;
 use libipc::poller::Token;
 use libipc::varlink;
@@ -145,6 +146,8 @@ impl<W: Wrapping> EventLoop<W> {
             Role::Client => varlink::reply(&Wrapped { id, identity }, false),
             Role::Server { listener, address, service } => {
                 let asked = agreement.asked.as_ref();
+                let login = asked.and_then(|asked| asked.login.clone());
+                let (user, secret) = login.map(|login| (login.user, login.secret)).unzip();
                 let arrival = Arrival {
                     id,
                     scheme: self.wrapping.scheme().to_owned(),
@@ -156,6 +159,8 @@ impl<W: Wrapping> EventLoop<W> {
                         .map(ToString::to_string),
                     hops: asked.map(|asked| asked.hops),
                     identity,
+                    user,
+                    secret,
                 };
                 varlink::reply(&Arrived { arrival }, caller.is_none())
             }
@@ -164,7 +169,7 @@ impl<W: Wrapping> EventLoop<W> {
             self.answer(token, message, None);
         } else {
             self.known.remove(&id);
-            self.workers.refuse(id, true);
+            self.workers.refuse(id, TunnelError::no(true));
         }
     }
 

@@ -1,0 +1,7 @@
+//! Logins between two hosts: who has proven what, and what becomes of one that proves nothing.
+
+#![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
+
+mod hosts;
+mod identities;
+mod verifiers;
