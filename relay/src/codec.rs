@@ -12,8 +12,8 @@ use crate::hello::{self, Asked, HelloError};
 /// worth sending, for it tells the far end why.
 pub trait Codec: Send + 'static {
     /// Takes what has come from the far end. The plain bytes that come out are added to `plain`, what
-    /// is to be sent in answer to `outgoing`. With nothing `incoming`, begins, if it is ours to
-    /// begin.
+    /// is to be sent in answer to `outgoing`. With nothing `incoming`, begins: that is said once,
+    /// before anything comes, if it is ours to begin.
     ///
     /// # Errors
     ///
@@ -27,6 +27,12 @@ pub trait Codec: Send + 'static {
 
     /// Whether plain bytes can be sealed: both ends know each other.
     fn is_open(&self) -> bool;
+
+    /// Whether the far end may still refuse us though it is open, and says nothing as long as it
+    /// is content. Asked only about a far end that answers no hello.
+    fn may_be_refused(&self) -> bool {
+        false
+    }
 
     /// Adds `plain` to `outgoing`, encapsulated. `pending` are the bytes that came in and could not
     /// be understood yet.

@@ -18,11 +18,12 @@ use sys::socket::{SocketKind, unix_pair};
 
 use crate::codec::Codec;
 use crate::failure;
-use crate::hello::{self, Asked, HelloError, Reader, Take};
+use crate::hello::{self, Asked, HelloError, Reader};
 
 use self::plain::Plain;
 use self::scratch::{Leftover, READ_BYTES, Scratch};
 
+mod negotiating;
 mod plain;
 mod relaying;
 pub(crate) mod scratch;
@@ -82,6 +83,8 @@ pub struct Agreement {
 pub(crate) struct Link<C> {
     codec: C,
     net: OwnedFd,
+    /// It is ours to say the first word, and that has not been said.
+    is_to_begin: bool,
     /// Something may have come from the network since it was last read to the end.
     net_is_ready: bool,
     plain: Option<Plain>,
@@ -118,6 +121,9 @@ enum Phase {
     Asking(Reader),
     /// The far end is to say what it wants.
     Listening(Reader),
+    /// All is done on this side, and the far end may still refuse us. `is_told`: whoever keeps
+    /// time knows.
+    Unsure { is_told: bool },
     /// It waits to be attached.
     Agreed { owes_yes: bool },
     /// Bytes move.
@@ -133,6 +139,8 @@ pub(crate) enum Fate {
     Goes,
     /// It goes on at once, after others had their turn.
     Again,
+    /// Only a refusal is still possible: after some silence it is agreed.
+    Unsure,
     /// It has been agreed.
     Agreed(Agreement),
     /// It came to nothing before it was agreed.
@@ -177,6 +185,7 @@ impl<C: Codec> Link<C> {
         Ok(Self {
             codec,
             net,
+            is_to_begin: matches!(purpose, Purpose::Ask(_)),
             net_is_ready: true,
             plain: None,
             phase: Phase::Opening(purpose),
@@ -200,6 +209,10 @@ impl<C: Codec> Link<C> {
         matches!(self.phase, Phase::Opening(_) | Phase::Asking(_) | Phase::Listening(_))
     }
 
+    pub(crate) fn is_unsure(&self) -> bool {
+        matches!(self.phase, Phase::Unsure { .. })
+    }
+
     pub(crate) fn is_agreed(&self) -> bool {
         matches!(self.phase, Phase::Agreed { .. })
     }
@@ -211,9 +224,11 @@ impl<C: Codec> Link<C> {
         match self.phase {
             Phase::Agreed { .. } => Wanted::default(),
             Phase::Relaying => self.wanted_to_relay(),
-            Phase::Opening(_) | Phase::Asking(_) | Phase::Listening(_) | Phase::Parting => {
-                Wanted { net: Some(listens), plain: None }
-            }
+            Phase::Opening(_)
+            | Phase::Asking(_)
+            | Phase::Listening(_)
+            | Phase::Unsure { .. }
+            | Phase::Parting => Wanted { net: Some(listens), plain: None },
         }
     }
 
@@ -223,7 +238,9 @@ impl<C: Codec> Link<C> {
             Phase::Agreed { .. } => Fate::Goes,
             Phase::Relaying => self.relay(scratch),
             Phase::Parting => self.part(scratch),
-            Phase::Opening(_) | Phase::Asking(_) | Phase::Listening(_) => self.negotiate(scratch),
+            Phase::Opening(_) | Phase::Asking(_) | Phase::Listening(_) | Phase::Unsure { .. } => {
+                self.negotiate(scratch)
+            }
         }
     }
 
@@ -256,81 +273,6 @@ impl<C: Codec> Link<C> {
         self.codec.finish(pending, &mut scratch.outgoing);
         self.unsent.push(scratch.outgoing.bytes());
         self.phase = Phase::Parting;
-    }
-
-    fn negotiate(&mut self, scratch: &mut Scratch) -> Fate {
-        scratch.outgoing.clear();
-        match self.try_negotiate(scratch) {
-            Ok(agreement) => Fate::Agreed(agreement),
-            Err(Stop::Blocked) => Fate::Goes,
-            Err(Stop::Rejected(error)) => Fate::Rejected(protocol(&error)),
-            Err(Stop::Failed(error)) => {
-                // What the codec has to say about it is worth one try.
-                self.unsent.push(scratch.outgoing.bytes());
-                let _unsent = self.flush().is_err();
-                Fate::Failed(error)
-            }
-        }
-    }
-
-    fn try_negotiate(&mut self, scratch: &mut Scratch) -> Result<Agreement, Stop> {
-        if matches!(self.phase, Phase::Opening(Purpose::Ask(_))) {
-            scratch.open(0, &mut self.codec)?;
-        }
-        loop {
-            self.send(scratch)?;
-            let is_end = self.receive(scratch)?;
-            let agreement = self.understand(scratch);
-            self.send_what_can_be(scratch)?;
-            if let Some(agreement) = agreement? {
-                return Ok(agreement);
-            }
-            if is_end {
-                return Err(self.codec.silent().into());
-            }
-        }
-    }
-
-    /// Takes a step with the plain bytes that came; what is left of them is for the plain side.
-    fn understand(&mut self, scratch: &mut Scratch) -> Result<Option<Agreement>, Stop> {
-        if let Phase::Opening(purpose) = &mut self.phase {
-            if !self.codec.is_open() {
-                return Ok(None);
-            }
-            match std::mem::replace(purpose, Purpose::Serve) {
-                Purpose::Ask(Some(hello)) => {
-                    let ask = self.codec.ask(&hello)?;
-                    let pending = self.partial.bytes_mut();
-                    self.codec.seal(&ask, pending, &mut scratch.outgoing)?;
-                    self.phase = Phase::Asking(Reader::default());
-                }
-                Purpose::Listen => self.phase = Phase::Listening(Reader::default()),
-                Purpose::Ask(None) | Purpose::Serve => {
-                    return Ok(Some(self.agree(None, &scratch.plain)));
-                }
-            }
-        }
-        let plain = scratch.plain.as_slice();
-        let (Phase::Asking(reader) | Phase::Listening(reader)) = &mut self.phase else {
-            return Ok(None);
-        };
-        let Take(taken) = reader.wants(plain);
-        let (message, behind) = plain.split_at(taken.min(plain.len()));
-        let whole = reader.push(message).map_err(|error| Stop::Failed(protocol(&error)))?;
-        let Some(message) = whole else { return Ok(None) };
-        let asked = if matches!(self.phase, Phase::Asking(_)) {
-            self.codec.answered(&message)?;
-            None
-        } else {
-            Some(self.codec.asked(&message).map_err(Stop::Rejected)?)
-        };
-        Ok(Some(self.agree(asked, behind)))
-    }
-
-    fn agree(&mut self, asked: Option<Asked>, behind: &[u8]) -> Agreement {
-        self.undelivered.push(behind);
-        self.phase = Phase::Agreed { owes_yes: asked.is_some() };
-        Agreement { names: self.codec.names(), asked }
     }
 
     /// Adds what the codec has to send, and sends; `Blocked` until all of it is gone.

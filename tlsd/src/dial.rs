@@ -7,7 +7,8 @@ use std::sync::Arc;
 use libipc::interface::transport::{TransportError, Wrap};
 use relay::failure;
 use rustls::client::{
-    AlwaysResolvesClientRawPublicKeys, ResolvesClientCert, UnbufferedClientConnection,
+    AlwaysResolvesClientRawPublicKeys, ClientSessionMemoryCache, ClientSessionStore,
+    ResolvesClientCert, Resumption, UnbufferedClientConnection,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
@@ -19,12 +20,16 @@ use crate::exporter::Exporter;
 use crate::material::{Certificate, Material, Trust};
 use crate::pin::Pin;
 use crate::proving::Proving;
-use crate::session::{Expected, Session};
+use crate::reception::{Asked, Reception};
+use crate::session::{Expected, Observed, Session};
 use crate::starttls::Dialogue;
 use crate::verify::Verifier;
 
 /// The protocol that our daemons speak inside TLS (RFC 7301).
 pub(crate) const PROTOCOL: &[u8] = b"ipc/1";
+
+/// Servers whose tickets are kept at most, in one manner.
+const SERVERS_REMEMBERED_MOST: usize = 256;
 
 /// Manners that are kept ready at most; then all are made anew.
 const PREPARED_MOST: usize = 256;
@@ -53,6 +58,7 @@ struct Options {
 #[derive(Clone, Debug)]
 struct Prepared {
     config: Arc<ClientConfig>,
+    tickets: Arc<dyn ClientSessionStore>,
     is_raw: bool,
 }
 
@@ -80,7 +86,8 @@ impl Dialer {
         let name = server_name(&wanted.host)?;
         let protocol = manner.protocol.clone();
         let prepared = self.prepare(manner, material, provider)?;
-        let (mut config, mut proving) = (prepared.config, Proving::Nothing);
+        let Prepared { mut config, tickets, is_raw } = prepared;
+        let mut proving = Proving::Nothing;
         if let Some(name) = key {
             let key = material.keys.get(&name).cloned().ok_or_else(|| no_table("key", &name))?;
             let exporter = Arc::new(Exporter::default());
@@ -89,10 +96,13 @@ impl Dialer {
             config = Arc::new(own);
             proving = Proving::client(name, key, exporter);
         }
+        // A daemon of ours says yes or no.
+        let reception = wanted.hello.is_none().then(|| observe(&mut config, tickets));
         let connection =
             UnbufferedClientConnection::new(config, name).map_err(|error| unusable(&error))?;
-        let expected = Expected { protocol, pin, is_raw: prepared.is_raw };
-        Ok(Session::client(connection, expected, proving, greeting))
+        let expected = Expected { protocol, pin, is_raw };
+        let observed = Observed { greeting, reception };
+        Ok(Session::client(connection, expected, proving, observed))
     }
 
     fn prepare(
@@ -187,9 +197,21 @@ fn prepare(
         Some(certificate) => builder.with_client_cert_resolver(resolver(certificate)),
         None => builder.with_no_client_auth(),
     };
+    made.client_auth_cert_resolver = Arc::new(Asked(made.client_auth_cert_resolver));
     made.alpn_protocols = manner.protocol.iter().cloned().collect();
     made.require_ems = true;
-    Ok(Prepared { config: Arc::new(made), is_raw: trust.is_raw })
+    let tickets = Arc::new(ClientSessionMemoryCache::new(SERVERS_REMEMBERED_MOST));
+    made.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
+    Ok(Prepared { config: Arc::new(made), tickets, is_raw: trust.is_raw })
+}
+
+/// Has one connection tell how the server receives us.
+fn observe(config: &mut Arc<ClientConfig>, tickets: Arc<dyn ClientSessionStore>) -> Arc<Reception> {
+    let reception = Arc::new(Reception::new(tickets));
+    let mut own = ClientConfig::clone(config);
+    own.resumption = Resumption::store(Arc::clone(&reception) as Arc<dyn ClientSessionStore>);
+    *config = Arc::new(own);
+    reception
 }
 
 fn resolver(certificate: Certificate) -> Arc<dyn ResolvesClientCert> {

@@ -99,8 +99,24 @@ fn certificate(wrong: &CertificateError) -> String {
         }
         Wrong::ApplicationVerificationFailure => "has a key that is not pinned".to_owned(),
         Wrong::BadSignature => "has a signature that is wrong".to_owned(),
+        Wrong::Other(error) if is_too_high(error) => {
+            "has too many authorities above it, or too much of other kinds in its chain".to_owned()
+        }
         other => format!("cannot be accepted: {other}"),
     }
+}
+
+/// Whether a chain is longer, or takes more work, than the library that builds chains accepts.
+fn is_too_high(error: &rustls::OtherError) -> bool {
+    use webpki::Error as Chain;
+    matches!(
+        error.0.downcast_ref(),
+        Some(
+            Chain::MaximumPathDepthExceeded
+                | Chain::MaximumSignatureChecksExceeded
+                | Chain::MaximumPathBuildCallsExceeded
+        )
+    )
 }
 
 /// Names in a certificate, as it has them: a few, and only what can be printed.
@@ -152,7 +168,9 @@ fn of_stream(error: &Error) -> String {
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::Tls13RequiredForQuic
             | PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            // What came before 1.2 had no such extension.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => "the far end does not speak TLS 1.3".to_owned(),
         Error::NoApplicationProtocol => "the far end does not speak our protocol (ALPN)".to_owned(),
         other => other.to_string(),

@@ -30,6 +30,7 @@ mod material;
 mod names;
 mod pin;
 mod proving;
+mod reception;
 mod session;
 mod starttls;
 mod tls;

@@ -1,5 +1,7 @@
 //! One end of a TLS connection, as a state machine that does no I/O.
 
+use std::sync::Arc;
+
 use libipc::interface::transport::{Hello, TransportError};
 use libipc::varlink::Bytes;
 use relay::codec::{Codec, Opened, Outgoing};
@@ -11,12 +13,13 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{CommonState, Error};
+use rustls::{CommonState, Error, ProtocolVersion};
 
 use crate::failure;
 use crate::names;
 use crate::pin::Pin;
 use crate::proving::Proving;
+use crate::reception::{self, Reception};
 use crate::starttls::{self, Dialogue, Progress};
 use crate::verify::pin_of;
 
@@ -32,8 +35,7 @@ pub(crate) struct Session {
     connection: Connection,
     expected: Expected,
     proving: Proving,
-    /// What has to be said before TLS begins.
-    greeting: Option<Dialogue>,
+    observed: Observed,
     /// What the plain side hears first.
     welcome: Vec<u8>,
     phase: Phase,
@@ -48,6 +50,15 @@ pub(crate) struct Expected {
     pub(crate) pin: Option<Pin>,
     /// Whether it shows a key without a certificate, if it shows one.
     pub(crate) is_raw: bool,
+}
+
+/// What a server that knows nothing of us is watched for.
+#[derive(Default)]
+pub(crate) struct Observed {
+    /// What has to be said before TLS begins.
+    pub(crate) greeting: Option<Dialogue>,
+    /// Whether it has let us in.
+    pub(crate) reception: Option<Arc<Reception>>,
 }
 
 enum Connection {
@@ -75,15 +86,15 @@ enum Step {
 }
 
 impl Session {
-    /// The client end, which begins with a `greeting` if there is one.
+    /// The client end, which begins with a greeting if there is one.
     pub(crate) fn client(
         connection: UnbufferedClientConnection,
         expected: Expected,
         proving: Proving,
-        greeting: Option<Dialogue>,
+        observed: Observed,
     ) -> Self {
         let connection = Connection::Client(Box::new(connection));
-        Self { connection, expected, proving, greeting, welcome: Vec::new(), phase: Phase::Begun }
+        Self { connection, expected, proving, observed, welcome: Vec::new(), phase: Phase::Begun }
     }
 
     /// The server end.
@@ -93,8 +104,8 @@ impl Session {
         proving: Proving,
     ) -> Self {
         let connection = Connection::Server(Box::new(connection));
-        let (greeting, welcome) = (None, Vec::new());
-        Self { connection, expected, proving, greeting, welcome, phase: Phase::Begun }
+        let (observed, welcome) = (Observed::default(), Vec::new());
+        Self { connection, expected, proving, observed, welcome, phase: Phase::Begun }
     }
 
     fn state(&self) -> &CommonState {
@@ -308,18 +319,19 @@ impl Codec for Session {
         if self.phase == Phase::Begun && !incoming.is_empty() {
             self.phase = Phase::Handshake;
         }
-        if let Some(greeting) = &mut self.greeting {
+        if let Some(greeting) = &mut self.observed.greeting {
             let Progress { used, is_over } = greeting.advance(incoming, outgoing)?;
             if !is_over {
                 return Ok(Opened { used, is_end: false });
             }
             self.welcome = greeting.welcome();
-            self.greeting = None;
+            self.observed.greeting = None;
             self.begin(outgoing)?;
             return Ok(Opened { used, is_end: false });
         }
         let hint = if self.phase == Phase::Handshake { starttls::hint(incoming) } else { None };
-        let (opened, processed) = self.process(incoming, plain, outgoing);
+        let handled = reception::watched(|| self.process(incoming, plain, outgoing));
+        let ((opened, processed), is_asked) = handled;
         let unused = incoming.get_mut(opened.used..).unwrap_or_default();
         if let Err(error) = processed {
             self.add_alert(outgoing);
@@ -328,6 +340,9 @@ impl Codec for Session {
                 None if self.is_client() => failure::of_server(&error),
                 None => failure::of_peer(&error),
             });
+        }
+        if let Some(reception) = &self.observed.reception {
+            reception.note(is_asked, !plain.is_empty());
         }
         if self.phase != Phase::Open && !self.state().is_handshaking() {
             if let Err(error) = self.check_expected() {
@@ -343,6 +358,12 @@ impl Codec for Session {
 
     fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    fn may_be_refused(&self) -> bool {
+        // Before TLS 1.3 the server's last word comes after the client's.
+        let is_new = self.state().protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        is_new && self.observed.reception.as_ref().is_some_and(|reception| reception.is_open())
     }
 
     fn seal(
@@ -377,7 +398,7 @@ impl Codec for Session {
     }
 
     fn silent(&self) -> TransportError {
-        if self.phase == Phase::Begun && self.is_client() && self.greeting.is_none() {
+        if self.phase == Phase::Begun && self.is_client() && self.observed.greeting.is_none() {
             return failure::closed_at_greeting();
         }
         relay::failure::silent()

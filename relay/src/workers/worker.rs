@@ -16,12 +16,19 @@ use super::{Beginning, Order, Report};
 use crate::codec::Codec;
 use crate::failure;
 use crate::link::scratch::Scratch;
-use crate::link::{Fate, Link, PARTING_TIME, Wanted};
+use crate::link::{Agreement, Fate, Link, PARTING_TIME, Wanted};
 
 const WAKER: Token = Token(u64::MAX);
 
 /// How long an agreed link waits to be attached.
 const ATTACH_TIME: Duration = Duration::from_secs(20);
+
+/// How long a far end that refuses us may take to say so, besides twice the time that everything
+/// before took: its refusal is on its way for one round trip, and it has signatures to check.
+const REFUSAL_TIME: Duration = Duration::from_millis(200);
+
+/// Longest time that a refusal is waited for.
+const REFUSAL_TIME_MOST: Duration = Duration::from_secs(2);
 
 /// The thread's own state.
 pub(super) struct Worker<C> {
@@ -42,6 +49,7 @@ pub(super) struct Worker<C> {
 struct Living<C> {
     link: Link<C>,
     watched: Wanted,
+    begun: Instant,
     deadline: Option<Instant>,
 }
 
@@ -140,7 +148,8 @@ impl<C: Codec> Worker<C> {
         let Beginning { id, codec, net, purpose, deadline } = beginning;
         match Link::new(codec, net, purpose) {
             Ok(link) => {
-                let living = Living { link, watched: Wanted::default(), deadline: None };
+                let begun = Instant::now();
+                let living = Living { link, watched: Wanted::default(), begun, deadline: None };
                 self.links.insert(id, Box::new(living));
                 self.set_deadline(id, Some(deadline));
                 self.serve(id);
@@ -184,10 +193,8 @@ impl<C: Codec> Worker<C> {
         match fate.unwrap_or_else(|_| Fate::Failed(bug())) {
             Fate::Goes => {}
             Fate::Again => self.again.push(id),
-            Fate::Agreed(agreement) => {
-                self.set_deadline(id, Some(Instant::now() + ATTACH_TIME));
-                self.report(Report::Agreed(id, agreement));
-            }
+            Fate::Unsure => self.wait_for_refusal(id, Instant::now()),
+            Fate::Agreed(agreement) => self.agreed(id, agreement),
             Fate::Failed(error) => {
                 self.report(Report::Failed(id, error));
                 return self.end(id);
@@ -205,6 +212,19 @@ impl<C: Codec> Worker<C> {
         if self.watch(id).is_err() {
             self.end(id);
         }
+    }
+
+    fn agreed(&mut self, id: u64, agreement: Agreement) {
+        self.set_deadline(id, Some(Instant::now() + ATTACH_TIME));
+        self.report(Report::Agreed(id, agreement));
+    }
+
+    fn wait_for_refusal(&mut self, id: u64, now: Instant) {
+        let Some(living) = self.links.get(&id) else { return };
+        let so_far = now.saturating_duration_since(living.begun);
+        let patience = (so_far * 2 + REFUSAL_TIME).min(REFUSAL_TIME_MOST);
+        let deadline = living.deadline.unwrap_or(now + patience).min(now + patience);
+        self.set_deadline(id, Some(deadline));
     }
 
     /// Watches for exactly what the link waits for.
@@ -242,6 +262,14 @@ impl<C: Codec> Worker<C> {
             self.timers.remove(&(when, id));
             if let Some(living) = self.links.get_mut(&id) {
                 living.deadline = None;
+                if living.link.is_unsure() {
+                    let agreement = living.link.take_silence_for_yes();
+                    self.agreed(id, agreement);
+                    if self.watch(id).is_err() {
+                        self.end(id);
+                    }
+                    continue;
+                }
                 if living.link.is_negotiating() {
                     self.report(Report::Failed(id, TransportError::TimedOut {}));
                 } else if living.link.is_agreed() {

@@ -50,6 +50,11 @@ impl Files {
         path
     }
 
+    /// The path of a file.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
     /// A table `[certificate.NAME]`, with its files.
     pub(crate) fn certificate(&self, name: &str, shown: &Shown) -> String {
         let chain: String = shown.chain.iter().map(|one| pem(one)).collect();

@@ -3,8 +3,12 @@
 
 mod authority;
 mod far;
+mod foreign;
 mod keys;
+mod openssl;
 mod peers;
 mod process;
 mod reload;
 mod servers;
+mod slow;
+mod strange;

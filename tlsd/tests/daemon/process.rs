@@ -74,7 +74,12 @@ impl Tlsd {
     }
 
     /// Asks for the client end over `stream`, to `host` with these options.
-    pub(crate) fn wrap(&self, host: &str, options: &Value, stream: UnixStream) -> (Call, Answer) {
+    pub(crate) fn wrap(
+        &self,
+        host: &str,
+        options: &Value,
+        stream: impl Into<OwnedFd>,
+    ) -> (Call, Answer) {
         self.wrap_for(None, host, options, stream)
     }
 
@@ -84,7 +89,7 @@ impl Tlsd {
         service: Option<&str>,
         host: &str,
         options: &Value,
-        stream: UnixStream,
+        stream: impl Into<OwnedFd>,
     ) -> (Call, Answer) {
         let mut parameters = json!({ "host": host, "options": options, "deadlineMs": 10_000 });
         if let Some(service) = service {
@@ -97,9 +102,20 @@ impl Tlsd {
     }
 
     /// Asks for the server end over `stream`, as of `listener`; the answer is still to come.
-    pub(crate) fn serve(&self, listener: &str, stream: UnixStream) -> Call {
+    pub(crate) fn serve(&self, listener: &str, stream: impl Into<OwnedFd>) -> Call {
+        self.serve_from("192.0.2.1:5000", 10_000, listener, stream)
+    }
+
+    /// As [`Tlsd::serve`], of a peer at this address which has so long.
+    pub(crate) fn serve_from(
+        &self,
+        address: &str,
+        deadline_ms: u64,
+        listener: &str,
+        stream: impl Into<OwnedFd>,
+    ) -> Call {
         let parameters =
-            json!({ "listener": listener, "address": "192.0.2.1:5000", "deadlineMs": 10_000 });
+            json!({ "listener": listener, "address": address, "deadlineMs": deadline_ms });
         let mut call = self.connect();
         call.send("Serve", &parameters, Some(stream.into()));
         call
