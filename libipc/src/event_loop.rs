@@ -36,13 +36,14 @@ use crate::patience::Patience;
 use crate::poller::{Interest, Poller, Ready, Token, Waker};
 
 pub use event::{Event, Id};
-use member::{Link, Member};
+use member::{Link, Member, Speaks};
 use switch::Filters;
 pub use switch::{Filter, Pass, SwitchError};
 use turns::Turns;
 
 mod event;
 mod member;
+mod sessions;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -105,8 +106,12 @@ impl EventLoop {
     ///
     /// The kernel's.
     pub fn serve(&mut self, listener: Listener, options: Options) -> io::Result<Id> {
+        self.serve_as(listener, Speaks::Messages(options))
+    }
+
+    fn serve_as(&mut self, listener: Listener, speaks: Speaks) -> io::Result<Id> {
         let id = self.watch_as(listener.as_fd(), Interest::READ)?;
-        self.members.insert(id, Member::Service { listener, options });
+        self.members.insert(id, Member::Service { listener, speaks });
         Ok(id)
     }
 
@@ -192,15 +197,19 @@ impl EventLoop {
         self.waker.clone()
     }
 
-    /// Takes something out of the loop. A connection comes back, with what was scheduled and has
-    /// not left yet; a service is closed. The other side of a switch is closed once it has
-    /// collected what was for it.
-    pub fn remove(&mut self, id: Id) -> Option<Connection> {
+    fn take_out(&mut self, id: Id) -> Option<Member> {
         let member = self.members.remove(&id)?;
         // It was watched, and another process may still have the same file open.
         let _watched = self.poller.remove(member.as_fd()).is_ok();
         self.poller.cancel_timer(id.token());
-        match member {
+        Some(member)
+    }
+
+    /// Takes something out of the loop. A connection comes back, with what was scheduled and has
+    /// not left yet; a service or a session is closed. The other side of a switch is closed once it
+    /// has collected what was for it.
+    pub fn remove(&mut self, id: Id) -> Option<Connection> {
+        match self.take_out(id)? {
             Member::Connection(link) => {
                 if let Some(other) = link.other {
                     self.filters.remove(id, other);
@@ -208,7 +217,10 @@ impl EventLoop {
                 }
                 Some(link.connection)
             }
-            Member::Service { .. } | Member::External(_) => None,
+            Member::Service { .. }
+            | Member::Session(_)
+            | Member::Newcomer(_)
+            | Member::External(_) => None,
         }
     }
 
@@ -300,7 +312,15 @@ impl EventLoop {
                     self.turns.give(id);
                 }
             }
-            Some(Member::Service { .. }) => self.turns.give(id),
+            Some(Member::Session(seat)) => {
+                if ready.writable && seat.is_writing {
+                    self.unsent.give(id);
+                }
+                if ready.readable {
+                    self.turns.give(id);
+                }
+            }
+            Some(Member::Service { .. } | Member::Newcomer(_)) => self.turns.give(id),
             None => {}
         }
         Ok(())
@@ -328,6 +348,14 @@ impl EventLoop {
             }
             Some(Member::Connection(_)) => {
                 self.end(id, None);
+                Ok(())
+            }
+            Some(Member::Newcomer(_)) => {
+                self.give_up(id);
+                Ok(())
+            }
+            Some(Member::Session(_)) => {
+                self.handle_session_timer(id);
                 Ok(())
             }
             _ => Ok(()),

@@ -24,7 +24,7 @@ use requests::Kind;
 pub use requests::{ReplyTo, RequestId};
 
 mod asking;
-mod beginning;
+pub(crate) mod beginning;
 mod checks;
 mod control;
 mod conversation;
@@ -276,6 +276,17 @@ impl Session {
             self.wait_for(patience, |conversation| Ok(conversation.take(Some(channel))))?;
         self.checks.incoming(channel, &received.payload)?;
         Ok(received)
+    }
+
+    /// Whether [`Session::receive_within`] has something to tell without reading from the kernel,
+    /// so that waiting for the descriptor to become readable would be wrong.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        let has_news = match &self.state {
+            State::Open(conversation) => conversation.has_news(),
+            State::Greeted(_) => false,
+        };
+        has_news || self.connection.has_message()
     }
 
     /// Puts answers to the peer's control messages behind what waits to be sent.

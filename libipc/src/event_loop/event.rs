@@ -3,8 +3,11 @@
 use std::fmt;
 use std::io;
 
+use bytes::Bytes;
+
 use crate::connection::{ConnectionError, Message};
 use crate::poller::Token;
+use crate::session::{Received, RequestId, SessionError};
 
 /// Something in an [`EventLoop`](super::EventLoop). No id is ever given twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -60,6 +63,50 @@ pub enum Event {
         to: Id,
         /// Bytes of the message.
         bytes: usize,
+    },
+    /// A client of a service for sessions was let in.
+    SessionBegun {
+        /// Where to.
+        service: Id,
+        /// Its session, which is in the loop now.
+        session: Id,
+    },
+    /// A client of a service for sessions was not let in, and was told why if it still listened.
+    SessionRefused {
+        /// Where.
+        service: Id,
+        /// The reason.
+        error: SessionError,
+    },
+    /// A message of a session has come.
+    SessionReceived {
+        /// From whom.
+        session: Id,
+        /// The message.
+        message: Received,
+    },
+    /// The answer to a request has come.
+    SessionAnswered {
+        /// From whom.
+        session: Id,
+        /// To which request.
+        request: RequestId,
+        /// The answer, or what its schema has against it.
+        answer: Result<Bytes, SessionError>,
+    },
+    /// A message has come whose content is not what its schema says. The session goes on.
+    ContentRefused {
+        /// From whom.
+        session: Id,
+        /// What is wrong with it.
+        error: SessionError,
+    },
+    /// A session is over, and out of the loop. Every message that came is told before.
+    SessionEnded {
+        /// Which.
+        session: Id,
+        /// How: [`SessionError::ShutDown`] in good order, perhaps with a reason.
+        error: SessionError,
     },
     /// The timer.
     Timer,

@@ -2,21 +2,34 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::event::{Event, Id};
+use super::sessions::{Newcomer, Seat};
 use super::{EventLoop, LINGER, REST};
 use crate::connection::{Connection, ConnectionError, Message, Options};
 use crate::listener::Listener;
 use crate::patience::Patience;
 use crate::poller::Interest;
+use crate::session::ServerOptions;
+use crate::stream::Stream;
 
 /// Something in a loop.
 #[derive(Debug)]
 pub(super) enum Member {
-    Service { listener: Listener, options: Options },
+    Service { listener: Listener, speaks: Speaks },
     Connection(Box<Link>),
+    Session(Box<Seat>),
+    Newcomer(Box<Newcomer>),
     External(OwnedFd),
+}
+
+/// What a service says to its clients.
+#[derive(Clone, Debug)]
+pub(super) enum Speaks {
+    Messages(Options),
+    Sessions(Arc<ServerOptions>),
 }
 
 impl AsFd for Member {
@@ -24,6 +37,8 @@ impl AsFd for Member {
         match self {
             Self::Service { listener, .. } => listener.as_fd(),
             Self::Connection(link) => link.connection.as_fd(),
+            Self::Session(seat) => seat.session.as_fd(),
+            Self::Newcomer(newcomer) => newcomer.beginning.as_fd(),
             Self::External(descriptor) => descriptor.as_fd(),
         }
     }
@@ -83,13 +98,15 @@ impl EventLoop {
     /// Does what one member has to do, once.
     pub(super) fn have_turn(&mut self, id: Id) -> io::Result<()> {
         match self.members.get_mut(&id) {
-            Some(Member::Service { listener, options }) => {
-                let (accepted, options) = (listener.try_accept(), *options);
-                let connection = accepted.and_then(|stream| {
-                    stream.map(|stream| Connection::with(stream, options)).transpose()
-                });
-                self.handle_accepted(id, connection)
+            Some(Member::Service { listener, speaks }) => {
+                let (accepted, speaks) = (listener.try_accept(), speaks.clone());
+                self.handle_accepted(id, accepted, speaks)
             }
+            Some(Member::Session(_)) => {
+                self.have_session(id);
+                Ok(())
+            }
+            Some(Member::Newcomer(_)) => self.hear(id),
             Some(Member::Connection(link)) if !link.is_paused => {
                 let received = link.connection.try_receive();
                 let has_more = link.connection.has_message();
@@ -106,14 +123,24 @@ impl EventLoop {
     fn handle_accepted(
         &mut self,
         service: Id,
-        accepted: io::Result<Option<Connection>>,
+        accepted: io::Result<Option<Stream>>,
+        speaks: Speaks,
     ) -> io::Result<()> {
-        match accepted {
-            Ok(None) => Ok(()),
-            Ok(Some(connection)) => {
-                let connection = self.add(connection)?;
+        let accepted = match accepted {
+            Ok(None) => return Ok(()),
+            Ok(Some(stream)) => {
                 // There may be more, after everybody else.
                 self.turns.give(service);
+                match speaks {
+                    Speaks::Sessions(options) => return self.welcome(service, stream, options),
+                    Speaks::Messages(options) => Connection::with(stream, options),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        match accepted {
+            Ok(connection) => {
+                let connection = self.add(connection)?;
                 self.events.push_back(Event::Connected { service, connection });
                 Ok(())
             }
@@ -156,7 +183,11 @@ impl EventLoop {
 
     /// Sends what is scheduled, as far as the peer takes it.
     pub(super) fn send(&mut self, id: Id) -> io::Result<()> {
-        let Some(Member::Connection(link)) = self.members.get_mut(&id) else { return Ok(()) };
+        let link = match self.members.get_mut(&id) {
+            Some(Member::Connection(link)) => link,
+            Some(Member::Session(_)) => return self.send_session(id),
+            _ => return Ok(()),
+        };
         let is_closing = link.is_closing;
         match link.flush() {
             Ok(false) => self.set_writing(id, true),

@@ -87,6 +87,14 @@ impl Session {
         Ok(answer)
     }
 
+    /// An answer that has come already, to whichever request.
+    pub(crate) fn take_answer(&mut self) -> Option<(RequestId, Result<Bytes, SessionError>)> {
+        let State::Open(conversation) = &mut self.state else { return None };
+        let (request, answer) = conversation.requests.take_any()?;
+        let checked = self.checks.incoming(Channel::COMMAND, &answer);
+        Some((request, checked.map(|()| answer)))
+    }
+
     /// No longer waits for the answer to a request; it is dropped when it comes.
     pub fn forget(&mut self, request: RequestId) {
         if let State::Open(conversation) = &mut self.state {

@@ -1,5 +1,6 @@
 //! How a session begins.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::checks::Checks;
@@ -114,8 +115,15 @@ impl Session {
 }
 
 /// A server's end before its client has spoken.
+#[derive(Debug)]
 pub(crate) struct Beginning {
     connection: Connection,
+}
+
+impl AsFd for Beginning {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
 }
 
 impl Beginning {

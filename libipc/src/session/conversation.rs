@@ -131,6 +131,11 @@ impl Conversation {
         self.inbox.take(channel)
     }
 
+    /// Whether [`Conversation::take`] or [`Conversation::ended`] has something to say.
+    pub(super) fn has_news(&self) -> bool {
+        !self.inbox.is_empty() || self.end.is_some()
+    }
+
     /// Why nothing more will come, if that is so.
     pub(super) fn ended(&self) -> Result<(), SessionError> {
         match &self.end {

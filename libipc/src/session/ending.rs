@@ -121,6 +121,14 @@ impl Session {
             State::Greeted(_) => None,
         }
     }
+
+    /// How long the server may take to agree, where it has not agreed yet.
+    pub(crate) fn time_to_agree(&self) -> Option<Duration> {
+        match &self.state {
+            State::Open(_) => None,
+            State::Greeted(options) => Some(options.timeout),
+        }
+    }
 }
 
 /// The peer sends nothing more; the library of system calls has no name for it.

@@ -129,6 +129,15 @@ impl SessionError {
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Connection(ConnectionError::TimedOut))
     }
+
+    /// Whether it is about one message that came, and the session goes on.
+    pub(crate) fn is_about_content(&self) -> bool {
+        match self {
+            #[cfg(feature = "schema")]
+            Self::Schema(_) => true,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for SessionError {

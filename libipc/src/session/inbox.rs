@@ -31,6 +31,11 @@ impl Inbox {
         Ok(())
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// The oldest message, or the oldest of one channel.
     pub(super) fn take(&mut self, channel: Option<Channel>) -> Option<Received> {
         let place = match channel {

@@ -5,7 +5,7 @@
 //! little-endian; zero for a message). Where they do not, one request is under way at a time, and
 //! the next message on channel 1 is its answer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::{Buf, Bytes};
 
@@ -67,8 +67,10 @@ pub(super) struct Requests {
     last: u32,
     /// `None`: no answer yet.
     under_way: HashMap<u32, Option<Bytes>>,
-    /// Without numbers: a request that nobody waits for any more, whose answer may still come.
-    late: bool,
+    /// Those of them that have their answer.
+    answered: BTreeSet<u32>,
+    /// Requests that nobody waits for any more, whose answers may still come.
+    late: usize,
 }
 
 /// What is to be done with a message on channel 1.
@@ -82,7 +84,7 @@ pub(super) enum Sorted {
 
 impl Requests {
     pub(super) fn new(numbered: bool) -> Self {
-        Self { numbered, last: 0, under_way: HashMap::new(), late: false }
+        Self { numbered, last: 0, under_way: HashMap::new(), answered: BTreeSet::new(), late: 0 }
     }
 
     pub(super) fn is_numbered(&self) -> bool {
@@ -91,7 +93,7 @@ impl Requests {
 
     /// A new request; without numbers there is one at a time.
     pub(super) fn begin(&mut self) -> Result<RequestId, SessionError> {
-        if !self.numbered && (self.late || !self.under_way.is_empty()) {
+        if !self.numbered && (self.late > 0 || !self.under_way.is_empty()) {
             return Err(SessionError::OneAtATime);
         }
         // After four thousand million requests numbers come again; those under way keep theirs.
@@ -110,35 +112,58 @@ impl Requests {
             None => Err(SessionError::UnknownRequest),
             Some(None) => Ok(None),
             Some(answer) => {
-                self.under_way.remove(&id.0);
+                self.withdraw(id);
                 Ok(answer)
             }
         }
     }
 
+    /// Takes an answer that has come, whichever it is.
+    pub(super) fn take_any(&mut self) -> Option<(RequestId, Bytes)> {
+        let id = RequestId(*self.answered.first()?);
+        let answer = self.take(id).ok()??;
+        Some((id, answer))
+    }
+
     /// Takes a request back that was never sent.
     pub(super) fn withdraw(&mut self, id: RequestId) {
         self.under_way.remove(&id.0);
+        self.answered.remove(&id.0);
     }
 
     /// No longer waits for an answer; one that comes is dropped.
     pub(super) fn forget(&mut self, id: RequestId) {
-        if self.under_way.remove(&id.0) == Some(None) && !self.numbered {
-            self.late = true;
+        if self.under_way.get(&id.0) == Some(&None) {
+            self.late += 1;
         }
+        self.withdraw(id);
+    }
+
+    /// Takes note of an answer; `None` if there was no request for it. A peer whose answers were
+    /// dropped without end would keep a call from ever coming back.
+    fn answer(&mut self, id: u32, payload: Bytes) -> Option<Sorted> {
+        match self.under_way.get_mut(&id) {
+            Some(answer @ None) => {
+                *answer = Some(payload);
+                self.answered.insert(id);
+            }
+            Some(Some(_)) => return None,
+            None => self.late = self.late.checked_sub(1)?,
+        }
+        Some(Sorted::Answer)
     }
 
     /// Sorts a message that came on channel 1; `None` if it breaks the rules.
     pub(super) fn sort(&mut self, mut payload: Bytes) -> Option<Sorted> {
         let channel = Channel::COMMAND;
         if !self.numbered {
-            if self.late {
-                self.late = false;
+            if self.late > 0 {
+                self.late -= 1;
                 return Some(Sorted::Answer);
             }
-            if let Some(answer) = self.under_way.values_mut().find(|answer| answer.is_none()) {
-                *answer = Some(payload);
-                return Some(Sorted::Answer);
+            let waits = self.under_way.iter().find(|(_, answer)| answer.is_none());
+            if let Some(id) = waits.map(|(id, _)| *id) {
+                return self.answer(id, payload);
             }
             return Some(Sorted::Message(payload, Some(ReplyTo { id: None, channel })));
         }
@@ -147,13 +172,7 @@ impl Requests {
             (Kind::Request, id) => {
                 Some(Sorted::Message(payload, Some(ReplyTo { id: Some(id), channel })))
             }
-            (Kind::Answer, id) => {
-                // One that nobody waits for any more is dropped.
-                if let Some(answer @ None) = self.under_way.get_mut(&id) {
-                    *answer = Some(payload);
-                }
-                Some(Sorted::Answer)
-            }
+            (Kind::Answer, id) => self.answer(id, payload),
         }
     }
 }
@@ -184,9 +203,22 @@ mod tests {
         assert_eq!(requests.take(second).unwrap().unwrap(), "b");
         assert!(matches!(requests.take(second), Err(SessionError::UnknownRequest)));
         requests.sort(answer(first.0, "a"));
-        requests.sort(answer(first.0, "again"));
         assert_eq!(requests.take(first).unwrap().unwrap(), "a");
-        assert_eq!(requests.sort(answer(77, "nobody asked")), Some(Sorted::Answer));
+        assert!(requests.under_way.is_empty() && requests.answered.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_breaks_the_rules() {
+        let mut requests = Requests::new(true);
+        assert_eq!(requests.sort(answer(77, "nobody asked")), None);
+        let (first, second) = (requests.begin().unwrap(), requests.begin().unwrap());
+        requests.forget(first);
+        assert_eq!(requests.sort(answer(first.0, "late")), Some(Sorted::Answer));
+        assert_eq!(requests.sort(answer(first.0, "again")), None);
+        assert_eq!(requests.sort(answer(second.0, "b")), Some(Sorted::Answer));
+        assert_eq!(requests.sort(answer(second.0, "again")), None);
+        assert_eq!(requests.take_any().unwrap(), (second, "b".into()));
+        assert!(requests.take_any().is_none());
         assert!(requests.under_way.is_empty(), "a peer cannot make us keep anything");
     }
 
