@@ -34,6 +34,8 @@ pub const EVENTS: &[Event] = &[
     event("configuration", "1b334049386a2a0625c77d56ad7531ca"),
     event("killed", "b6db9e8ed84e0bfdae78bc9fb66d59a5"),
     event("registered", "3372e727f7d876095be89ef2ca2fb8ed"),
+    event("restored", "3e240955e80245c6a1f72cf7dcfa3381"),
+    event("not-restored", "bd3fe59887d6477d83d1f6c9dad40abb"),
     event("service-stuck", "57efd1d51232e338725683dfb1908baf"),
     event("listening", "18262d62706cb08d89ec542d9af033dd"),
     event("turned-away", "bd5ecbdd0f4f9453ec592dc0c7b38189"),

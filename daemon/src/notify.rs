@@ -5,18 +5,23 @@
 //! a service manager all of it does nothing.
 
 use std::env;
-use std::os::fd::AsFd;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::time::{ClockId, clock_gettime};
 
 /// Milliseconds that a service manager may take to have room for a change of state. A status, and
 /// a sign of life, are left out at once where there is none.
 const ROOM_MS: u16 = 1000;
+
+/// Descriptors that one message carries.
+const CARRIED_MOST: usize = 128;
 
 /// The way to the service manager.
 #[derive(Debug, Default)]
@@ -71,6 +76,26 @@ impl Notifier {
         self.tell_surely("STOPPING=1");
     }
 
+    /// Has the service manager hold copies of these sockets, which whoever follows this process
+    /// inherits under that name. A copy goes by itself when the peer's end of it is closed. A
+    /// service manager that holds none, or no more, takes no notice.
+    pub fn keep(&self, name: &str, sockets: &[BorrowedFd<'_>]) {
+        for some in sockets.chunks(CARRIED_MOST) {
+            self.tell_surely_with(&format!("FDSTORE=1\nFDNAME={}", one_line(name)), some);
+        }
+    }
+
+    /// Has it hold nothing of that name any more.
+    pub fn keep_no_more(&self, name: &str) {
+        self.tell_surely(&format!("FDSTOREREMOVE=1\nFDNAME={}", one_line(name)));
+    }
+
+    /// Whether there is a service manager.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// How the daemon is, for people.
     pub fn status(&self, status: &str) {
         self.tell(&format!("STATUS={}", one_line(status)));
@@ -92,18 +117,31 @@ impl Notifier {
     }
 
     fn tell(&self, message: &str) -> bool {
-        self.socket.as_ref().is_none_or(|socket| socket.send(message.as_bytes()).is_ok())
+        self.tell_with(message, &[])
+    }
+
+    fn tell_with(&self, message: &str, descriptors: &[BorrowedFd<'_>]) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let numbers: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let rights = if numbers.is_empty() { &[][..] } else { &rights[..] };
+        let bytes = [IoSlice::new(message.as_bytes())];
+        sendmsg::<()>(socket.as_raw_fd(), &bytes, rights, MsgFlags::MSG_NOSIGNAL, None).is_ok()
     }
 
     fn tell_surely(&self, message: &str) {
+        self.tell_surely_with(message, &[]);
+    }
+
+    fn tell_surely_with(&self, message: &str, descriptors: &[BorrowedFd<'_>]) {
         let Some(socket) = &self.socket else { return };
-        if self.tell(message) {
+        if self.tell_with(message, descriptors) {
             return;
         }
         let mut room = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
         // A service manager that is not there any more is told of nothing.
         let _waited = poll(&mut room, PollTimeout::from(ROOM_MS)).is_ok();
-        if !self.tell(message) {
+        if !self.tell_with(message, descriptors) {
             tracing::warn!(event = "service-manager-not-told", message = ?message);
         }
     }
@@ -167,6 +205,35 @@ mod tests {
         notifier.stopping();
         assert_eq!(heard(&manager).unwrap(), "STATUS=all is well");
         assert_eq!(heard(&manager).unwrap(), "STOPPING=1");
+    }
+
+    #[test]
+    fn sockets_are_kept_and_kept_no_more_by_their_name() {
+        let (_place, manager, notifier) = manager();
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        notifier.keep("kept.x\nREADY=1", &[one.as_fd(), other.as_fd()]);
+        let mut buffer = [0; 512];
+        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
+        let mut bytes = [std::io::IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = nix::sys::socket::recvmsg::<()>(
+            manager.as_raw_fd(),
+            &mut bytes,
+            Some(&mut space),
+            flags,
+        );
+        let message = message.unwrap();
+        let rights = message.cmsgs().unwrap().next().unwrap();
+        let nix::sys::socket::ControlMessageOwned::ScmRights(numbers) = rights else {
+            panic!("{rights:?}")
+        };
+        let length = message.bytes;
+        assert_eq!(
+            (numbers.len(), &buffer[..length]),
+            (2, &b"FDSTORE=1\nFDNAME=kept.x READY=1"[..])
+        );
+        notifier.keep_no_more("kept.x");
+        assert_eq!(heard(&manager).unwrap(), "FDSTOREREMOVE=1\nFDNAME=kept.x");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use libipc::name::ServiceName;
 use libipc::secret::Secret;
 use libipc::varlink::Bytes;
 
+use crate::kept::Purpose;
+
 /// A client's connection. Never used again for another one.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ClientId(pub(crate) u64);
@@ -29,6 +31,15 @@ pub(crate) enum Event {
         identity: LocalIdentity,
         /// Which way in.
         entrance: Entrance,
+    },
+    /// A connection that the last broker had is this one's now.
+    Restored {
+        /// Under which id from now on.
+        client: ClientId,
+        /// Who.
+        identity: LocalIdentity,
+        /// What it is for.
+        purpose: Purpose,
     },
     /// A client sent a whole message.
     Called {
@@ -204,6 +215,13 @@ pub(crate) enum Action {
         registration: ClientId,
         /// The message that tells it, with its NUL.
         message: Bytes,
+    },
+    /// Have a service's connection outlive this broker.
+    Keep {
+        /// Which client serves.
+        client: ClientId,
+        /// Which name.
+        service: ServiceName,
     },
     /// Listen to a client again: its call has no answer.
     Resume,

@@ -39,6 +39,7 @@ mod calls;
 mod control;
 mod dial;
 mod health;
+mod keeping;
 mod known;
 mod listing;
 mod local;
@@ -206,6 +207,9 @@ impl Broker {
         match event {
             Event::Connected { client, identity, entrance } => {
                 self.admit(client, identity, entrance, at);
+            }
+            Event::Restored { client, identity, purpose } => {
+                self.restored(client, identity, purpose, at);
             }
             Event::Called { client, message } => {
                 self.has_asked(client);

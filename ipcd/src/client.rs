@@ -1,7 +1,7 @@
 //! One client's connection: which protocol it speaks, and its bytes.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use std::time::Instant;
 
@@ -228,6 +228,16 @@ impl Connection {
         let mut first = [0];
         self.socket()
             .is_some_and(|socket| matches!(ancillary::peek(socket, &mut first, Wait::Never), Ok(1)))
+    }
+
+    /// Ends it for whoever has copies of it, too.
+    pub(crate) fn hang_up(&self) {
+        if let Some(socket) = self.socket() {
+            // One that is over already needs no end.
+            let _over =
+                nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Both)
+                    .is_err();
+        }
     }
 
     /// The socket, while it is ours.

@@ -24,6 +24,8 @@ use crate::entrance::Way;
 use crate::patience::Patience;
 use crate::world::{Sockets, World};
 
+use keeping::Keeping;
+
 mod actions;
 mod collecting;
 mod daemons;
@@ -31,6 +33,7 @@ mod ending;
 mod entering;
 mod fronts;
 mod handover;
+mod keeping;
 mod logins;
 
 /// The parts that the loop moves.
@@ -52,6 +55,7 @@ pub(crate) struct EventLoop<'w> {
     /// The configuration whose daemons and fronts are known here.
     revision: u64,
     spare: Option<OwnedFd>,
+    keeping: Keeping,
 }
 
 /// What a token stands for.
@@ -122,6 +126,7 @@ impl<'w> EventLoop<'w> {
             accepting: Accepting::Yes,
             revision: 0,
             spare: spare(),
+            keeping: Keeping::new()?,
         };
         this.know_configuration(Instant::now());
         Ok(this)
@@ -154,7 +159,9 @@ impl<'w> EventLoop<'w> {
                 }
             }
             self.keep_time(now);
+            self.tell_of_kept(notifier);
             if self.has_ended(now) {
+                self.leave_bereft(notifier, now);
                 return Ok(());
             }
             notifier.beat(now);
@@ -370,6 +377,7 @@ impl<'w> EventLoop<'w> {
             }
             self.clients.remove(&client);
             self.patience.left(client);
+            self.keep_no_more(client, &connection);
             drop(connection);
             self.report(Event::Left { client }, now);
         }

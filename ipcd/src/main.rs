@@ -42,6 +42,7 @@ mod event_loop;
 mod files;
 mod fronts;
 mod inbox;
+mod kept;
 mod lookup;
 mod metrics;
 mod monitors;
@@ -81,6 +82,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     let log = daemon::log::start(args.log_format, args.log_level);
     let live =
         reload::load(&files, &directory).map_err(|refusal| Failure::Config(refusal.to_string()))?;
+    let (kept, inherited) = kept::take(inherited);
     let ways =
         place::open(&directory, inherited).map_err(|error| Failure::System(error.to_string()))?;
     let places = files.places();
@@ -106,6 +108,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         rundir = ?directory.path(),
         instance = directory.instance().as_str(),
     );
+    event_loop.restore(kept, &notifier, Instant::now());
     event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
     notifier.stopping();
     tracing::info!(event = "stopped");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const FIRST: RawFd = 3;
 
 /// Descriptors that are taken at most.
-const MOST: usize = 1024;
+const MOST: usize = 2048;
 
 /// One inherited descriptor.
 #[derive(Debug)]

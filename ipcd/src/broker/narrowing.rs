@@ -22,7 +22,8 @@ pub(super) struct Narrowed {
 }
 
 impl Narrowed {
-    fn read(services: &[String]) -> Result<Self, BrokerError> {
+    /// Reads entries as `Restrict` has them.
+    pub(super) fn read(services: &[String]) -> Result<Self, BrokerError> {
         let entry = |text: &String| {
             let (name, target) = match text.split_once(char::is_whitespace) {
                 Some((name, _)) => (name, Some(text.as_str())),
@@ -34,6 +35,15 @@ impl Narrowed {
             Ok((name, target))
         };
         Ok(Self { entries: services.iter().map(entry).collect::<Result<_, _>>()? })
+    }
+
+    /// The same entries, as [`Narrowed::read`] reads them.
+    pub(super) fn written(&self) -> Vec<String> {
+        let entry = |(name, network): &(ServiceName, Option<Secret>)| match network {
+            Some(network) => network.expose().to_owned(),
+            None => name.to_string(),
+        };
+        self.entries.iter().map(entry).collect()
     }
 
     /// What both allow, led as this one says.
@@ -126,6 +136,12 @@ mod tests {
         assert!(both.network_of(&name("c")).is_err());
         let said = both.and(&narrowed(&[])).network_of(&name("a")).unwrap_err().to_string();
         assert!(said.contains("may ask for nothing"), "{said}");
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let entries = ["db tcp://h:1/db", "log"];
+        assert_eq!(narrowed(&entries).written(), entries);
     }
 
     #[test]

@@ -25,7 +25,11 @@ impl Broker {
         at: Moment<'_>,
     ) {
         match self.may_register(client, call, wanted) {
-            Ok(service) => self.enter(client, &service, at),
+            Ok(service) => {
+                self.reply(client, varlink::reply(&Registered::default(), true), None);
+                self.actions.push(Action::Keep { client, service: service.clone() });
+                self.enter(client, &service, at);
+            }
             Err(error) => self.fail(client, &error),
         }
     }
@@ -41,6 +45,15 @@ impl Broker {
         }
         let service =
             ServiceName::new(&wanted.service).map_err(|error| invalid("service", &error))?;
+        self.may_offer(client, &service).map(|()| service)
+    }
+
+    /// Whether a client may offer that service.
+    pub(super) fn may_offer(
+        &self,
+        client: ClientId,
+        service: &ServiceName,
+    ) -> Result<(), BrokerError> {
         let denied = |reason: String, cure: Option<String>| BrokerError::Denied {
             target: format!("unix:{service}"),
             rule: None,
@@ -53,27 +66,27 @@ impl Broker {
             return Err(denied(reason.to_owned(), None));
         }
         let uid = self.clients.get(&client).and_then(|known| known.identity.uid);
-        let owner = ServiceSettings::of(&self.live.config, &service).owner;
+        let owner = ServiceSettings::of(&self.live.config, service).owner;
         let may = uid.is_some() && [Some(0), self.private_uid(), owner].contains(&uid);
         if !may {
             let who = uid.map_or_else(|| "a user".to_owned(), |uid| uid.to_string());
             let reason = "only root and the service's owner may offer it".to_owned();
             return Err(denied(reason, Some(format!("[services.{service}] owner = \"{who}\""))));
         }
-        match self.registry.get(&service) {
+        match self.registry.get(service) {
             Some(known) if known.owner != uid => {
                 let pid = known.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
                 Err(denied(format!("another user's process serves it{pid}"), None))
             }
-            _ => Ok(service),
+            _ => Ok(()),
         }
     }
 
-    fn enter(&mut self, client: ClientId, service: &ServiceName, at: Moment<'_>) {
+    /// Lets a client serve from now on.
+    pub(super) fn enter(&mut self, client: ClientId, service: &ServiceName, at: Moment<'_>) {
         let Some(known) = self.clients.get_mut(&client) else { return };
         known.role = Role::Serving(service.clone());
         let (owner, pid) = (known.identity.uid, known.identity.pid);
-        self.reply(client, varlink::reply(&Registered::default(), true), None);
         let registration = Registration { client, owner, pid, last_id: 0 };
         if let Some(old) = self.registry.enter(service.clone(), registration) {
             if let Some(known) = self.clients.get_mut(&old.client) {

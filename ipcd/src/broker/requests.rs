@@ -30,7 +30,7 @@ pub(super) struct Request {
     pub(super) asked: ServiceName,
     pub(super) network: Option<Secret>,
     pub(super) take: Vec<Handoff>,
-    is_upgrade: bool,
+    pub(super) is_upgrade: bool,
     pub(super) waits: bool,
     started: Instant,
     pub(super) deadline: Instant,
@@ -348,6 +348,17 @@ impl Request {
             failures: Vec::new(),
             state: State::New,
             reached: None,
+        }
+    }
+
+    /// The call that asked for it.
+    pub(super) fn to_connect(&self) -> Connect {
+        Connect {
+            service: self.asked.to_string(),
+            network: self.network.clone(),
+            timeout_ms: None,
+            wait: Some(self.waits),
+            take: self.take.clone(),
         }
     }
 

@@ -28,6 +28,7 @@ impl EventLoop<'_> {
                 Action::ProvidePair { client, registration, message } => {
                     self.provide_pair(client, registration, message, now);
                 }
+                Action::Keep { client, service } => self.keep(client, service),
                 Action::Resume => answered = true,
                 Action::Adopt { through, descriptor, maker } => {
                     self.adopt(through, descriptor, maker, now);

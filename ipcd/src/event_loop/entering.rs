@@ -104,7 +104,7 @@ pub(super) fn own(socket: OwnedFd, maker: &LocalIdentity) -> io::Result<Connecti
     Connection::adopted(socket, credentials(maker))
 }
 
-fn credentials(identity: &LocalIdentity) -> PeerCredentials {
+pub(super) fn credentials(identity: &LocalIdentity) -> PeerCredentials {
     PeerCredentials { pid: identity.pid, uid: identity.uid, gid: identity.gid }
 }
 

@@ -16,8 +16,9 @@ while True:
     _thread.start_new_thread(echo, (listener.accept()[0],))
 ";
 
-/// The services that clients ask for: one of this host, and one over TCP.
-const SERVICES: [&str; 2] = ["pongd", "far"];
+/// The services that clients ask for: two of this host, one that listens and one that has
+/// registered, and one over TCP.
+const SERVICES: [&str; 3] = ["pongd", "registered", "far"];
 
 /// How often a daemon is ended. `IPCD_ENDS=1000` for a longer run.
 fn ends(usual: u32) -> u32 {
@@ -46,6 +47,7 @@ impl Loaded {
         );
         host.must(
             "systemd-run --quiet --unit=echo python3 /usr/local/lib/echo.py; \
+             systemd-run --quiet --unit=registered /usr/libexec/ipcd/pongd registered; \
              systemctl start pongd@pongd.socket; ipc reload",
         );
         for name in SERVICES {
@@ -86,6 +88,49 @@ fn a_broker_that_is_restarted_refuses_nobody_and_cuts_nothing() {
         // On a machine that does nothing else it is a tenth of that.
         assert!(told.slowest_ms < 5_000, "{}", told.text);
     }
+}
+
+#[test]
+fn who_has_registered_and_who_waits_outlive_the_broker() {
+    let Some(host) = Container::installed() else { return };
+    host.must("systemd-run --quiet --unit=registered /usr/libexec/ipcd/pongd registered");
+    host.until("echo ping | ipc connect registered | grep -q ping");
+    let socket = || {
+        host.output(
+            "pid=$(systemctl show --value --property MainPID registered); \
+             readlink /proc/$pid/fd/* | grep ^socket: | sort",
+        )
+    };
+    let before = socket();
+    // One that waits as anybody, and one that may ask for this name alone.
+    for (unit, run) in [("one", ""), ("two", "ipc run --only late --timeout 60 --")] {
+        host.must(&format!(
+            "systemd-run --quiet --unit={unit} sh -c \
+             'echo {unit} | {run} sh -c \"ipc connect late --wait --timeout 60 && \
+              ipc connect late </dev/null\" >/run/{unit}.heard 2>&1'"
+        ));
+    }
+    // The service, each of the two, what the second inherited, and whoever asks about them.
+    let waiting = "ipc --json status | grep -q '\"clients\":5,'";
+    host.until(waiting);
+    for _ in 0..3 {
+        host.must("systemctl restart ipcd; echo ping | ipc connect registered | grep -q ping");
+        host.until(waiting);
+    }
+    // Nobody but the client itself and the broker has the client's connection.
+    host.must("systemd-run --quiet --unit=late /usr/libexec/ipcd/pongd late");
+    host.until("grep -q one /run/one.heard && grep -q two /run/two.heard");
+    host.until("! systemctl --quiet is-active one two");
+    // A crash leaves the service where it is.
+    host.must("systemctl kill --signal=KILL ipcd");
+    host.until("echo ping | ipc connect registered | grep -q ping");
+    assert_eq!(socket(), before);
+    // A service that ends is gone at once, though the service manager had a copy.
+    host.must("systemctl stop registered");
+    host.until("! ipc connect registered </dev/null");
+    // And a broker that is stopped ends what it kept.
+    host.must("systemctl stop ipcd.socket ipcd");
+    host.until("[ -z \"$(ss -xH state established src /run/ipc/ipc)\" ]");
 }
 
 #[test]
