@@ -382,10 +382,8 @@ fn take_over(
     let socket = match answer.handoff {
         Handoff::Descriptor if !is_path(&descriptor)? => descriptor,
         // Nothing but a door can be connected through.
-        Handoff::Door => {
-            sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(deadline))
-                .map_err(|error| ConnectError::Service { service: service.clone(), error })?
-        }
+        Handoff::Door => sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(deadline))
+            .map_err(|error| ConnectError::Service { service: service.clone(), error })?,
         _ => return Err(ConnectError::NoDescriptor),
     };
     Ok(Stream::new(socket, None).with_target(&answer.target))
