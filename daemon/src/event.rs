@@ -48,6 +48,12 @@ pub const EVENTS: &[Event] = &[
     event("not-a-listener", "e98144d90aa16c89d32458d1fef0ac3f"),
     event("no-service-manager", "f2f35eadd0cafe0f7cfac66f80de1b6b"),
     event("service-manager-not-told", "a5d706ee3a0b842d66215496cab21c11"),
+    event("login-accepted", "7ba8cf4dd8d000b59121e1c12ab1e977"),
+    event("login-rejected", "91d1995464b778e1269a93a793cd426a"),
+    event("login-held-back", "e74ea4fed4062e0f62ff8f572a7db1e0"),
+    event("login-busy", "be0e7a0ef63b1acc0d4fd896e1da7583"),
+    event("logins-left-out", "054ba4cdf194cebbb5857eff2f016a30"),
+    event("client-refused", "745d86b61385b3989fd71b11bf001b45"),
     event("client-error", "fb536356553e9fea1abcaa8b7087aac8"),
     event("client-too-slow", "8d3fddac144aea3878d53ff6d77bb391"),
 ];

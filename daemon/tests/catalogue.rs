@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use daemon::event::EVENTS;
 
 /// Crates that log.
-const CRATES: [&str; 7] = ["daemon", "ipcd", "pongd", "relay", "tcpd", "tlsd", "websocketd"];
+const CRATES: [&str; 8] =
+    ["daemon", "ipcd", "pongd", "relay", "tcpd", "tlsd", "authd", "websocketd"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -11,6 +11,7 @@ if [ "$1" = remove ]; then
   done
 fi
 if [ "$1" = purge ]; then
+  for place in @STATE@; do rm -rf "$place"; done
   for unit in @ENABLE@; do
     if command -v deb-systemd-helper >/dev/null; then
       deb-systemd-helper purge "$unit" >/dev/null || true

@@ -17,7 +17,6 @@ use libipc::poller::Waker;
 
 use crate::codec::Codec;
 use crate::link::{Agreement, PlainSide, Purpose};
-use crate::wrapping::Make;
 
 use self::worker::Worker;
 
@@ -27,11 +26,12 @@ mod worker;
 pub const LINKS_MOST: usize = 10_000;
 
 /// A link to be.
+#[derive(Debug)]
 pub struct Beginning<C> {
     /// What it is called from now on.
     pub id: u64,
-    /// What makes the encapsulation.
-    pub make: Make<C>,
+    /// The encapsulation.
+    pub codec: C,
     /// Its network side, connected.
     pub net: OwnedFd,
     /// What it is begun for.

@@ -25,6 +25,7 @@ use crate::setup::Surroundings;
 
 pub mod black_hole;
 pub mod dns;
+pub mod logins;
 pub mod namespace;
 pub mod packages;
 pub mod raw;
@@ -60,6 +61,8 @@ pub fn binaries() -> &'static Path {
             "ipcd-tcpd",
             "-p",
             "ipcd-tlsd",
+            "-p",
+            "ipcd-authd",
             "-p",
             "pongd",
             "-p",

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ipcd", &["ipcd-daemon", "libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
     ("ipcd-tcpd", &["ipcd-daemon", "libipc", "ipcd-relay", "ipcd-settings", "ipcd-sys"]),
     ("ipcd-tlsd", &["ipcd-daemon", "libipc", "ipcd-relay", "ipcd-settings", "ipcd-sys"]),
+    ("ipcd-authd", &["ipcd-daemon", "libipc", "ipcd-settings", "ipcd-sys"]),
     ("pongd", &["libipc"]),
     ("ipc", &["libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
 ];

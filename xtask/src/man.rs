@@ -22,10 +22,11 @@ struct Page {
 }
 
 /// All pages.
-const PAGES: [Page; 4] = [
+const PAGES: [Page; 5] = [
     Page { name: "ipcd", section: 8, program: "ipcd" },
     Page { name: "ipcd-tcpd", section: 8, program: "tcpd" },
     Page { name: "ipcd-tlsd", section: 8, program: "tlsd" },
+    Page { name: "ipcd-authd", section: 8, program: "authd" },
     Page { name: "ipc", section: 1, program: "ipc" },
 ];
 
@@ -42,7 +43,7 @@ pub(crate) enum Task {
 }
 
 pub(crate) fn run(task: Task) -> Result<(), Failed> {
-    let packages = ["ipcd", "ipcd-tcpd", "ipcd-tlsd", "ipc"].map(|name| ["-p", name]);
+    let packages = ["ipcd", "ipcd-tcpd", "ipcd-tlsd", "ipcd-authd", "ipc"].map(|name| ["-p", name]);
     crate::run("cargo", &[&["build", "--quiet"], packages.concat().as_slice()].concat())?;
     let programs = std::env::current_exe()?;
     let mut stale = Vec::new();

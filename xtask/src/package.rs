@@ -56,8 +56,9 @@ pub(crate) fn deb(words: &[&str]) -> Result<(), Failed> {
 
 /// Builds the programs for release; the directory that they lie in.
 fn build() -> Result<PathBuf, Failed> {
-    let packages =
-        ["ipcd", "ipcd-tcpd", "ipcd-tlsd", "pongd", "ipc"].map(|name| ["-p", name]).concat();
+    let packages = ["ipcd", "ipcd-tcpd", "ipcd-tlsd", "ipcd-authd", "pongd", "ipc"]
+        .map(|name| ["-p", name])
+        .concat();
     run("cargo", &[&["build", "--quiet", "--release"], packages.as_slice()].concat())?;
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     Ok(PathBuf::from(target).join("release"))
@@ -168,6 +169,7 @@ fn filled(template: &str, component: &Component) -> String {
     let lists = [
         ("@ACCOUNTS@", component.accounts),
         ("@PLACES@", component.places),
+        ("@STATE@", component.state),
         ("@ENABLE@", component.enable),
         ("@RESTART@", component.restart),
         ("@STOP@", component.stop),

@@ -42,7 +42,8 @@ const WORDS: [&str; 25] = [
 const MEANT: [(&str, &str); 1] = [("ipc/src/args.rs", "--data hello")];
 
 /// Crates that users meet.
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
+    "authd",
     "daemon",
     "ipc",
     "ipcd",

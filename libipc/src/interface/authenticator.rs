@@ -9,6 +9,9 @@ use crate::secret::Secret;
 /// The interface file.
 pub const TEXT: &str = include_str!("../../interfaces/org.ipcd.Authenticator.varlink");
 
+/// Its name.
+pub const INTERFACE: &str = "org.ipcd.Authenticator";
+
 /// Name of its method.
 pub const VERIFY: &str = "org.ipcd.Authenticator.Verify";
 

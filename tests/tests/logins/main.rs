@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
+mod authd;
 mod hosts;
 mod identities;
 mod verifiers;

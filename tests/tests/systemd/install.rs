@@ -48,16 +48,17 @@ fn a_removal_ends_everything_and_leaves_no_file_but_configuration_until_the_purg
     host.add_packages(packages::built());
     host.must("systemctl start ipcd-tcpd-listen.socket pongd@pongd.socket; ipc status");
     assert!(host.output(PORTS).contains(":9000"));
-    host.must("dpkg --remove pongd ipcd-tlsd ipcd-tcpd ipcd");
+    host.must("dpkg --remove pongd ipcd-authd ipcd-tlsd ipcd-tcpd ipcd");
     assert_eq!(host.output(PORTS), "");
-    assert_eq!(host.output("pgrep -a 'ipcd|tcpd|tlsd|pongd' || true"), "");
+    assert_eq!(host.output("pgrep -a 'ipcd|tcpd|tlsd|authd|pongd' || true"), "");
     let configuration: Vec<_> =
         new(&host).into_iter().filter(|path| path.starts_with("/etc/ipcd/")).collect();
     assert_eq!(
         configuration,
-        ["ipcd.toml", "tcpd.toml", "tlsd.toml"].map(|name| format!("/etc/ipcd/{name}"))
+        ["authd.toml", "ipcd.toml", "tcpd.toml", "tlsd.toml"]
+            .map(|name| format!("/etc/ipcd/{name}"))
     );
-    host.must("dpkg --purge ipcd ipcd-tcpd ipcd-tlsd pongd");
+    host.must("dpkg --purge ipcd ipcd-tcpd ipcd-tlsd ipcd-authd pongd");
     assert_eq!(new(&host), Vec::<String>::new());
     let units = "systemctl list-units --all --no-legend 'ipcd*' 'pongd@*'";
     assert_eq!(host.output(units), "");

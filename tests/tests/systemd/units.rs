@@ -3,10 +3,11 @@
 use ipcd_tests::container::Container;
 
 /// Tenths of what `systemd-analyze security` calls exposure, at most.
-const EXPOSURE: [(&str, &str); 4] = [
+const EXPOSURE: [(&str, &str); 5] = [
     ("ipcd.service", "5"),
     ("ipcd-tcpd.service", "13"),
     ("ipcd-tlsd.service", "5"),
+    ("ipcd-authd.service", "5"),
     ("pongd@.service", "5"),
 ];
 

@@ -1,0 +1,187 @@
+//! Verifies logins for ipcd.
+//!
+//! A service like any other: it answers `org.ipcd.Authenticator.Verify` under a name that the
+//! broker leads to it, from a file with an argon2id hash for each user. It opens no network socket,
+//! and knows nothing of rules: what a login is good for, they say.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use clap::Parser;
+use daemon::exit::{Failure, finish};
+use daemon::notify::Notifier;
+use daemon::sandbox::{Sandbox, Sockets};
+use daemon::signals::Signals;
+use libipc::environment::Environment;
+use libipc::rundir::{Instance, RunDirectory};
+use libipc::{Listener, ServiceName};
+
+use crate::args::Args;
+use crate::config::Config;
+use crate::event_loop::EventLoop;
+use crate::passwords::file;
+use crate::report::Reports;
+use crate::server::{Crowd, Office};
+use crate::verifier::{Users, Verifier};
+
+mod args;
+mod config;
+mod edit;
+mod event_loop;
+mod hash;
+mod passwords;
+mod penalty;
+mod prompt;
+mod report;
+mod server;
+mod verifier;
+
+/// The account that the system's authd runs as.
+const ACCOUNT: &str = "ipcd-authd";
+
+/// Where the configuration is, if nobody says.
+const CONFIG: &str = "/etc/ipcd/authd.toml";
+
+/// Where the users are, if nobody says.
+const PASSWORDS: &str = "/var/lib/ipcd-authd/passwords";
+
+/// Verifications at the same time, if nobody says; fewer where there are fewer processors.
+const VERIFICATIONS: usize = 4;
+
+fn main() -> ExitCode {
+    match Args::try_parse() {
+        Ok(args) => finish("authd", run(&args)),
+        Err(error) => {
+            // Where even that cannot be written, nobody reads it.
+            let _unwritten = error.print().is_err();
+            ExitCode::from(if error.use_stderr() { 64 } else { 0 })
+        }
+    }
+}
+
+/// Changes the file of users, or serves until told to stop. The order is the contract: nobody can
+/// look into the process before there is a secret in it, and nothing is served before the
+/// configuration and the users are known to be good.
+fn run(args: &Args) -> Result<(), Failure> {
+    hide_memory()?;
+    let config = read_config(args.config.as_deref())?;
+    let passwords = args.passwords.as_ref().or(config.passwords.as_ref());
+    let passwords = passwords.map_or(Path::new(PASSWORDS), PathBuf::as_path);
+    let passwords = std::path::absolute(passwords)
+        .map_err(|error| Failure::system("the file of users", &error))?;
+    match &args.command {
+        Some(command) => edit::run(command, &passwords),
+        None => serve(args, &config, passwords),
+    }
+}
+
+fn serve(args: &Args, config: &Config, passwords: PathBuf) -> Result<(), Failure> {
+    if args.check {
+        return load(&passwords).map(drop);
+    }
+    let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
+    let log = daemon::log::start(args.log_format, args.log_level);
+    let directory = run_directory(args)?;
+    let listener = listen(config.service.as_ref(), &directory)?;
+    if directory.instance() == Instance::System && nix::unistd::geteuid().is_root() {
+        let is_account = daemon::account::switch_to(ACCOUNT);
+        if !is_account.map_err(|error| Failure::system("cannot give up root", &error))? {
+            tracing::warn!(event = "running-as-root", account = ACCOUNT);
+        }
+    }
+    // A change of account has undone it.
+    hide_memory()?;
+    let most = config.verifications.unwrap_or_else(|| {
+        thread::available_parallelism().map_or(1, usize::from).min(VERIFICATIONS)
+    });
+    let users = load(&passwords)?;
+    let count = users.passwords.len();
+    let office = Office {
+        verifier: Verifier::new(users, most),
+        reports: Reports::new(Instant::now()),
+        crowd: Crowd::default(),
+    };
+    let mut notifier = Notifier::of_process(Instant::now());
+    shut_in(&directory, &passwords, log)?;
+    let mut event_loop = EventLoop::new(listener, signals, Arc::new(office), passwords)
+        .map_err(|error| Failure::system("the event loop", &error))?;
+    tracing::info!(event = "started", rundir = ?directory.path(), users = count);
+    notifier.ready(event_loop::STATUS);
+    event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
+    notifier.stopping();
+    tracing::info!(event = "stopped");
+    Ok(())
+}
+
+fn load(passwords: &Path) -> Result<Users, Failure> {
+    let passwords = file::load(passwords).map_err(|error| Failure::Config(error.to_string()))?;
+    Users::new(passwords).map_err(|error| Failure::system("random numbers", &error))
+}
+
+/// Without a file the defaults hold, unless it was named.
+fn read_config(named: Option<&Path>) -> Result<Config, Failure> {
+    let path = named.unwrap_or(Path::new(CONFIG));
+    let name = path.display().to_string();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Config::default());
+        }
+        Err(error) => return Err(Failure::Config(format!("{name}: cannot be read: {error}"))),
+    };
+    Config::parse(&name, &text).map_err(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Failure::Config(problems.join("\n"))
+    })
+}
+
+/// The run directory that was named, the user's own, or for root the system's.
+fn run_directory(args: &Args) -> Result<RunDirectory, Failure> {
+    let environment = Environment::of_process();
+    let named = environment.rundir.as_deref().filter(|_| !args.user);
+    if let Some(path) = args.rundir.as_deref().or(named) {
+        let path = std::path::absolute(path)
+            .map_err(|error| Failure::system("the run directory", &error))?;
+        return Ok(RunDirectory::named(&path, &environment));
+    }
+    if nix::unistd::geteuid().is_root() && !args.user {
+        return Ok(RunDirectory::system());
+    }
+    let none = "XDG_RUNTIME_DIR is not set: name the run directory with --rundir DIR";
+    RunDirectory::user(&environment).ok_or_else(|| Failure::Usage(none.to_owned()))
+}
+
+/// The socket that the service manager passed, or a registration.
+fn listen(service: Option<&ServiceName>, directory: &RunDirectory) -> Result<Listener, Failure> {
+    let default = ServiceName::new("authd").map_err(|error| Failure::system("authd", &error))?;
+    let service = service.unwrap_or(&default);
+    let inherited = sys::inherited::take().into_iter().find(|one| one.name == service.as_str());
+    let listener = match inherited {
+        Some(ours) => Listener::from_socket(ours.descriptor),
+        None => Listener::bind_in(directory, service),
+    };
+    listener.map_err(|error| Failure::System(error.to_string()))
+}
+
+fn shut_in(
+    directory: &RunDirectory,
+    passwords: &Path,
+    log: daemon::log::Log,
+) -> Result<(), Failure> {
+    let reads = [file::parent(passwords).to_owned()];
+    let binds: &[_] = match directory.instance() {
+        Instance::System => &[],
+        _ => &[directory.path().to_owned()],
+    };
+    Sandbox { sockets: Sockets::Unix, reads: &reads, binds, has_children: false }.enter(log)
+}
+
+/// No core dump, and no look into memory, but for root.
+fn hide_memory() -> Result<(), Failure> {
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|error| Failure::system("memory cannot be protected", &error))
+}
