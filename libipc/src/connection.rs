@@ -141,11 +141,14 @@ impl Connection {
     /// Frames over `stream`, with the default limits.
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        let peer = stream.peer().cloned();
-        let options = Options::default();
+        Self::over(stream, Options::default())
+    }
+
+    fn over(stream: Stream, options: Options) -> Self {
+        let (peer, leads_elsewhere) = (stream.peer().cloned(), stream.leads_elsewhere());
         let socket = Arc::new(OwnedFd::from(stream));
         let receiver = Receiver::new(Arc::clone(&socket), options);
-        Self { receiver, sender: Sender::new(socket, options), peer }
+        Self { receiver, sender: Sender::new(socket, options, leads_elsewhere), peer }
     }
 
     /// Messages over `stream` as `options` say. For [`Carrier::Packets`] the stream has to be a
@@ -159,10 +162,7 @@ impl Connection {
             // Nothing else tells an empty packet from the end.
             sys::credentials::pass_credentials(stream.as_fd(), true)?;
         }
-        let peer = stream.peer().cloned();
-        let socket = Arc::new(OwnedFd::from(stream));
-        let receiver = Receiver::new(Arc::clone(&socket), options);
-        Ok(Self { receiver, sender: Sender::new(socket, options), peer })
+        Ok(Self::over(stream, options))
     }
 
     /// Two connections that lead to each other, both of this process.

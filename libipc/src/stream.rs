@@ -74,6 +74,14 @@ impl Stream {
         Self { target: Some(target.into()), ..self }
     }
 
+    /// Whether the other end is known to be on another host: bytes get there, descriptors do not,
+    /// also where a daemon of this host carries them.
+    pub(crate) fn leads_elsewhere(&self) -> bool {
+        let is_local = |target: &str| target.starts_with("unix:");
+        matches!(self.peer, Some(Identity::Remote(_)))
+            || self.target().is_some_and(|target| !is_local(target))
+    }
+
     /// Sends small pieces at once, where that means something; elsewhere nothing happens.
     pub fn set_nodelay(&self) {
         // A Unix socket has no such delay, and refuses the option.

@@ -1,12 +1,13 @@
-//! Every example of libipc, unchanged, on a path, under a name, and under a name that leads to
-//! another host.
+//! Every example of libipc, unchanged, on a path, under a name, and under a name that a redirect
+//! leads to another host, in the clear and over TLS.
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
-use ipcd_tests::{Daemon, Host, binaries, free_port, outcome, until};
+use ipcd_tests::tls::Authority;
+use ipcd_tests::{Daemon, Host, binaries, free_port, has, installed, outcome, until};
 use libipc::Address;
 
 /// Builds the examples once.
@@ -32,16 +33,43 @@ fn everywhere(name: &str, verb: &str, arguments: &[&str], expected: &str) {
     let at_path = Command::new(example(name));
     says(name, at_path, &path, None, (verb, arguments, expected));
 
+    for (far, near) in [in_the_clear(), over_tls()] {
+        for (address, rundir) in [("service", far.rundir()), ("elsewhere", near.rundir())] {
+            let mut ask = Command::new(example(name));
+            ask.env("IPC_RUNDIR", rundir);
+            says(name, ask, address, Some(&far.rundir()), (verb, arguments, expected));
+        }
+    }
+}
+
+/// A host that lets peers in to `service`, and one where `elsewhere` leads there.
+fn in_the_clear() -> (Host, Host) {
     let port = free_port();
     let far = Host::new(&["--rule", "allow in service tcp:127.0.0.1"]).with_tcpd(Some(port));
     let target = format!("tcp://127.0.0.1:{port}/service");
     let rule = format!("allow out * tcp:127.0.0.1:{port}");
     let near = Host::new(&["--rule", &rule, "--redirect", "elsewhere", &target]).with_tcpd(None);
-    for (address, rundir) in [("service", far.rundir()), ("elsewhere", near.rundir())] {
-        let mut ask = Command::new(example(name));
-        ask.env("IPC_RUNDIR", rundir);
-        says(name, ask, address, Some(&far.rundir()), (verb, arguments, expected));
-    }
+    (far, near)
+}
+
+/// The same with both hosts proven by certificates.
+fn over_tls() -> (Host, Host) {
+    static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+    let (ca, port) = (AUTHORITY.certificate(), free_port());
+    let trust = format!("[trust.fleet]\nca = \"{}\"\n", ca.display());
+    let certified = |name: &str| AUTHORITY.issue(&format!("{name}-{port}"), &[name]).table("host");
+    let (server, client) = (certified("127.0.0.1"), certified("near.example"));
+    let far = Host::new(&["--rule", "allow in service tls:near.example"])
+        .with_tlsd(&format!(
+            "[listen.fleet]\ncertificate = 'host'\nclients = 'fleet'\n{trust}{server}"
+        ))
+        .with_tcpd_of(&format!("[listen.fleet]\naddress = '127.0.0.1:{port}'\nthen = 'tls'\n"));
+    let target = format!("tls://127.0.0.1:{port}/service");
+    let rule = format!("allow out * tls:127.0.0.1:{port}");
+    let near = Host::new(&["--rule", &rule, "--redirect", "elsewhere", &target])
+        .with_tlsd(&format!("[dial]\ncertificate = 'host'\ntrust = 'fleet'\n{trust}{client}"))
+        .with_tcpd(None);
+    (far, near)
 }
 
 /// Starts the service, and asks it once.
@@ -109,4 +137,48 @@ fn many_clients_are_answered() {
 #[test]
 fn tokio_answers_all_at_once() {
     everywhere("async", "ask", &["one", "two", "three"], "one\ntwo\nthree");
+}
+
+/// Every second of these calls is interrupted before it has done anything.
+const INTERRUPTED: &str = "inject=accept4,connect,?epoll_wait,?epoll_pwait,?poll,ppoll,recvfrom,\
+                           recvmsg,sendmsg,sendto:error=EINTR:when=2+2";
+
+/// Interrupts a running process until the value is dropped.
+fn interrupting(strace: &Path, pid: u32) -> Daemon {
+    let mut command = Command::new(strace);
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", INTERRUPTED, "-p", &pid.to_string()]);
+    let strace = Daemon::start(&mut command);
+    let status = format!("/proc/{pid}/status");
+    until("strace is there", || {
+        !std::fs::read_to_string(&status).is_ok_and(|status| status.contains("TracerPid:\t0\n"))
+    });
+    strace
+}
+
+#[test]
+fn programs_and_the_broker_go_on_when_their_calls_are_interrupted() {
+    let Some(strace) = installed("strace").filter(|_| has("strace", true)) else { return };
+    let host = Host::new(&[]);
+    for (name, verb, arguments, expected) in [
+        ("echo", "ask", ["hello"].as_slice(), "hello"),
+        ("many_clients", "ask", &["hello"], "hello"),
+        ("shared_memory", "send", &["in memory"], "in memory"),
+        ("async", "ask", &["one", "two"], "one\ntwo"),
+    ] {
+        let mut serve = Command::new(example(name));
+        serve.args(["serve", name]).env("IPC_RUNDIR", host.rundir()).stdin(Stdio::null());
+        let service = Daemon::start(&mut serve);
+        until("it serves", || host.connect(name, "").is_ok());
+        let interrupted = [host.broker.pid(), service.pid()].map(|pid| interrupting(&strace, pid));
+        for _ in 0..5 {
+            let mut ask = Command::new(&strace);
+            ask.args(["-f", "-qq", "-o", "/dev/null", "-e", INTERRUPTED]).arg(example(name));
+            ask.args([verb, name]).args(arguments).env("IPC_RUNDIR", host.rundir());
+            let (code, said, errors) = outcome(&mut ask);
+            assert_eq!((code, said.trim()), (0, expected), "{name}: {errors}");
+        }
+        for strace in interrupted {
+            strace.signal(nix::sys::signal::Signal::SIGINT);
+        }
+    }
 }

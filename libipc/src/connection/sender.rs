@@ -26,6 +26,8 @@ const GATHERED_MOST: usize = 32 << 10;
 pub struct Sender {
     socket: Arc<OwnedFd>,
     pub(super) options: Options,
+    /// Whether the peer is on another host.
+    leads_elsewhere: bool,
     outgoing: VecDeque<Batch>,
     outgoing_bytes: usize,
     /// The memory of the batch that left last, for the next one.
@@ -40,9 +42,9 @@ struct Batch {
 }
 
 impl Sender {
-    pub(super) fn new(socket: Arc<OwnedFd>, options: Options) -> Self {
+    pub(super) fn new(socket: Arc<OwnedFd>, options: Options, leads_elsewhere: bool) -> Self {
         let (outgoing, spare) = (VecDeque::new(), Vec::new());
-        Self { socket, options, outgoing, outgoing_bytes: 0, spare }
+        Self { socket, options, leads_elsewhere, outgoing, outgoing_bytes: 0, spare }
     }
 
     /// As [`Connection::send`](super::Connection::send).
@@ -225,8 +227,9 @@ impl Sender {
         if descriptors.len() > DESCRIPTORS_MOST {
             return Err(ConnectionError::TooManyDescriptors { most: DESCRIPTORS_MOST });
         }
-        // A network socket would lose them without a word.
-        if !descriptors.is_empty() && !sys::socket::is_unix(self.as_fd())? {
+        // A network socket would lose them without a word, and so would a daemon that has one.
+        if !descriptors.is_empty() && (self.leads_elsewhere || !sys::socket::is_unix(self.as_fd())?)
+        {
             return Err(ConnectionError::NoDescriptorsHere);
         }
         Ok(())

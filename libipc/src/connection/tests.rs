@@ -149,6 +149,15 @@ fn descriptors_are_refused_where_they_would_be_lost() {
     assert_eq!(error.to_string(), "descriptors travel between programs of one host only");
     near.send(Channel::DATA, b"bytes do").unwrap();
     assert_eq!(&far.receive_within(soon()).unwrap().payload[..], b"bytes do");
+    // A daemon of this host has the other end, and the peer is behind it.
+    let elsewhere = |stream: Stream| stream.with_target("tls:db1.example.com:5432");
+    let here = |stream: Stream| stream.with_target("unix:db");
+    for (led, is_refused) in [(elsewhere as fn(_) -> _, true), (here, false)] {
+        let (near, _far) = Stream::pair().unwrap();
+        let mut near = Connection::new(led(near));
+        let sent = near.send_within(Channel::DATA, b"x", &[file.as_fd()], soon());
+        assert_eq!(matches!(sent, Err(ConnectionError::NoDescriptorsHere)), is_refused);
+    }
 }
 
 #[test]
