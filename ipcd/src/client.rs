@@ -23,16 +23,27 @@ const QUEUE_BYTES_MOST: usize = 512 * 1024;
 pub(crate) struct Connection {
     protocol: Protocol,
     who: PeerCredentials,
-    /// It is a socket of a client's making, with whatever was set on it.
-    is_foreign: bool,
+    origin: Origin,
+    is_shared: bool,
     /// What lies there for a service that registered on it.
     inbox: Inbox,
 }
 
+/// Whence a connection's socket comes, which tells what is set on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Origin {
+    /// Accepted where requests come in: each message carries its sender.
+    Requests,
+    /// Accepted by a front: nothing was ever set.
+    Front,
+    /// A client has made it, with whatever was set; it may have kept copies.
+    Client,
+}
+
 #[derive(Debug)]
 enum Protocol {
-    /// Nothing has come yet.
-    Unknown(OwnedFd),
+    /// Nothing whole has come yet.
+    Unknown(Box<Wire>),
     Varlink(Box<Wire>),
     /// The first libipc's.
     Lookup(OwnedFd, Lookup),
@@ -62,9 +73,10 @@ pub(crate) enum Read {
 
 impl Connection {
     /// Takes over an accepted socket.
-    pub(crate) fn new(socket: OwnedFd, who: PeerCredentials) -> Self {
-        let protocol = Protocol::Unknown(socket);
-        Self { protocol, who, is_foreign: false, inbox: Inbox::default() }
+    pub(crate) fn new(socket: OwnedFd, who: PeerCredentials, origin: Origin) -> Self {
+        let limits = Limits { queue_bytes: QUEUE_BYTES_MOST, ..Limits::default() };
+        let protocol = Protocol::Unknown(Box::new(Wire::new(socket, Reading::Exact, limits)));
+        Self { protocol, who, origin, is_shared: false, inbox: Inbox::default() }
     }
 
     /// Takes over a socket that a client made, which may already hold a request.
@@ -74,42 +86,47 @@ impl Connection {
     /// The kernel's.
     pub(crate) fn adopted(socket: OwnedFd, who: PeerCredentials) -> io::Result<Self> {
         sys::credentials::pass_credentials(socket.as_fd(), true)?;
-        Ok(Self { is_foreign: true, ..Self::new(socket, who) })
+        Ok(Self::new(socket, who, Origin::Client))
     }
 
     /// Reads until something whole is there, or nothing is left.
     pub(crate) fn read(&mut self) -> Read {
-        if let Protocol::Unknown(socket) = &self.protocol {
-            let mut first = [0];
-            match ancillary::peek(socket.as_fd(), &mut first, Wait::Never) {
-                Ok(0) => return Read::Over { why: None },
-                Ok(_) => self.choose(first == [0]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Read::Nothing { unfinished: false };
-                }
-                Err(_) => return Read::Over { why: None },
-            }
-        }
         match &mut self.protocol {
+            Protocol::Unknown(wire) => {
+                let read = read_varlink(wire, self.who);
+                let Read::Sent(Sent::Message(first)) = &read else { return read };
+                // A frame of the first libipc begins with a zero, which ends an empty message.
+                if first.bytes.is_empty() && !first.is_foreign {
+                    return self.begin_lookup();
+                }
+                self.speak_varlink();
+                read
+            }
             Protocol::Varlink(wire) => read_varlink(wire, self.who),
-            Protocol::Lookup(socket, lookup) => read_lookup(socket.as_fd(), lookup),
-            Protocol::Unknown(_) | Protocol::Over => Read::Over { why: None },
+            Protocol::Lookup(socket, lookup) => read_lookup(socket.as_fd(), lookup, self.who),
+            Protocol::Over => Read::Over { why: None },
         }
     }
 
-    /// The first byte tells: a frame of the first libipc begins with a zero.
-    fn choose(&mut self, is_old: bool) {
-        let Protocol::Unknown(socket) = std::mem::replace(&mut self.protocol, Protocol::Over)
-        else {
-            return;
-        };
-        if is_old {
-            self.protocol = Protocol::Lookup(socket, Lookup::default());
-            return;
+    /// Reads the first libipc's protocol, whose first byte was taken for a message.
+    fn begin_lookup(&mut self) -> Read {
+        if let Protocol::Unknown(wire) = std::mem::replace(&mut self.protocol, Protocol::Over) {
+            self.protocol = Protocol::Lookup(wire.into_socket(), Lookup::default());
         }
-        let limits = Limits { queue_bytes: QUEUE_BYTES_MOST, ..Limits::default() };
-        let wire = Wire::new(socket, Reading::Exact, limits);
-        self.protocol = Protocol::Varlink(Box::new(wire));
+        let Protocol::Lookup(socket, lookup) = &mut self.protocol else {
+            return Read::Over { why: None };
+        };
+        match lookup.push(&[0]) {
+            Ok(_) => read_lookup(socket.as_fd(), lookup, self.who),
+            Err(error) => Read::Over { why: Some(format!("{error:?}")) },
+        }
+    }
+
+    fn speak_varlink(&mut self) {
+        self.protocol = match std::mem::replace(&mut self.protocol, Protocol::Over) {
+            Protocol::Unknown(wire) => Protocol::Varlink(wire),
+            other => other,
+        };
     }
 
     /// Queues a message and sends what can be sent. True once nothing waits.
@@ -122,9 +139,7 @@ impl Connection {
         message: Bytes,
         descriptor: Option<OwnedFd>,
     ) -> Result<bool, WireError> {
-        if matches!(self.protocol, Protocol::Unknown(_)) {
-            self.choose(false);
-        }
+        self.speak_varlink();
         let Protocol::Varlink(wire) = &mut self.protocol else { return Ok(true) };
         wire.queue(message, descriptor)?;
         wire.flush(Wait::Never)
@@ -171,15 +186,14 @@ impl Connection {
             return Err(WireError::QueueFull { most: 0 });
         }
         let socket = match std::mem::replace(&mut self.protocol, Protocol::Over) {
-            Protocol::Unknown(socket) | Protocol::Lookup(socket, _) => socket,
-            Protocol::Varlink(wire) => wire.into_socket(),
+            Protocol::Lookup(socket, _) => socket,
+            Protocol::Unknown(wire) | Protocol::Varlink(wire) => wire.into_socket(),
             Protocol::Over => return Err(WireError::System(io::ErrorKind::NotConnected.into())),
         };
-        let plain = if self.is_foreign {
-            sys::socket::make_plain(socket.as_fd())
-        } else {
-            // Of an accepted socket nothing else has ever been set.
-            sys::credentials::pass_credentials(socket.as_fd(), false)
+        let plain = match self.origin {
+            Origin::Client => sys::socket::make_plain(socket.as_fd()),
+            Origin::Requests => sys::credentials::pass_credentials(socket.as_fd(), false),
+            Origin::Front => Ok(()),
         };
         plain.map_err(WireError::System)?;
         Ok(socket)
@@ -196,10 +210,13 @@ impl Connection {
         descriptor: Option<OwnedFd>,
         now: Instant,
     ) -> Result<bool, WireError> {
-        let before = self.occupied();
+        let bytes = message.len();
+        let before = self.inbox.wants_measure(bytes).then(|| self.occupied());
         let sent = self.send(message, descriptor)?;
-        let after = self.occupied();
-        self.inbox.sent(before, after, now);
+        if let Some(before) = before {
+            self.inbox.measured(bytes, before, self.occupied());
+        }
+        self.inbox.sent(now);
         Ok(sent)
     }
 
@@ -240,11 +257,21 @@ impl Connection {
         }
     }
 
+    /// Takes note that somebody else is given a copy of the socket.
+    pub(crate) fn share(&mut self) {
+        self.is_shared = true;
+    }
+
+    /// Whether somebody else may hold a copy of the socket.
+    pub(crate) fn may_be_shared(&self) -> bool {
+        self.is_shared || self.origin == Origin::Client
+    }
+
     /// The socket, while it is ours.
     pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.protocol {
-            Protocol::Unknown(socket) | Protocol::Lookup(socket, _) => Some(socket.as_fd()),
-            Protocol::Varlink(wire) => Some(wire.as_fd()),
+            Protocol::Lookup(socket, _) => Some(socket.as_fd()),
+            Protocol::Unknown(wire) | Protocol::Varlink(wire) => Some(wire.as_fd()),
             Protocol::Over => None,
         }
     }
@@ -287,7 +314,7 @@ fn maker_of(descriptor: BorrowedFd<'_>, sender: Option<PeerCredentials>) -> Opti
     (fits && maker.pid.is_some() && Some(credentials) == sender).then_some(maker)
 }
 
-fn read_lookup(socket: BorrowedFd<'_>, lookup: &mut Lookup) -> Read {
+fn read_lookup(socket: BorrowedFd<'_>, lookup: &mut Lookup, who: PeerCredentials) -> Read {
     let mut chunk = zeroize::Zeroizing::new([0; 4096]);
     loop {
         let received = match ancillary::receive(socket, &mut *chunk, 0, Wait::Never) {
@@ -300,6 +327,9 @@ fn read_lookup(socket: BorrowedFd<'_>, lookup: &mut Lookup) -> Read {
             }
             Err(error) => return Read::Over { why: Some(error.to_string()) },
         };
+        if received.credentials.map(PeerCredentials::of_message) != Some(who) {
+            return Read::Over { why: Some("another process writes here".to_owned()) };
+        }
         match lookup.push(chunk.get(..received.bytes).unwrap_or_default()) {
             Ok(Some(wanted)) => return Read::Sent(Sent::Lookup(wanted)),
             Ok(None) => {}

@@ -37,9 +37,8 @@ impl Way {
     /// The kernel's.
     pub(crate) fn new(listener: Listener, entrance: Entrance) -> io::Result<Self> {
         // Bytes that come in by a front are for the service, and belong to no message of ours.
-        if !matches!(entrance, Entrance::Front(_)) {
-            sys::credentials::pass_credentials(listener.as_fd(), true)?;
-        }
+        let are_messages = !matches!(entrance, Entrance::Front(_));
+        sys::credentials::pass_credentials(listener.as_fd(), are_messages)?;
         Ok(Self { listener, entrance, place: None })
     }
 

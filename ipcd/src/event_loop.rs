@@ -61,11 +61,18 @@ pub(crate) struct EventLoop<'w> {
 /// What a token stands for.
 enum Source {
     /// A client, and what is watched for.
-    Client(ClientId, Connection, Interest),
+    Client(ClientId, Connection, Watched),
     Call(CallId, Channel),
     /// A question of our own to a service.
     Asking(CallId, Asking),
     Listen(usize, Channel),
+}
+
+/// What is watched for of a client.
+struct Watched {
+    interest: Interest,
+    /// False for one that has just come: what is said meanwhile is kept for the beginning.
+    begun: bool,
 }
 
 /// A transport daemon that may bring remote peers.
@@ -155,7 +162,7 @@ impl<'w> EventLoop<'w> {
             // Those who leave make room for those who come.
             for one in &ready {
                 if self.entrances.contains_key(&one.token) {
-                    self.accept(one.token, now);
+                    self.accept(one.token, ready.len(), now);
                 }
             }
             self.keep_time(now);
@@ -371,13 +378,16 @@ impl<'w> EventLoop<'w> {
 
     /// Closes a client's connection, and tells the broker.
     fn lose(&mut self, token: Token, now: Instant) {
-        if let Some(Source::Client(client, connection, _)) = self.sources.remove(&token) {
-            if let Some(socket) = connection.socket() {
-                let _unwatched = self.poller.remove(socket).is_ok();
-            }
+        if let Some(Source::Client(client, connection, watched)) = self.sources.remove(&token) {
             self.clients.remove(&client);
             self.patience.left(client);
             self.keep_no_more(client, &connection);
+            // Closing ends the watch, unless a copy of the socket lives on elsewhere.
+            if let Some(socket) = connection.socket().filter(|_| connection.may_be_shared())
+                && watched.begun
+            {
+                let _unwatched = self.poller.remove(socket).is_ok();
+            }
             drop(connection);
             self.report(Event::Left { client }, now);
         }
@@ -396,10 +406,11 @@ impl<'w> EventLoop<'w> {
     fn watch(&mut self, token: Token, interest: Interest) {
         let changed = match self.sources.get_mut(&token) {
             // Most requests are answered at once, and what is watched for stays as it is.
-            Some(Source::Client(_, _, watched)) if *watched == interest => None,
+            Some(Source::Client(_, _, watched)) if watched.interest == interest => None,
             Some(Source::Client(_, connection, watched)) => {
-                *watched = interest;
-                connection.socket().map(|socket| self.poller.change(socket, token, interest))
+                watched.interest = interest;
+                let socket = connection.socket().filter(|_| watched.begun);
+                socket.map(|socket| self.poller.change(socket, token, interest))
             }
             Some(Source::Call(_, channel) | Source::Listen(_, channel)) => {
                 Some(self.poller.change(channel, token, interest))

@@ -12,17 +12,29 @@ pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     sent: u64,
-    /// What one message occupies.
+    /// What one message occupies, and the bytes of the longest one that was measured.
     each: usize,
+    longest: usize,
     /// When to look whether all that was sent until then is collected.
     mark: Option<(Instant, u64)>,
 }
 
 impl Inbox {
-    /// Takes note of a message that was sent; what the queue occupied before and after it.
-    pub(crate) fn sent(&mut self, before: usize, after: usize, now: Instant) {
-        self.sent += 1;
+    /// Whether [`Inbox::measured`] is to be told of a message of that many bytes: none that is as
+    /// long was measured yet.
+    pub(crate) fn wants_measure(&self, bytes: usize) -> bool {
+        bytes > self.longest || self.each == 0
+    }
+
+    /// Takes note of what the queue occupied before and after a message of that many bytes.
+    pub(crate) fn measured(&mut self, bytes: usize, before: usize, after: usize) {
+        self.longest = self.longest.max(bytes);
         self.each = self.each.max(after.saturating_sub(before));
+    }
+
+    /// Takes note of a message that was sent.
+    pub(crate) fn sent(&mut self, now: Instant) {
+        self.sent += 1;
         self.mark = self.mark.or(Some((now + STUCK_AFTER, self.sent)));
     }
 
@@ -55,15 +67,31 @@ impl Inbox {
 mod tests {
     use super::*;
 
+    fn send(inbox: &mut Inbox, before: usize, after: usize, now: Instant) {
+        inbox.measured(90, before, after);
+        inbox.sent(now);
+    }
+
+    #[test]
+    fn only_a_longer_message_is_measured_again() {
+        let mut inbox = Inbox::default();
+        assert!(inbox.wants_measure(90));
+        // Somebody has collected so fast that nothing was learnt.
+        inbox.measured(90, 768, 0);
+        assert!(inbox.wants_measure(80));
+        inbox.measured(80, 0, 768);
+        assert!(!inbox.wants_measure(90) && inbox.wants_measure(91));
+    }
+
     #[test]
     fn messages_are_counted_by_what_they_occupy() {
         let now = Instant::now();
         let mut inbox = Inbox::default();
         assert_eq!(inbox.uncollected(0), 0);
-        inbox.sent(0, 768, now);
+        send(&mut inbox, 0, 768, now);
         assert_eq!((inbox.uncollected(768), inbox.uncollected(1)), (1, 1));
         // Somebody collected meanwhile.
-        inbox.sent(768, 768, now);
+        send(&mut inbox, 768, 768, now);
         assert_eq!(inbox.uncollected(2 * 768), 2);
         assert_eq!(inbox.uncollected(0), 0);
     }
@@ -73,13 +101,13 @@ mod tests {
         let start = Instant::now();
         let later = start + STUCK_AFTER;
         let mut inbox = Inbox::default();
-        inbox.sent(0, 768, start);
+        send(&mut inbox, 0, 768, start);
         assert_eq!(inbox.deadline(), Some(later));
         assert!(!inbox.is_stuck(768, start + STUCK_AFTER.saturating_sub(Duration::from_millis(1))));
         assert!(inbox.is_stuck(768, later));
 
         // The first was collected, another one has come since: a new span begins.
-        inbox.sent(0, 768, later);
+        send(&mut inbox, 0, 768, later);
         assert!(!inbox.is_stuck(768, later));
         assert_eq!(inbox.deadline(), Some(later + STUCK_AFTER));
         assert!(!inbox.is_stuck(0, later + STUCK_AFTER));

@@ -1,5 +1,6 @@
 //! A connection to the broker.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,15 @@ pub struct Broker {
     closed: bool,
     /// A name that was last had by a connection of its own: the next time it is so at once.
     upgraded: Option<ServiceName>,
+    /// The socket's time-outs, as they were set last.
+    waits: Waits,
+}
+
+/// Time-outs of a socket; none is set at its beginning.
+#[derive(Debug, Default)]
+struct Waits {
+    receiving: Option<Duration>,
+    sending: Option<Duration>,
 }
 
 /// What is asked for.
@@ -99,7 +109,8 @@ impl Broker {
 
     fn over(socket: OwnedFd, reading: Reading) -> Self {
         let limits = Limits { message_bytes: 1 << 20, ..Limits::default() };
-        Self { wire: Wire::new(socket, reading, limits), closed: false, upgraded: None }
+        let wire = Wire::new(socket, reading, limits);
+        Self { wire, closed: false, upgraded: None, waits: Waits::default() }
     }
 
     /// A connection of this process's own, by way of a broker's socket that others use too: they
@@ -169,11 +180,10 @@ impl Broker {
                 if answer.kind != Kind::Stream {
                     return Err(ConnectError::NotAStream);
                 }
-                let socket = self.wire.into_socket();
-                sys::socket::set_receive_timeout(socket.as_fd(), None)
-                    .and_then(|()| sys::socket::set_send_timeout(socket.as_fd(), None))
+                self.bound_receiving(None)
+                    .and_then(|()| self.bound_sending(None))
                     .map_err(ConnectError::System)?;
-                Ok(Stream::new(socket, None).with_target(&answer.target))
+                Ok(Stream::new(self.wire.into_socket(), None).with_target(&answer.target))
             }
             (answer, Some(descriptor)) => take_over(request.service, &answer, descriptor, deadline),
             (_, None) => Err(ConnectError::NoDescriptor),
@@ -244,7 +254,7 @@ impl Broker {
         let left = deadline.map(|when| when.saturating_duration_since(Instant::now()));
         // The kernel takes zero for no limit.
         let left = left.map(|left| left.max(Duration::from_millis(1)));
-        sys::socket::set_receive_timeout(self.wire.as_fd(), left).map_err(ConnectError::System)?;
+        self.bound_receiving(left).map_err(ConnectError::System)?;
         Ok(self.receive()?.bytes)
     }
 
@@ -268,8 +278,9 @@ impl Broker {
         }
         self.closed = true;
         self.wire.queue(call, None).map_err(ConnectError::Wire)?;
-        self.bound_waits(deadline)?;
-        match self.wire.flush(Wait::Block).map_err(ConnectError::of_wire) {
+        let left = whole_steps(deadline.saturating_duration_since(Instant::now()) + GRACE);
+        self.bound_receiving(Some(left)).map_err(ConnectError::System)?;
+        match self.send_all(left).map_err(ConnectError::of_wire) {
             // A broker that closes before it has read has said why.
             Ok(true) | Err(ConnectError::BrokerGone) => Ok(()),
             Ok(false) => Err(ConnectError::TimedOut),
@@ -290,16 +301,40 @@ impl Broker {
         }
     }
 
-    /// Blocking calls end a little after the deadline, so that the broker's own words about it
-    /// arrive.
-    fn bound_waits(&self, deadline: Instant) -> Result<(), ConnectError> {
-        let left = deadline.saturating_duration_since(Instant::now()) + GRACE;
-        let socket = self.wire.as_fd();
-        sys::socket::set_receive_timeout(socket, Some(left))
-            .and_then(|()| sys::socket::set_send_timeout(socket, Some(left)))
-            .map_err(ConnectError::System)
+    /// Nearly always there is room for a call, and nothing to bound.
+    fn send_all(&mut self, left: Duration) -> Result<bool, WireError> {
+        if self.wire.flush(Wait::Never)? {
+            return Ok(true);
+        }
+        self.bound_sending(Some(left)).map_err(WireError::System)?;
+        self.wire.flush(Wait::Block)
+    }
+
+    fn bound_receiving(&mut self, span: Option<Duration>) -> io::Result<()> {
+        if self.waits.receiving != span {
+            sys::socket::set_receive_timeout(self.wire.as_fd(), span)?;
+            self.waits.receiving = span;
+        }
+        Ok(())
+    }
+
+    fn bound_sending(&mut self, span: Option<Duration>) -> io::Result<()> {
+        if self.waits.sending != span {
+            sys::socket::set_send_timeout(self.wire.as_fd(), span)?;
+            self.waits.sending = span;
+        }
+        Ok(())
     }
 }
+
+/// A span in whole steps, so that calls which have about the same time need no new time-out.
+fn whole_steps(span: Duration) -> Duration {
+    let steps = span.as_millis().div_ceil(STEP.as_millis());
+    STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
+}
+
+/// How exactly a blocking call ends.
+const STEP: Duration = Duration::from_millis(50);
 
 /// How long to wait before a broker that is down is tried again.
 const RETRY: Duration = Duration::from_millis(20);
@@ -311,7 +346,8 @@ fn pause(span: Duration) {
     let _interrupted = poll(&mut [], timeout).is_err();
 }
 
-/// How long after the deadline the broker's answer is still awaited.
+/// How long after the deadline the broker's answer is still awaited: blocking calls end a little
+/// after it, so that the broker's own words about it arrive.
 const GRACE: Duration = Duration::from_millis(250);
 
 fn read_error(message: &[u8]) -> ConnectError {
@@ -330,22 +366,24 @@ fn read_answer(message: Message) -> Result<(Connected, Option<OwnedFd>), Connect
     Ok((answer, message.descriptors.into_iter().next()))
 }
 
+fn is_path(descriptor: &OwnedFd) -> Result<bool, ConnectError> {
+    sys::door::is_path(descriptor.as_fd()).map_err(ConnectError::System)
+}
+
 fn take_over(
     service: &ServiceName,
     answer: &Connected,
     descriptor: OwnedFd,
     deadline: Instant,
 ) -> Result<Stream, ConnectError> {
-    let is_door = sys::door::is_path(descriptor.as_fd()).map_err(ConnectError::System)?;
     if answer.kind != Kind::Stream {
         return Err(ConnectError::NotAStream);
     }
-    let socket = match (answer.handoff, is_door) {
-        (Handoff::Descriptor, false) => descriptor,
-        (Handoff::Door, true) => {
-            sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(deadline))
-                .map_err(|error| ConnectError::Service { service: service.clone(), error })?
-        }
+    let socket = match answer.handoff {
+        Handoff::Descriptor if !is_path(&descriptor)? => descriptor,
+        // Nothing but a door can be connected through.
+        Handoff::Door => sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(deadline))
+            .map_err(|error| ConnectError::Service { service: service.clone(), error })?,
         _ => return Err(ConnectError::NoDescriptor),
     };
     Ok(Stream::new(socket, None).with_target(&answer.target))

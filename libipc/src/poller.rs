@@ -134,6 +134,9 @@ impl Poller {
 
     /// Watches `source` under `token`. It is told in every wait for as long as it is ready.
     ///
+    /// Closing it ends the watch if nobody else holds a copy; of what another process has sent,
+    /// like the clients of a registered service, somebody may. So [`Poller::remove`] comes first.
+    ///
     /// # Errors
     ///
     /// The kernel's; `EEXIST` if it is watched already.

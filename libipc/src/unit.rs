@@ -15,7 +15,7 @@ pub struct Units {
 }
 
 /// Bytes of `/proc/PID/cgroup` that are read; a longer one is not believed.
-const CGROUP_BYTES_MOST: u64 = 16 * 1024;
+const CGROUP_BYTES_MOST: usize = 16 * 1024;
 
 impl Units {
     /// The units of whoever made this connection, if that process lives still.
@@ -95,10 +95,12 @@ fn is_container(unit: &str) -> bool {
 }
 
 fn read_cgroup(pid: u32) -> io::Result<Option<String>> {
-    let file = fs::File::open(format!("/proc/{pid}/cgroup"))?;
-    let mut text = String::new();
-    let read = file.take(CGROUP_BYTES_MOST).read_to_string(&mut text)?;
-    Ok(u64::try_from(read).is_ok_and(|read| read < CGROUP_BYTES_MOST).then_some(text))
+    let mut file = fs::File::open(format!("/proc/{pid}/cgroup"))?;
+    let mut bytes = vec![0; CGROUP_BYTES_MOST];
+    // The kernel makes this text at once: one read brings all of it, if there is room.
+    let read = file.read(&mut bytes)?;
+    bytes.truncate(read);
+    Ok(String::from_utf8(bytes).ok().filter(|text| text.len() < CGROUP_BYTES_MOST))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use libipc::interface::transport::{Hello, TransportError};
 use libipc::interface::tunnel::TunnelError;
 use libipc::poller::Interest;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, recv, recvmsg, send};
 use sys::ancillary::Wait;
 use sys::socket::{SocketKind, unix_pair};
 
@@ -49,7 +49,7 @@ pub enum Purpose {
 /// What a link is attached to.
 #[derive(Debug)]
 pub struct PlainSide {
-    /// The socket, which is taken over and made non-blocking.
+    /// The socket, which is taken over; it does not matter whether it blocks.
     pub socket: OwnedFd,
     /// One byte lies unread in it that is for nobody: see [`PlainSide::pair`].
     pub is_marked: bool,
@@ -64,7 +64,6 @@ impl PlainSide {
     /// The kernel's: no descriptors or memory left.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (socket, program) = unix_pair(SocketKind::Stream)?;
-        sys::socket::set_blocking(program.as_fd(), true)?;
         sys::ancillary::send(program.as_fd(), b"!", &[], Wait::Never)?;
         Ok((Self { socket, is_marked: true }, program))
     }
@@ -177,12 +176,11 @@ impl From<TransportError> for Stop {
 }
 
 impl<C: Codec> Link<C> {
-    /// A link over `net`, which is taken over and made non-blocking.
-    pub(crate) fn new(codec: C, net: OwnedFd, purpose: Purpose) -> io::Result<Self> {
-        sys::socket::set_blocking(net.as_fd(), false)?;
+    /// A link over `net`, which is taken over; it does not matter whether it blocks.
+    pub(crate) fn new(codec: C, net: OwnedFd, purpose: Purpose) -> Self {
         // What is no TCP connection has no such delay.
         let _not_tcp = sys::tcp::set_nodelay(net.as_fd()).is_err();
-        Ok(Self {
+        Self {
             codec,
             net,
             is_to_begin: matches!(purpose, Purpose::Ask(_)),
@@ -194,7 +192,7 @@ impl<C: Codec> Link<C> {
             undelivered: Leftover::default(),
             inward: Course::Open,
             outward: Course::Open,
-        })
+        }
     }
 
     pub(crate) fn net(&self) -> BorrowedFd<'_> {
@@ -247,8 +245,7 @@ impl<C: Codec> Link<C> {
     /// Goes on with its plain side. False if there is nothing agreed.
     pub(crate) fn attach(&mut self, side: PlainSide, scratch: &mut Scratch) -> bool {
         let Phase::Agreed { owes_yes } = self.phase else { return false };
-        let Ok(plain) = Plain::new(side.socket, side.is_marked) else { return false };
-        self.plain = Some(plain);
+        self.plain = Some(Plain::new(side.socket, side.is_marked));
         self.phase = Phase::Relaying;
         scratch.outgoing.clear();
         let yes = self.codec.yes();
@@ -336,8 +333,11 @@ impl<C: Codec> Link<C> {
         if self.flush().is_err() {
             return Fate::Ends;
         }
-        if self.unsent.is_empty() && sys::socket::end_sending(self.net.as_fd()).is_err() {
-            return Fate::Ends;
+        if self.unsent.is_empty() && self.outward != Course::Ended {
+            if sys::socket::end_sending(self.net.as_fd()).is_err() {
+                return Fate::Ends;
+            }
+            self.outward = Course::Ended;
         }
         match read(self.net.as_fd(), scratch.room(0)) {
             Ok(0) => Fate::Ends,
@@ -357,6 +357,19 @@ fn read(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(count) => return Ok(count),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reads into one buffer, and then into another.
+fn read_two(socket: BorrowedFd<'_>, first: &mut [u8], second: &mut [u8]) -> io::Result<usize> {
+    use std::os::fd::AsRawFd;
+    loop {
+        let mut both = [io::IoSliceMut::new(first), io::IoSliceMut::new(second)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut both, None, MsgFlags::MSG_DONTWAIT) {
+            Ok(message) => return Ok(message.bytes),
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -17,6 +17,7 @@ use libipc::poller::Waker;
 
 use crate::codec::Codec;
 use crate::link::{Agreement, PlainSide, Purpose};
+use crate::wrapping::Make;
 
 use self::worker::Worker;
 
@@ -26,12 +27,11 @@ mod worker;
 pub const LINKS_MOST: usize = 10_000;
 
 /// A link to be.
-#[derive(Debug)]
 pub struct Beginning<C> {
     /// What it is called from now on.
     pub id: u64,
-    /// The encapsulation.
-    pub codec: C,
+    /// What makes the encapsulation.
+    pub make: Make<C>,
     /// Its network side, connected.
     pub net: OwnedFd,
     /// What it is begun for.

@@ -27,20 +27,23 @@ mod callers;
 mod links;
 mod peers;
 
+/// Makes one end of an encapsulation, on the thread that it will live on.
+pub type Make<C> = Box<dyn FnOnce() -> Result<C, TransportError> + Send>;
+
 /// What makes one daemon that wraps different from another.
 pub trait Wrapping {
     /// Its encapsulation.
     type Codec: Codec;
 
-    /// The client end of a connection.
+    /// What makes the client end of a connection, which takes time and is done on another thread.
     ///
     /// # Errors
     ///
     /// [`TransportError`]: what is wanted cannot be had.
-    fn wrap(&mut self, wanted: &Wrap) -> Result<Self::Codec, TransportError>;
+    fn wrap(&mut self, wanted: &Wrap) -> Result<Make<Self::Codec>, TransportError>;
 
-    /// The server end of a connection that came to a listener; and the service that is offered
-    /// there to plain clients, if peers are not to say what they want.
+    /// What makes the server end of a connection that came to a listener; and the service that is
+    /// offered there to plain clients, if peers are not to say what they want.
     ///
     /// # Errors
     ///
@@ -48,7 +51,7 @@ pub trait Wrapping {
     fn serve(
         &mut self,
         wanted: &Serve,
-    ) -> Result<(Self::Codec, Option<ServiceName>), TransportError>;
+    ) -> Result<(Make<Self::Codec>, Option<ServiceName>), TransportError>;
 
     /// The scheme by which peers come that connect to a socket of ours.
     fn scheme(&self) -> &'static str;
@@ -88,6 +91,8 @@ pub struct EventLoop<W: Wrapping> {
     /// When connections that are left are cut.
     cut: Option<Instant>,
     last_token: u64,
+    /// Links are counted by themselves, so that each thread has its share of them.
+    last_link: u64,
 }
 
 const SERVER: Token = Token(0);
@@ -147,6 +152,7 @@ impl<W: Wrapping> EventLoop<W> {
             resume: None,
             cut: None,
             last_token,
+            last_link: 0,
         })
     }
 
@@ -246,6 +252,11 @@ impl<W: Wrapping> EventLoop<W> {
     fn next_token(&mut self) -> Token {
         self.last_token += 1;
         Token(self.last_token)
+    }
+
+    fn next_link(&mut self) -> u64 {
+        self.last_link += 1;
+        self.last_link
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{self as sock, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
 use crate::credentials::check;
@@ -91,18 +92,36 @@ pub fn connect_unix(
     kind: SocketKind,
     deadline: Option<Instant>,
 ) -> io::Result<OwnedFd> {
-    let socket = sock::socket(AddressFamily::Unix, kind.native(), SockFlag::SOCK_CLOEXEC, None)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = sock::socket(AddressFamily::Unix, kind.native(), flags, None)?;
     let address = address(path)?;
+    // Nearly always there is room in the queue, and nothing to bound.
+    let tried = connect_until_done(&socket, &address);
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))?;
+    match tried {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            wait_and_connect(&socket, &address, deadline)?;
+        }
+        tried => tried?,
+    }
+    Ok(socket)
+}
+
+fn wait_and_connect(
+    socket: &OwnedFd,
+    address: &UnixAddr,
+    deadline: Option<Instant>,
+) -> io::Result<()> {
     if let Some(deadline) = deadline {
         // The kernel bounds the wait for room in the queue by the send time-out.
         let left = deadline.saturating_duration_since(Instant::now());
         set_timeout(socket.as_fd(), libc::SO_SNDTIMEO, Some(left.max(Duration::from_millis(1))))?;
     }
-    connect_until_done(&socket, &address)?;
+    connect_until_done(socket, address)?;
     if deadline.is_some() {
         set_timeout(socket.as_fd(), libc::SO_SNDTIMEO, None)?;
     }
-    Ok(socket)
+    Ok(())
 }
 
 pub(crate) fn connect_until_done(socket: &OwnedFd, address: &UnixAddr) -> io::Result<()> {

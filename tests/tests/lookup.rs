@@ -7,8 +7,9 @@
 )]
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
 use ipcd_tests::{Host, PATIENCE};
 use sys::ancillary::{self, Wait};
@@ -46,6 +47,26 @@ fn echoes(mut stream: UnixStream) -> bool {
     let mut text = [0; 5];
     stream.read_exact(&mut text).unwrap();
     &text == b"hello"
+}
+
+#[test]
+fn what_another_process_asks_on_an_inherited_connection_is_not_answered() {
+    let host = Host::new(&[]).with_pongd("pong");
+    // The whole question, and all of it but the first byte.
+    for own in [0, 1] {
+        let mut opened = UnixStream::connect(host.rundir().join("ipc")).unwrap();
+        opened.set_read_timeout(Some(PATIENCE)).unwrap();
+        opened.write_all(&frame("pong")[..own]).unwrap();
+        let mut child = Command::new("cat");
+        child.stdout(Stdio::from(OwnedFd::from(opened.try_clone().unwrap())));
+        let mut child = child.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&frame("pong")[own..]).unwrap();
+        assert!(child.wait().unwrap().success());
+        let mut heard = Vec::new();
+        // An end, or a reset where something was left unread.
+        let _reset = opened.read_to_end(&mut heard).is_err();
+        assert!(!heard.starts_with(b"ok"), "{heard:?}");
+    }
 }
 
 #[test]

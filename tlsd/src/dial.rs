@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use libipc::interface::transport::{TransportError, Wrap};
 use relay::failure;
+use relay::wrapping::Make;
 use rustls::client::{
     AlwaysResolvesClientRawPublicKeys, ClientSessionMemoryCache, ClientSessionStore,
     ResolvesClientCert, Resumption, UnbufferedClientConnection,
@@ -69,7 +70,7 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// The client end of a connection.
+    /// What makes the client end of a connection.
     ///
     /// # Errors
     ///
@@ -81,7 +82,7 @@ impl Dialer {
         config: &Config,
         material: &mut Material,
         provider: &Arc<CryptoProvider>,
-    ) -> Result<Session, TransportError> {
+    ) -> Result<Make<Session>, TransportError> {
         let Options { manner, pin, key, greeting } = read(wanted, config)?;
         let name = server_name(&wanted.host)?;
         let protocol = manner.protocol.clone();
@@ -98,11 +99,13 @@ impl Dialer {
         }
         // A daemon of ours says yes or no.
         let reception = wanted.hello.is_none().then(|| observe(&mut config, tickets));
-        let connection =
-            UnbufferedClientConnection::new(config, name).map_err(|error| unusable(&error))?;
         let expected = Expected { protocol, pin, is_raw };
         let observed = Observed { greeting, reception };
-        Ok(Session::client(connection, expected, proving, observed))
+        Ok(Box::new(move || {
+            let connection = UnbufferedClientConnection::new(config, name);
+            let connection = connection.map_err(|error| unusable(&error))?;
+            Ok(Session::client(connection, expected, proving, observed))
+        }))
     }
 
     fn prepare(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use libipc::interface::transport::{Serve, TransportError};
 use libipc::name::ServiceName;
 use relay::failure;
+use relay::wrapping::Make;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::danger::ClientCertVerifier;
@@ -67,7 +68,7 @@ impl Listeners {
         Ok(Self(all))
     }
 
-    /// The server end of a connection, and the service that is offered there to plain clients.
+    /// What makes the server end of a connection, and the service that is offered there to plain clients.
     ///
     /// # Errors
     ///
@@ -75,7 +76,7 @@ impl Listeners {
     pub(crate) fn begin(
         &self,
         wanted: &Serve,
-    ) -> Result<(Session, Option<ServiceName>), TransportError> {
+    ) -> Result<(Make<Session>, Option<ServiceName>), TransportError> {
         let name = &wanted.listener;
         let Some(prepared) = self.0.get(name) else {
             let reason = format!("tlsd.toml has no table [listen.{}]", name.escape_debug());
@@ -91,10 +92,13 @@ impl Listeners {
             config = Arc::new(own);
             proving = Proving::server(Arc::clone(&prepared.keys), exporter);
         }
-        let connection = UnbufferedServerConnection::new(config)
-            .map_err(|error| failure::invalid("listener", &error.to_string()))?;
         let expected = Expected { protocol, pin: None, is_raw: prepared.is_raw };
-        Ok((Session::server(connection, expected, proving), prepared.service.clone()))
+        let make: Make<Session> = Box::new(move || {
+            let connection = UnbufferedServerConnection::new(config)
+                .map_err(|error| failure::invalid("listener", &error.to_string()))?;
+            Ok(Session::server(connection, expected, proving))
+        });
+        Ok((make, prepared.service.clone()))
     }
 }
 

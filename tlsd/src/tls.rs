@@ -9,7 +9,8 @@ use daemon::exit::Failure;
 use libipc::interface::transport::{Serve, TransportError, Wrap};
 use libipc::name::ServiceName;
 use relay::start::read_config;
-use relay::wrapping::Wrapping;
+use relay::wrapping::{Make, Wrapping};
+use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 use crate::config::Config;
@@ -50,10 +51,19 @@ impl Tls {
     ///
     /// [`LoadError`].
     pub(crate) fn load(place: Option<PathBuf>) -> Result<Self, LoadError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(provider());
         let live = Live::load(place.as_deref(), &provider)?;
         Ok(Self { place, provider, live })
     }
+}
+
+/// What encrypts. AES with 128 bits goes first: nobody breaks it, and processors have its hash,
+/// too, which they mostly have not for the hash of that with 256.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    let first = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != first);
+    provider
 }
 
 impl Live {
@@ -72,12 +82,15 @@ impl Live {
 impl Wrapping for Tls {
     type Codec = Session;
 
-    fn wrap(&mut self, wanted: &Wrap) -> Result<Session, TransportError> {
+    fn wrap(&mut self, wanted: &Wrap) -> Result<Make<Session>, TransportError> {
         let Live { config, material, dialer, .. } = &mut self.live;
         dialer.begin(wanted, config, material, &self.provider)
     }
 
-    fn serve(&mut self, wanted: &Serve) -> Result<(Session, Option<ServiceName>), TransportError> {
+    fn serve(
+        &mut self,
+        wanted: &Serve,
+    ) -> Result<(Make<Session>, Option<ServiceName>), TransportError> {
         self.live.listeners.begin(wanted)
     }
 

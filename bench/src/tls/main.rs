@@ -1,7 +1,8 @@
 //! Services of another host by TLS: this project's daemons beside what others use for the same.
 //!
-//! `cargo run --release -p ipcd-bench --bin ipcd-bench-tls [NAME…]`: rounds with every contestant,
-//! each a pair of relays with TCP on loopback between them: a Unix socket, TLS 1.3 with
+//! `cargo run --release -p ipcd-bench --bin ipcd-bench-tls [NAME…] [PART…]`: rounds with every
+//! contestant, or those that are named, in every part or those that are named (`one`, `many`,
+//! `connections`, `questions`, `idle`). Each is a pair of relays with TCP on loopback between them: a Unix socket, TLS 1.3 with
 //! AES-128-GCM, a Unix socket; a P-256 certificate of a private authority, verified; sessions
 //! resumed as each does it. CPU is that of all processes of the pair. Whoever is not installed is
 //! left out with a message.
@@ -11,7 +12,7 @@
 use std::error::Error;
 
 use crate::contestant::Contestant;
-use crate::measure::{Figures, measure};
+use crate::measure::{Figures, PARTS, measure};
 use crate::place::Place;
 
 mod contestant;
@@ -27,7 +28,10 @@ const ROUNDS: usize = 3;
 fn main() -> Result<(), Box<dyn Error>> {
     let place = Place::new()?;
     service::start(&place.service())?;
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (parts, wanted): (Vec<_>, Vec<_>) =
+        words.into_iter().partition(|word| PARTS.contains(&word.as_str()));
+    let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|one| one == part);
     let mut all: Vec<(&str, Vec<Figures>)> = Vec::new();
     for round in 1..=ROUNDS {
         for name in ["ipcd", "stunnel", "haproxy", "nginx", "hitch"] {
@@ -35,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
             let Some(contestant) = Contestant::start(name, &place)? else { continue };
-            let figures = measure(&contestant)?;
+            let figures = measure(&contestant, is_wanted)?;
             println!("round {round}  {name:8} {figures}");
             match all.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, rows)) => rows.push(figures),

@@ -8,19 +8,21 @@ use libipc::identity::{Identity, LocalIdentity};
 use libipc::poller::{Interest, Token};
 use sys::credentials::PeerCredentials;
 
-use super::{Accepting, EventLoop, Source};
+use super::{Accepting, EventLoop, Source, Watched};
 use crate::action::{ClientId, Entrance, Event};
-use crate::client::Connection;
+use crate::client::{Connection, Origin};
 
 /// How long accepting rests when the machine is out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
 
-/// Connections accepted before others are served again.
+/// Connections accepted before others are served again, at most.
 const ACCEPT_BATCH: usize = 16;
 
 impl EventLoop<'_> {
-    pub(super) fn accept(&mut self, entrance: Token, now: Instant) {
-        for _ in 0..ACCEPT_BATCH {
+    /// Accepts as many as were `served` in this turn, so that neither those who are there nor
+    /// those who come wait for the others.
+    pub(super) fn accept(&mut self, entrance: Token, served: usize, now: Instant) {
+        for _ in 0..served.min(ACCEPT_BATCH) {
             if matches!(self.accepting, Accepting::Ending(_)) {
                 return;
             }
@@ -29,7 +31,12 @@ impl EventLoop<'_> {
                 Ok(Some(stream)) => {
                     let Some(Identity::Local(identity)) = stream.peer().cloned() else { continue };
                     let entrance = way.entrance.clone();
-                    let connection = Connection::new(stream.into(), credentials(&identity));
+                    let origin = match entrance {
+                        Entrance::Front(_) => Origin::Front,
+                        _ => Origin::Requests,
+                    };
+                    let who = credentials(&identity);
+                    let connection = Connection::new(stream.into(), who, origin);
                     self.take_in(connection, identity, entrance, now);
                 }
                 Ok(None) => return,
@@ -64,16 +71,27 @@ impl EventLoop<'_> {
         let client = ClientId(token.0);
         let asks_by_itself = matches!(entrance, Entrance::Front(_));
         let interest = if asks_by_itself { Interest::NONE } else { Interest::READ };
-        let watched = connection.socket().map(|socket| self.poller.add(socket, token, interest));
-        if !matches!(watched, Some(Ok(()))) {
-            return;
-        }
-        self.sources.insert(token, Source::Client(client, connection, interest));
+        let watched = Watched { interest, begun: false };
+        self.sources.insert(token, Source::Client(client, connection, watched));
         self.clients.insert(client, token);
         self.report(Event::Connected { client, identity, entrance }, now);
         if !asks_by_itself {
             // Most clients have asked by the time they are accepted.
             self.read_client(token, now);
+        }
+        // Many have gone to their service by now.
+        self.begin_watching(token, now);
+    }
+
+    fn begin_watching(&mut self, token: Token, now: Instant) {
+        let Some(Source::Client(_, connection, watched)) = self.sources.get_mut(&token) else {
+            return;
+        };
+        let added = connection.socket().map(|one| self.poller.add(one, token, watched.interest));
+        watched.begun = matches!(added, Some(Ok(())));
+        if !watched.begun {
+            // The machine is out of something; the client sees the end.
+            self.lose(token, now);
         }
     }
 

@@ -32,10 +32,10 @@ impl EventLoop<'_> {
         now: Instant,
     ) -> Option<OwnedFd> {
         let token = self.clients.get(&client).copied()?;
-        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else {
+        let Some(Source::Client(_, connection, watched)) = self.sources.get_mut(&token) else {
             return None;
         };
-        if let Some(socket) = connection.socket() {
+        if let Some(socket) = connection.socket().filter(|_| watched.begun) {
             // A copy of it lives on elsewhere, and would go on being told.
             let _unwatched = self.poller.remove(socket).is_ok();
         }

@@ -10,7 +10,7 @@ use libipc::identity::LocalIdentity;
 use libipc::name::ServiceName;
 use libipc::poller::Interest;
 
-use super::{EventLoop, Source};
+use super::{EventLoop, Source, Watched};
 use crate::action::{ClientId, Event};
 use crate::client::Connection;
 use crate::kept::{self, Asked, Kept, Purpose};
@@ -74,12 +74,13 @@ impl EventLoop<'_> {
             let Ok(connection) = Connection::adopted(socket, who) else { continue };
             let token = self.next_token();
             let client = ClientId(token.0);
-            let watched =
-                connection.socket().map(|one| self.poller.add(one, token, Interest::READ));
-            if !matches!(watched, Some(Ok(()))) {
+            let interest = Interest::READ;
+            let added = connection.socket().map(|one| self.poller.add(one, token, interest));
+            if !matches!(added, Some(Ok(()))) {
                 continue;
             }
-            self.sources.insert(token, Source::Client(client, connection, Interest::READ));
+            let watched = Watched { interest, begun: true };
+            self.sources.insert(token, Source::Client(client, connection, watched));
             self.clients.insert(client, token);
             if let Purpose::Service(service) = &purpose {
                 self.keeping.services.insert(client, service.clone());
@@ -94,7 +95,13 @@ impl EventLoop<'_> {
 
     /// Has a service's connection outlive this broker.
     pub(super) fn keep(&mut self, client: ClientId, service: ServiceName) {
-        self.keeping.begin(client, service);
+        let token = self.clients.get(&client).copied();
+        if let Some(Source::Client(_, connection, _)) =
+            token.and_then(|token| self.sources.get_mut(&token))
+        {
+            connection.share();
+            self.keeping.begin(client, service);
+        }
     }
 
     /// A connection is over: also for the service manager, which has a copy of a service's.

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use sys::ancillary::{Wait, peek};
 use sys::unread::{set_peek_offset, unread};
 
-use super::{read, write};
+use super::{read, read_two, write};
 
 /// Bytes that are peeked at, and then taken again; more is taken at once but for its last byte.
 const PEEK_BYTES: usize = 4096;
@@ -23,6 +23,8 @@ pub(crate) struct Plain {
     keeping: Keeping,
     /// Something may have come since it was last read to the end.
     is_ready: bool,
+    /// The last read brought much, and so the next one may.
+    is_busy: bool,
 }
 
 /// Whether a byte is left unread.
@@ -48,14 +50,13 @@ pub(super) enum Got {
 
 impl Plain {
     /// Takes a socket over. `is_marked`: one byte lies unread in it that is for nobody.
-    pub(super) fn new(socket: OwnedFd, is_marked: bool) -> io::Result<Self> {
-        sys::socket::set_blocking(socket.as_fd(), false)?;
+    pub(super) fn new(socket: OwnedFd, is_marked: bool) -> Self {
         let keeping = match set_peek_offset(socket.as_fd(), i32::from(is_marked)) {
             Ok(()) if is_marked => Keeping::Byte,
             Ok(()) => Keeping::Nothing,
             Err(_) => Keeping::Impossible,
         };
-        Ok(Self { socket, keeping, is_ready: true })
+        Self { socket, keeping, is_ready: true, is_busy: false }
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
@@ -89,6 +90,13 @@ impl Plain {
 
     fn read_keeping(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let kept = usize::from(self.keeping == Keeping::Byte);
+        if self.is_busy {
+            let count = self.read_busy(kept, buffer)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            self.is_busy = false;
+        }
         let most = buffer.len().min(PEEK_BYTES);
         let first = buffer.get_mut(..most).unwrap_or_default();
         let count = peek(self.socket.as_fd(), first, Wait::Never)?;
@@ -100,10 +108,26 @@ impl Plain {
             self.discard(kept + count - 1)?;
             count
         } else {
+            self.is_busy = true;
             self.read_much(kept, buffer)?
         };
         self.keeping = Keeping::Byte;
         Ok(count)
+    }
+
+    /// Takes the byte from before with all that has come but for its last byte, and looks at that.
+    /// Nothing, if nothing or a single byte has come, or the end.
+    fn read_busy(&self, kept: usize, buffer: &mut [u8]) -> io::Result<usize> {
+        let socket = self.socket.as_fd();
+        let fresh = unread(socket)?.saturating_sub(kept).min(buffer.len());
+        let Some(wanted) = fresh.checked_sub(1).filter(|wanted| *wanted > 0) else { return Ok(0) };
+        let mut waste = [0];
+        let before = waste.get_mut(..kept).unwrap_or_default();
+        let count = read_two(socket, before, buffer.get_mut(..wanted).unwrap_or_default())?;
+        let count = count.saturating_sub(kept);
+        // What was taken has moved the place to look at to the front.
+        let last = buffer.get_mut(count..=count).unwrap_or_default();
+        Ok(count + peek(socket, last, Wait::Never)?)
     }
 
     /// Takes all that has come but for its last byte, and looks at that.
@@ -167,7 +191,7 @@ mod tests {
         if is_marked {
             program.write_all(b"!").unwrap();
         }
-        (program, Plain::new(ours.into(), is_marked).unwrap())
+        (program, Plain::new(ours.into(), is_marked))
     }
 
     fn got(plain: &mut Plain) -> Vec<u8> {
@@ -186,7 +210,7 @@ mod tests {
         for is_marked in [true, false] {
             let (mut program, mut plain) = pair(is_marked);
             let (mut sent, mut received) = (Vec::new(), Vec::new());
-            let sizes = [1, 1, 2, 4095, 1, 4096, 4097, 70_000, 3, 61_440, 61_439, 61_441];
+            let sizes = [1, 1, 2, 4095, 1, 4096, 4097, 70_000, 3, 61_440, 61_439, 61_441, 1, 2];
             for (index, size) in sizes.into_iter().enumerate() {
                 let pattern: Vec<u8> = (0..=250).collect();
                 let piece: Vec<_> = pattern.into_iter().cycle().skip(index).take(size).collect();
@@ -233,7 +257,7 @@ mod tests {
     fn what_is_no_unix_socket_is_read_as_it_comes() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut program = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut plain = Plain::new(listener.accept().unwrap().0.into(), false).unwrap();
+        let mut plain = Plain::new(listener.accept().unwrap().0.into(), false);
         if plain.keeping != Keeping::Impossible {
             return;
         }

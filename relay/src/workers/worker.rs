@@ -14,7 +14,6 @@ use libipc::poller::{Poller, Ready, Token, Waker};
 
 use super::{Beginning, Order, Report};
 use crate::codec::Codec;
-use crate::failure;
 use crate::link::scratch::Scratch;
 use crate::link::{Agreement, Fate, Link, PARTING_TIME, Wanted};
 
@@ -145,9 +144,10 @@ impl<C: Codec> Worker<C> {
     }
 
     fn begin(&mut self, beginning: Beginning<C>) {
-        let Beginning { id, codec, net, purpose, deadline } = beginning;
-        match Link::new(codec, net, purpose) {
-            Ok(link) => {
+        let Beginning { id, make, net, purpose, deadline } = beginning;
+        match make() {
+            Ok(codec) => {
+                let link = Link::new(codec, net, purpose);
                 let begun = Instant::now();
                 let living = Living { link, watched: Wanted::default(), begun, deadline: None };
                 self.links.insert(id, Box::new(living));
@@ -156,7 +156,7 @@ impl<C: Codec> Worker<C> {
             }
             Err(error) => {
                 self.live.fetch_sub(1, Ordering::Relaxed);
-                self.report(Report::Failed(id, failure::unreachable(&error)));
+                self.report(Report::Failed(id, error));
             }
         }
     }

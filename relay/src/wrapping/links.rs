@@ -56,16 +56,16 @@ impl Known {
 
 impl<W: Wrapping> EventLoop<W> {
     pub(super) fn wrap(&mut self, token: Token, wanted: &Wrap, net: OwnedFd, now: Instant) {
-        let codec = match self.check_room(&net).and_then(|()| self.wrapping.wrap(wanted)) {
-            Ok(codec) => codec,
+        let make = match self.check_room(&net).and_then(|()| self.wrapping.wrap(wanted)) {
+            Ok(make) => make,
             Err(error) => return self.fail(token, &error),
         };
-        let id = self.next_token().0;
+        let id = self.next_link();
         let time = Duration::from_millis(wanted.deadline_ms).min(WRAP_TIME_MOST);
         let known = Known { caller: Some(token), role: Role::Client, is_agreed: false };
         self.known.insert(id, known);
         let purpose = Purpose::Ask(wanted.hello.clone());
-        self.workers.begin(Beginning { id, codec, net, purpose, deadline: now + time });
+        self.workers.begin(Beginning { id, make, net, purpose, deadline: now + time });
     }
 
     pub(super) fn serve_for(&mut self, token: Token, wanted: &Serve, net: OwnedFd, now: Instant) {
@@ -83,7 +83,7 @@ impl<W: Wrapping> EventLoop<W> {
     ) -> Result<(), TransportError> {
         self.check_room(&net)?;
         self.check_peers(wanted.address)?;
-        let (codec, offered) = self.wrapping.serve(wanted)?;
+        let (make, offered) = self.wrapping.serve(wanted)?;
         let service = match (&wanted.service, offered) {
             (_, Some(service)) => Some(service),
             (Some(service), None) => Some(
@@ -92,13 +92,13 @@ impl<W: Wrapping> EventLoop<W> {
             ),
             (None, None) => None,
         };
-        let id = self.next_token().0;
+        let id = self.next_link();
         let time = Duration::from_millis(wanted.deadline_ms).min(SERVE_TIME_MOST);
         let purpose = if service.is_some() { Purpose::Serve } else { Purpose::Listen };
         let (listener, address) = (wanted.listener.clone(), wanted.address);
         let role = Role::Server { listener, address, service };
         self.known.insert(id, Known { caller, role, is_agreed: false });
-        self.workers.begin(Beginning { id, codec, net, purpose, deadline: now + time });
+        self.workers.begin(Beginning { id, make, net, purpose, deadline: now + time });
         Ok(())
     }
 
