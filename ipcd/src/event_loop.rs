@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
-use libipc::interface::transport::Told;
 use libipc::poller::{Interest, Poller, Ready, Token};
 use libipc::rundir::RunDirectory;
 use libipc::unit::Units;
@@ -339,33 +338,6 @@ impl<'w> EventLoop<'w> {
         self.report(Event::Answered { call, answer }, now);
         // Unless a further call goes on with what this one has opened.
         self.close_call(call);
-    }
-
-    fn serve_listen(&mut self, token: Token, index: usize, now: Instant) {
-        loop {
-            let Some(Source::Listen(_, channel)) = self.sources.get_mut(&token) else { return };
-            match channel.read() {
-                Heard::Nothing => return,
-                Heard::Over => {
-                    self.forget(token);
-                    if let Some(daemon) = self.daemons.get_mut(index) {
-                        daemon.listening = false;
-                        daemon.retry = now + LOOK_AGAIN;
-                    }
-                    return self.tell_transports();
-                }
-                Heard::Message(message) => {
-                    let Some(daemon) = self.daemons.get(index) else { return };
-                    let daemon = daemon.name.clone();
-                    let event = match channel::read_reply(&message.bytes) {
-                        Some(Told::Arrived { arrival }) => Event::Arrived { daemon, arrival },
-                        Some(Told::Ended { ended }) => Event::RelayEnded { daemon, id: ended },
-                        None => continue,
-                    };
-                    self.report(event, now);
-                }
-            }
-        }
     }
 
     /// Tells the broker, and does what it says. True if a client was answered by it.

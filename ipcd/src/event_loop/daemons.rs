@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use libipc::poller::Interest;
+use libipc::interface::transport::Told;
+use libipc::poller::{Interest, Token};
 
 use super::{Daemon, EventLoop, LOOK_AGAIN, Source};
-use crate::channel::Channel;
+use crate::action::Event;
+use crate::channel::{self, Channel, Heard};
 
 impl EventLoop<'_> {
     /// Takes the daemons of the configuration; those that listen already go on.
@@ -33,6 +35,34 @@ impl EventLoop<'_> {
                     daemon.listening = true;
                 }
                 self.tell_transports();
+            }
+        }
+    }
+
+    /// Reads what a daemon tells of peers.
+    pub(super) fn serve_listen(&mut self, token: Token, index: usize, now: Instant) {
+        loop {
+            let Some(Source::Listen(_, channel)) = self.sources.get_mut(&token) else { return };
+            match channel.read() {
+                Heard::Nothing => return,
+                Heard::Over => {
+                    self.forget(token);
+                    if let Some(daemon) = self.daemons.get_mut(index) {
+                        daemon.listening = false;
+                        daemon.retry = now + LOOK_AGAIN;
+                    }
+                    return self.tell_transports();
+                }
+                Heard::Message(message) => {
+                    let Some(daemon) = self.daemons.get(index) else { return };
+                    let daemon = daemon.name.clone();
+                    let event = match channel::read_reply(&message.bytes) {
+                        Some(Told::Arrived { arrival }) => Event::Arrived { daemon, arrival },
+                        Some(Told::Ended { ended }) => Event::RelayEnded { daemon, id: ended },
+                        None => continue,
+                    };
+                    self.report(event, now);
+                }
             }
         }
     }
