@@ -149,8 +149,9 @@ fn shut_in(
     log: Log,
 ) -> Result<(), Failure> {
     let binds: &[_] = match directory.instance() {
-        // There everything was made by root, and is not to be changed.
-        Instance::System => &[],
+        // There everything was made by root, and is not to be changed, but for fronts: they come and
+        // go with the configuration.
+        Instance::System => &[directory.fronts()],
         _ => &[directory.path().to_owned()],
     };
     let sandbox =

@@ -27,7 +27,10 @@ const SCRIPT_SECONDS: &str = "90";
 
 /// Packages of every system besides what Debian calls essential.
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libnss-systemd,iproute2,procps,curl,\
-     nftables,redis-tools,postgresql-client,python3-minimal,openssl";
+     nftables,redis-server,postgresql,python3-minimal,openssl";
+
+/// Servers of these that start by themselves where they are installed, and are not wanted.
+const SERVERS: &str = "redis-server.service postgresql.service";
 
 /// Ends the container and removes its control group as soon as standard input does: also when the
 /// test was killed. Arguments: the control group, then the command.
@@ -255,9 +258,10 @@ fn root() -> PathBuf {
     }
     let _absent = fs::remove_dir_all(&tree).is_err();
     let include = format!("--include={PACKAGES}");
+    let hook = format!("--customize-hook=systemctl --root=\"$1\" mask {SERVERS}");
     let mut build = Command::new("timeout");
     build.args(["--kill-after=5", "600", "mmdebstrap", "--quiet", "--variant=minbase"]);
-    build.args(["--mode=root", &include, "bookworm"]).arg(&tree);
+    build.args(["--mode=root", &include, &hook, "bookworm"]).arg(&tree);
     let (code, _, stderr) = outcome(build.stdin(Stdio::null()));
     assert_eq!(code, 0, "mmdebstrap: {stderr}");
     fs::write(&stamp, key).expect("the stamp");

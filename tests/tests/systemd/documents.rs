@@ -131,6 +131,42 @@ fn with_web_server() -> Option<Hosts> {
     Some(hosts)
 }
 
+/// An authority of the fleet, and servers of others on db1 that speak TLS with its certificate.
+const TLS_SERVERS: &str = r#"
+set -e
+mkdir --mode=755 /srv/tls; cd /srv/tls
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=fleet \
+  -keyout ca.key -out ca.crt 2>/dev/null
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=db1 -keyout db1.key -out db1.csr 2>/dev/null
+printf 'subjectAltName = DNS:db1.example.com\nextendedKeyUsage = serverAuth\n' |
+  openssl x509 -req -in db1.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 9 -extfile /dev/stdin -out db1.crt 2>/dev/null
+echo 'a page over TLS' >page
+chown postgres db1.key
+systemd-run --quiet --unit=https --property WorkingDirectory=/srv/tls \
+  openssl s_server -accept 8443 -cert db1.crt -key db1.key -WWW -quiet
+systemd-run --quiet --unit=cache redis-server --port 0 --tls-port 6380 --tls-cert-file /srv/tls/db1.crt \
+  --tls-key-file /srv/tls/db1.key --tls-ca-cert-file /srv/tls/ca.crt --tls-auth-clients no \
+  --protected-mode no --bind '*' --save ''
+bin=$(echo /usr/lib/postgresql/*/bin)
+install --directory --owner=postgres /srv/db
+setpriv --reuid=postgres --regid=postgres --clear-groups $bin/initdb --no-sync --auth=trust --no-locale -D /srv/db >/dev/null
+echo 'hostssl all all 192.0.2.0/24 trust' >/srv/db/pg_hba.conf
+systemd-run --quiet --unit=db --uid=postgres $bin/postgres -D /srv/db -c ssl=on -c listen_addresses='*' \
+  -c ssl_cert_file=/srv/tls/db1.crt -c ssl_key_file=/srv/tls/db1.key -c fsync=off -k ''
+"#;
+
+/// With servers on db1 that speak TLS, and their authority known to web1.
+fn with_tls_servers() -> Option<Hosts> {
+    let hosts = with_web_server()?;
+    let (db1, web1) = (&hosts.0["db1"], &hosts.0["web1"]);
+    db1.must(TLS_SERVERS);
+    for port in [8443, 6380, 5432] {
+        db1.until(&format!("ss --listening --tcp --numeric | grep -q :{port}"));
+    }
+    web1.write("/etc/ipcd/tls/fleet-ca.crt", &db1.output("cat /srv/tls/ca.crt"));
+    Some(hosts)
+}
+
 #[test]
 fn the_page_about_nftables_leaves_ipcd_as_the_only_way_out() {
     let Some(hosts) = with_web_server() else { return };
@@ -147,7 +183,7 @@ fn the_page_about_nftables_leaves_ipcd_as_the_only_way_out() {
 
 #[test]
 fn the_page_about_programs_without_a_network_reaches_one_host_alone() {
-    let Some(hosts) = with_web_server() else { return };
+    let Some(hosts) = with_tls_servers() else { return };
     let web1 = &hosts.0["web1"];
     for step in &steps("no-network.md") {
         hosts.give(step);
@@ -155,6 +191,11 @@ fn the_page_about_programs_without_a_network_reaches_one_host_alone() {
     let said = web1.output("journalctl --unit shop --output cat");
     assert!(said.contains("a page of db1"), "{said}");
     assert!(said.contains("ipc: web: denied: no rule allows it"), "{said}");
+    assert!(said.contains("curl: (6)") || said.contains("curl: (7)"), "{said}");
+    let said = web1.output("journalctl --unit digest --output cat");
+    for answer in ["a page over TLS", "PONG", "answer 42"] {
+        assert_eq!(said.matches(answer).count(), 1, "{answer}: {said}");
+    }
     assert!(said.contains("curl: (6)") || said.contains("curl: (7)"), "{said}");
     let said = web1.output("journalctl --unit report --output cat");
     assert_eq!(said.matches("a page of db1").count(), 1, "{said}");
