@@ -132,7 +132,7 @@ fn with_web_server() -> Option<Hosts> {
 }
 
 /// An authority of the fleet, and servers of others on db1 that speak TLS with its certificate.
-const TLS_SERVERS: &str = r#"
+const TLS_SERVERS: &str = r"
 set -e
 mkdir --mode=755 /srv/tls; cd /srv/tls
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=fleet \
@@ -153,7 +153,7 @@ setpriv --reuid=postgres --regid=postgres --clear-groups $bin/initdb --no-sync -
 echo 'hostssl all all 192.0.2.0/24 trust' >/srv/db/pg_hba.conf
 systemd-run --quiet --unit=db --uid=postgres $bin/postgres -D /srv/db -c ssl=on -c listen_addresses='*' \
   -c ssl_cert_file=/srv/tls/db1.crt -c ssl_key_file=/srv/tls/db1.key -c fsync=off -k ''
-"#;
+";
 
 /// With servers on db1 that speak TLS, and their authority known to web1.
 fn with_tls_servers() -> Option<Hosts> {
