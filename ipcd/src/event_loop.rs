@@ -12,7 +12,6 @@ use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
 use libipc::poller::{Interest, Poller, Ready, Token};
 use libipc::rundir::RunDirectory;
-use libipc::unit::Units;
 
 use crate::action::{Answer, CallId, ClientId, Event};
 use crate::asking::Asking;
@@ -21,9 +20,10 @@ use crate::channel::{self, Channel, Heard};
 use crate::client::{Connection, Read, Sent};
 use crate::entrance::Way;
 use crate::patience::Patience;
-use crate::world::{Sockets, World};
+use crate::world::World;
 
 use keeping::Keeping;
+use table::Table;
 
 mod actions;
 mod collecting;
@@ -34,6 +34,7 @@ mod fronts;
 mod handover;
 mod keeping;
 mod logins;
+mod table;
 
 /// The parts that the loop moves.
 pub(crate) struct EventLoop<'w> {
@@ -78,6 +79,8 @@ struct Watched {
 struct Daemon {
     name: String,
     listening: bool,
+    /// Since when it is known not to be there, and when it is looked for next.
+    absent_since: Instant,
     retry: Instant,
 }
 
@@ -92,9 +95,6 @@ enum Accepting {
 
 const SIGNALS: Token = Token(0);
 const FIRST_ENTRANCE: u64 = 1;
-
-/// How often a transport daemon that is not there is looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl<'w> EventLoop<'w> {
     /// Puts the parts together.
@@ -201,9 +201,6 @@ impl<'w> EventLoop<'w> {
     }
 
     fn keep_time(&mut self, now: Instant) {
-        if self.revision != self.broker.revision() {
-            self.know_configuration(now);
-        }
         let table = Table { sources: &self.sources, clients: &self.clients };
         let at = Moment { now, world: self.world, sockets: &table };
         let actions = self.broker.expire(at);
@@ -397,32 +394,6 @@ impl<'w> EventLoop<'w> {
     fn next_token(&mut self) -> Token {
         self.last_token += 1;
         Token(self.last_token)
-    }
-}
-
-/// The clients' connections, as the broker may look at them.
-struct Table<'t> {
-    sources: &'t HashMap<Token, Source>,
-    clients: &'t HashMap<ClientId, Token>,
-}
-
-impl Table<'_> {
-    fn connection(&self, client: ClientId) -> Option<&Connection> {
-        match self.sources.get(self.clients.get(&client)?)? {
-            Source::Client(_, connection, _) => Some(connection),
-            _ => None,
-        }
-    }
-}
-
-impl Sockets for Table<'_> {
-    fn units(&self, client: ClientId) -> Units {
-        let socket = self.connection(client).and_then(Connection::socket);
-        socket.map(Units::of_peer).unwrap_or_default()
-    }
-
-    fn uncollected(&self, client: ClientId) -> usize {
-        self.connection(client).map_or(0, Connection::uncollected)
     }
 }
 

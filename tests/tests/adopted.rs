@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use ipcd_tests::raw::{ADOPT, Raw};
 use ipcd_tests::users::{as_user, has_users, inherit};
-use ipcd_tests::{Daemon, Host, PATIENCE, accept, installed, outcome, program, until};
+use ipcd_tests::{Daemon, Host, PATIENCE, accept, binaries, installed, outcome, program, until};
 use libipc::identity::Identity;
 use libipc::rundir::Instance;
 use libipc::{Broker, Listener, ServiceName, Stream};
@@ -281,4 +281,34 @@ fn a_broker_that_is_gone_is_an_error_for_those_who_inherited_its_socket() {
     let (code, _, said) = outcome(&mut command);
     let told: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &told["retry"]), (69, &true.into()), "{said}");
+}
+
+#[test]
+fn a_kept_connection_serves_registered_services_by_connections_of_their_own() {
+    let host = Host::new(&[]).with_registered_pongd("pong").with_pongd("own");
+    let deadline = Instant::now() + PATIENCE;
+    let mut broker = Broker::open(&host.directory(Instance::Private), deadline).unwrap();
+    // The first of them asks in vain, the second knows; one with a socket comes in between.
+    for service in ["pong", "pong", "own", "pong"] {
+        let name = ServiceName::new(service).unwrap();
+        let mut stream = broker.connect(&name, None, deadline).unwrap();
+        stream.write_all(b"ping").unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"ping", "{service}");
+    }
+}
+
+#[test]
+fn a_run_directory_that_is_named_goes_before_an_inherited_broker() {
+    let (near, far) = (Host::new(&[]).with_pongd("near"), Host::new(&[]).with_pongd("far"));
+    let ask = |more: &[&str]| {
+        let mut command = Command::new("env");
+        inherit(&mut command, broker_socket(&near));
+        command.arg(binaries().join("ipc")).args(["connect", "near"]).args(more);
+        outcome(command.args(["--", "true"]).env("IPC_RUNDIR", far.rundir()))
+    };
+    assert_eq!(ask(&[]).0, 0, "what is inherited goes before the environment's");
+    let (code, _, said) = ask(&["--rundir", far.rundir().to_str().unwrap()]);
+    assert!(code == 69 && said.contains("unknown service"), "{said}");
 }

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use ipcd_tests::namespace::{FAR_V4, Pair, has_namespaces};
 use ipcd_tests::unmodified::Servers;
 use ipcd_tests::users::{as_user, has_users};
-use ipcd_tests::{Daemon, Host, PATIENCE, Setup, accept, has, installed, until};
+use ipcd_tests::{Daemon, Host, PATIENCE, Setup, accept, has, installed, outcome, until};
 use libipc::identity::{Identity, LocalIdentity};
 use libipc::rundir::Instance;
 use libipc::{Listener, ServiceName};
@@ -99,7 +99,7 @@ fn unmodified_programs_reach_servers_of_another_host_and_the_record_names_them()
     // Nobody else gets anywhere by the same paths.
     let mut other = as_user(4712, &[]);
     other.arg(installed("curl").unwrap()).args(["--silent", "--max-time", "9", "--unix-socket"]);
-    let (code, said, _) = ipcd_tests::outcome(other.arg(near.place("web.front")).arg("http://web"));
+    let (code, said, _) = outcome(other.arg(near.place("web.front")).arg("http://web"));
     // 7: it was closed before curl had looked whether it is open.
     assert!(
         [7, 52, 56].contains(&code) && said.is_empty(),
@@ -151,7 +151,7 @@ fn what_is_refused_is_closed_at_once_with_the_reason_in_the_record() {
         let log = host.log();
         log.contains("closed today") && log.contains(&format!("client_pid={}", std::process::id()))
     });
-    let (code, said, _) = ipcd_tests::outcome(&mut host.ipc(&["--json", "why", "shop"]));
+    let (code, said, _) = outcome(&mut host.ipc(&["--json", "why", "shop"]));
     assert!(code == 50 && said.contains("closed today"), "{said}");
 }
 
@@ -175,4 +175,41 @@ fn a_front_whose_service_is_not_there_ends_and_serves_when_it_comes() {
     let client = open(host.place("shop"));
     drop(accept(&listener));
     assert!(is_over(client));
+}
+
+#[test]
+fn fronts_come_and_go_with_the_configuration_and_keep_their_clients() {
+    let front = |name: &str, more: &str| format!("[services.{name}]\nfront = true\n{more}");
+    let host = Host::with_config("", &[]);
+    let (shop, bank) = (register(&host, "shop"), register(&host, "bank"));
+    let reload = |config: &str| {
+        host.configure(config);
+        let outcome = outcome(&mut host.ipc(&["reload"]));
+        assert_eq!(outcome.0, 0, "{outcome:?}");
+    };
+    let path = |name: &str| host.rundir().join("front").join(name);
+    assert!(UnixStream::connect(path("shop")).is_err());
+    reload(&front("shop", ""));
+    let mut old = open(path("shop"));
+    let mut served = accept(&shop);
+    // Another path, another name, and what is under way stays as it is.
+    reload(
+        &(front("bank", "") + &format!("[services.shop]\nfront = '{}'\n", path("a/b").display())),
+    );
+    assert!(UnixStream::connect(path("shop")).is_err());
+    let _moved = (open(path("a/b")), accept(&shop));
+    let _other = (open(path("bank")), accept(&bank));
+    served.write_all(b"still").unwrap();
+    drop(served);
+    let mut text = String::new();
+    old.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "still");
+    reload("");
+    assert!(["a/b", "bank"].iter().all(|name| UnixStream::connect(path(name)).is_err()));
+    // A front that is not below the run directory refuses the whole file, and the old one stays.
+    reload(&front("shop", ""));
+    host.configure("[services.shop]\nfront = '/tmp/elsewhere'\n");
+    let (code, _, said) = outcome(&mut host.ipc(&["reload"]));
+    assert!(code == 78 && said.contains("is not below"), "{said}");
+    let _again = (open(path("shop")), accept(&shop));
 }

@@ -148,7 +148,7 @@ impl Broker {
             }
             Target::Remote(remote) => {
                 let stack = self.live.config.schemes().stack(&remote.scheme).unwrap_or_default();
-                stack.iter().all(|daemon| at.world.has_transport(daemon))
+                stack.iter().all(|daemon| self.transports.iter().any(|there| **there == **daemon))
             }
         }
     }

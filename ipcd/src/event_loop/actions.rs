@@ -16,6 +16,10 @@ use crate::channel::Channel;
 impl EventLoop<'_> {
     /// Does what the broker wants. True if a client goes on being listened to by it.
     pub(super) fn carry_out(&mut self, actions: Vec<Action>, now: Instant) -> bool {
+        // Whoever is told of a new configuration finds its fronts and daemons.
+        if self.revision != self.broker.revision() {
+            self.know_configuration(now);
+        }
         let mut answered = false;
         for action in actions {
             match action {

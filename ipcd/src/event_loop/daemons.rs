@@ -1,20 +1,44 @@
 //! Which daemons there are to carry connections.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libipc::interface::transport::Told;
 use libipc::poller::{Interest, Token};
 
-use super::{Daemon, EventLoop, LOOK_AGAIN, Source};
+use super::{Daemon, EventLoop, Source};
 use crate::action::Event;
 use crate::channel::{self, Channel, Heard};
+
+/// How long at least, and at most, until a daemon that is not there is looked for again: in between
+/// a tenth of the time that it has not been there. So one that restarts is found soon, and one that
+/// is not installed costs nothing.
+const REST_LEAST: Duration = Duration::from_millis(100);
+const REST_MOST: Duration = Duration::from_secs(1);
+
+impl Daemon {
+    fn new(name: String, now: Instant) -> Self {
+        Self { name, listening: false, absent_since: now, retry: now }
+    }
+
+    /// It was there until now.
+    pub(super) fn is_gone(&mut self, now: Instant) {
+        self.listening = false;
+        self.absent_since = now;
+        self.is_absent(now);
+    }
+
+    fn is_absent(&mut self, now: Instant) {
+        let absent = now.saturating_duration_since(self.absent_since);
+        self.retry = now + (absent / 10).clamp(REST_LEAST, REST_MOST);
+    }
+}
 
 impl EventLoop<'_> {
     /// Takes the daemons of the configuration; those that listen already go on.
     pub(super) fn know_daemons(&mut self, now: Instant) {
         for name in self.broker.live().daemons() {
             if !self.daemons.iter().any(|daemon| daemon.name == name) {
-                self.daemons.push(Daemon { name, listening: false, retry: now });
+                self.daemons.push(Daemon::new(name, now));
             }
         }
     }
@@ -25,7 +49,7 @@ impl EventLoop<'_> {
             if daemon.listening || daemon.retry > now {
                 continue;
             }
-            daemon.retry = now + LOOK_AGAIN;
+            daemon.is_absent(now);
             let path = self.transports.join(&daemon.name);
             let Ok(channel) = Channel::listen(&path) else { continue };
             let token = self.next_token();
@@ -48,8 +72,7 @@ impl EventLoop<'_> {
                 Heard::Over => {
                     self.forget(token);
                     if let Some(daemon) = self.daemons.get_mut(index) {
-                        daemon.listening = false;
-                        daemon.retry = now + LOOK_AGAIN;
+                        daemon.is_gone(now);
                     }
                     return self.tell_transports();
                 }
@@ -70,5 +93,29 @@ impl EventLoop<'_> {
     pub(super) fn tell_transports(&mut self) {
         let listening = self.daemons.iter().filter(|daemon| daemon.listening);
         self.broker.set_transports(listening.map(|daemon| daemon.name.clone()).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_a_daemon_is_not_there_the_less_often_it_is_looked_for() {
+        let start = Instant::now();
+        let mut daemon = Daemon::new("tcp".to_owned(), start);
+        assert_eq!(daemon.retry, start, "it is looked for at once");
+        let mut rest_after = |absent: u64| {
+            let now = start + Duration::from_millis(absent);
+            daemon.is_absent(now);
+            daemon.retry.saturating_duration_since(now).as_millis()
+        };
+        assert_eq!(
+            [0, 500, 5_000, 10_000, 100_000].map(&mut rest_after),
+            [100, 100, 500, 1_000, 1_000]
+        );
+        let now = start + Duration::from_secs(100);
+        daemon.is_gone(now);
+        assert_eq!(daemon.retry, now + REST_LEAST);
     }
 }
