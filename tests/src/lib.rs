@@ -258,8 +258,8 @@ impl Host {
     /// With a tcpd that listens at those addresses.
     #[must_use]
     pub fn with_tcpd_at(mut self, addresses: &[&str]) -> Self {
-        let mut command = self.surroundings.program("tcpd");
-        command.arg("--rundir").arg(self.rundir()).args(["--log-level", "warn"]);
+        let mut command = self.surroundings.daemon("tcpd", self.place.path());
+        command.arg("--rundir").arg(self.rundir());
         for address in addresses {
             command.args(["--listen", address]);
         }

@@ -26,7 +26,7 @@ impl Host {
     #[must_use]
     pub fn start_authd(&self) -> Daemon {
         let mut command = self.authd();
-        command.arg("--rundir").arg(self.rundir()).args(["--log-level", "info"]);
+        command.arg("--rundir").arg(self.rundir()).args(["--log-level", "debug"]);
         let log = fs::OpenOptions::new().create(true).append(true).open(self.place("authd.log"));
         command.stderr(log.expect("a log"));
         let authd = Daemon::start(&mut command);

@@ -100,6 +100,18 @@ impl Surroundings {
         command
     }
 
+    /// One of the other daemons; where the host logs, it writes down all that it has to say.
+    pub(crate) fn daemon(&self, name: &str, place: &Path) -> Command {
+        let mut command = self.program(name);
+        if self.logs {
+            let log = OpenOptions::new().create(true).append(true).open(place.join("daemons.log"));
+            command.args(["--log-level", "debug"]).stderr(log.expect("a log"));
+        } else {
+            command.args(["--log-level", "warn"]);
+        }
+        command
+    }
+
     fn command(&self, words: Vec<OsString>) -> Command {
         let all = self.enter.iter().cloned().chain(words);
         let mut all = all.collect::<Vec<_>>().into_iter();

@@ -139,9 +139,8 @@ impl Host {
     pub fn start_tlsd(&self, config: &str) -> Daemon {
         let file = self.place.path().join("tlsd.toml");
         fs::write(&file, config).expect("the configuration");
-        let mut command = self.surroundings.program("tlsd");
+        let mut command = self.surroundings.daemon("tlsd", self.place.path());
         command.arg("--rundir").arg(self.rundir()).arg("--config").arg(&file);
-        command.args(["--log-level", "warn"]);
         let tlsd = Daemon::start(&mut command);
         self.until_available("tls");
         tlsd
@@ -152,9 +151,9 @@ impl Host {
     pub fn with_tcpd_of(mut self, config: &str) -> Self {
         let file = self.place.path().join("tcpd.toml");
         fs::write(&file, config).expect("the configuration");
-        let mut command = self.surroundings.program("tcpd");
+        let mut command = self.surroundings.daemon("tcpd", self.place.path());
         command.arg("--rundir").arg(self.rundir()).arg("--config").arg(&file);
-        self.others.push(Daemon::start(command.args(["--log-level", "warn"])));
+        self.others.push(Daemon::start(&mut command));
         self.until_available("tcp");
         self
     }

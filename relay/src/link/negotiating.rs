@@ -45,6 +45,10 @@ impl<C: Codec> Link<C> {
             self.send(scratch)?;
             let is_end = self.receive(scratch)?;
             let agreement = self.understand(scratch);
+            let is_unfinished = matches!(self.phase, Phase::Listening(_));
+            if brings_login(&agreement) || (is_unfinished && !scratch.plain.is_empty()) {
+                scratch.forget();
+            }
             self.send_what_can_be(scratch)?;
             if let Some(agreement) = agreement? {
                 return Ok(agreement);
@@ -103,4 +107,10 @@ impl<C: Codec> Link<C> {
         self.phase = Phase::Agreed { owes_yes: asked.is_some() };
         Agreement { names: self.codec.names(), asked }
     }
+}
+
+/// Whether the far end has said a secret.
+fn brings_login(agreement: &Result<Option<Agreement>, Stop>) -> bool {
+    let Ok(Some(Agreement { asked: Some(asked), .. })) = agreement else { return false };
+    asked.login.is_some()
 }

@@ -2,6 +2,8 @@
 
 use libipc::interface::transport::TransportError;
 
+use sys::wiped::Wipe;
+
 use crate::codec::{Codec, Outgoing};
 
 /// Bytes read at once: four records of TLS, with what was kept of an unfinished one.
@@ -69,6 +71,12 @@ impl Scratch {
     ) -> Result<(), TransportError> {
         let plain = self.incoming.get(..count).unwrap_or_default();
         codec.seal(plain, pending.bytes_mut(), &mut self.outgoing)
+    }
+
+    /// Overwrites what came in and what was opened of it: there may have been a secret in it.
+    pub(super) fn forget(&mut self) {
+        self.incoming.fill(0);
+        self.plain.wipe();
     }
 
     /// The first `count` bytes.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
 mod authd;
+mod canary;
 mod hosts;
 mod identities;
 mod verifiers;
