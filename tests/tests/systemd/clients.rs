@@ -8,10 +8,12 @@ const CONFIG: &str = "rules = '''
 allow local shop for unit:shop.service
 deny local open for unit:elsewhere.service
 allow local open
+allow local mine for user:4711,user-unit:shop.service
 '''
 [redirects]
 shop = 'pongd'
 open = 'pongd'
+mine = 'pongd'
 [log]
 decisions = 'all'
 ";
@@ -52,6 +54,38 @@ fn a_unit_is_reached_by_its_rules_alone() {
 }
 
 #[test]
+fn a_unit_of_a_users_manager_is_that_users_alone() {
+    let Some(host) = host() else { return };
+    // A manager as at a login, without the login.
+    host.write(
+        "/etc/systemd/system/user@.service.d/plain.conf",
+        "[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n",
+    );
+    host.must("systemctl daemon-reload; systemctl start user@4711 user@4712");
+    let connect = |id: &str, unit: &str, service: &str| {
+        let code = format!("/run/user/{id}/code");
+        let ask =
+            format!("ipc connect {service} -- true; echo $? >{code}.new; mv {code}.new {code}");
+        let ask = ask.replace('$', "$$");
+        host.output(&format!(
+            "cd /; rm -f {code}; \
+             setpriv --reuid={id} --regid={id} --init-groups \
+             env HOME=/home/u{id} XDG_RUNTIME_DIR=/run/user/{id} \
+             systemd-run --user --quiet --collect --unit={unit} \
+             --setenv=IPC_RUNDIR=/run/ipc sh -c '{ask}'; \
+             until [ -e {code} ]; do sleep 0.02; done; cat {code}"
+        ))
+    };
+    assert_eq!(connect("4711", "shop", "open"), "0\n");
+    assert_eq!(connect("4711", "shop", "shop"), "50\n", "it is no unit of the system");
+    assert_eq!(connect("4711", "shop", "mine"), "0\n");
+    assert_eq!(connect("4711", "other", "mine"), "50\n");
+    assert_eq!(connect("4712", "shop", "mine"), "50\n", "it is another user's");
+    // Nor is the system's unit of that name a user's.
+    assert_eq!(self::connect(&host, "shop", "--uid=4711", "mine"), 50);
+}
+
+#[test]
 fn what_a_unit_or_a_container_makes_below_itself_is_not_that_unit() {
     let Some(host) = host() else { return };
     // Whoever may make control groups below his own can give them any name.
@@ -75,6 +109,84 @@ fn what_a_unit_or_a_container_makes_below_itself_is_not_that_unit() {
     for path in ["payload/system.slice/shop.service", "payload", "system.slice/shop.service"] {
         assert_eq!(below(container, "machine.slice", path, "shop"), 50, "{path}");
         assert_eq!(below(container, "machine.slice", path, "open"), 50, "it may be any unit");
+    }
+}
+
+/// A process that connects, asks, and then ends or not; another one of its unit hears the answer.
+const DYING: &str = r#"
+import os, socket, sys
+ours, its = socket.socketpair()
+if os.fork() == 0:
+    s = socket.socket(socket.AF_UNIX)
+    s.connect('/run/ipc/ipc')
+    s.sendall(b'{"method":"org.ipcd.Broker.Connect","parameters":{"service":"%s","take":["door"]}}\0'
+              % sys.argv[1].encode())
+    socket.send_fds(its, [b'x'], [s.fileno()])
+    if sys.argv[2] == 'lives':
+        its.recv(1)
+    os._exit(0)
+_, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+if sys.argv[2] == 'dies':
+    os.wait()
+open('/run/asked/asked', 'w').close()
+print(socket.socket(fileno=descriptors[0]).recv(4096).decode(), flush=True)
+ours.send(b'x')
+"#;
+
+#[test]
+fn a_process_that_has_ended_is_of_no_unit() {
+    let Some(host) = host() else { return };
+    host.write("/usr/local/lib/dying.py", DYING);
+    host.must("mkdir -m 1777 /run/asked");
+    // The broker stands still until the process that has asked has ended, or not.
+    let ask = |service: &str, fate: &str| {
+        host.output(&format!(
+            "cd /run/asked; rm -f asked heard; \
+             pid=$(systemctl show --value --property MainPID ipcd); kill -STOP $pid; \
+             systemd-run --quiet --collect --wait --unit=shop --uid=4711 \
+               -p StandardOutput=file:/run/asked/heard \
+               python3 /usr/local/lib/dying.py {service} {fate} & \
+             until [ -e asked ]; do sleep 0.02; done; kill -CONT $pid; wait; cat heard"
+        ))
+    };
+    let lives = ask("shop", "lives");
+    assert!(lives.contains("\"handoff\":\"door\""), "{lives}");
+    for service in ["shop", "open"] {
+        // That it was of no unit is not known either: it is denied what any unit is denied.
+        let dies = ask(service, "dies");
+        assert!(dies.contains("org.ipcd.Broker.Denied"), "{service}: {dies}");
+    }
+}
+
+#[test]
+fn an_unmodified_program_is_named_with_its_unit_behind_a_front() {
+    let Some(host) = host() else { return };
+    host.write(
+        "/etc/ipcd/ipcd.d/web.toml",
+        "rules = 'allow local web for unit:shop.service'\n[services.web]\nfront = true\n",
+    );
+    host.must("ipc reload");
+    // Whatever it left unread would be a reset.
+    host.write(
+        "/usr/local/lib/page",
+        "sed -u '/^\\r$/q' >/dev/null; printf 'HTTP/1.0 200 OK\\r\\n\\r\\na page'\n",
+    );
+    host.must("systemd-run --quiet --unit=web ipc serve web -- sh /usr/local/lib/page");
+    host.until("ipc --format table services | grep -q ^web");
+    let curl = |unit: &str| {
+        host.run(&format!(
+            "systemd-run --quiet --collect --wait --pipe --uid=4711 --unit={unit} \
+             curl --silent --max-time 9 --unix-socket /run/ipc/front/web http://web/"
+        ))
+    };
+    let said = curl("shop");
+    assert_eq!((said.code, said.stdout.as_str()), (0, "a page"), "{}", said.stderr);
+    let refused = curl("other");
+    assert!(refused.code != 0 && refused.stdout.is_empty(), "{refused:?}");
+    let record = host.output("journalctl --unit ipcd --output=cat --no-pager");
+    for unit in ["shop.service", "other.service"] {
+        let names_it = |line: &str| line.contains("web") && line.contains(unit);
+        assert!(record.lines().any(names_it), "{unit}: {record}");
     }
 }
 
