@@ -184,7 +184,8 @@ impl<C: Codec> Link<C> {
             codec,
             net,
             is_to_begin: matches!(purpose, Purpose::Ask(_)),
-            net_is_ready: true,
+            // Nobody answers before we have asked; whatever else has come is told.
+            net_is_ready: !matches!(purpose, Purpose::Ask(_)),
             plain: None,
             phase: Phase::Opening(purpose),
             partial: Leftover::default(),

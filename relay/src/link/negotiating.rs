@@ -43,6 +43,9 @@ impl<C: Codec> Link<C> {
         }
         loop {
             self.send(scratch)?;
+            if !self.net_is_ready {
+                return Err(Stop::Blocked);
+            }
             let is_end = self.receive(scratch)?;
             let agreement = self.understand(scratch);
             let is_unfinished = matches!(self.phase, Phase::Listening(_));

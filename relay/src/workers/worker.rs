@@ -19,6 +19,9 @@ use crate::link::{Agreement, Fate, Link, PARTING_TIME, Wanted};
 
 const WAKER: Token = Token(u64::MAX);
 
+/// How long the news of a connection's end may wait for others.
+const TELL_TIME: Duration = Duration::from_millis(20);
+
 /// How long an agreed link waits to be attached.
 const ATTACH_TIME: Duration = Duration::from_secs(20);
 
@@ -42,6 +45,8 @@ pub(super) struct Worker<C> {
     /// Links that go on without anything becoming ready.
     again: Vec<u64>,
     scratch: Scratch,
+    /// When the reader is to be woken for reports that can wait.
+    tell: Option<Instant>,
     is_draining: bool,
 }
 
@@ -79,6 +84,7 @@ impl<C: Codec> Worker<C> {
             timers: BTreeSet::new(),
             again: Vec::new(),
             scratch: Scratch::new(),
+            tell: None,
             is_draining: false,
         })
     }
@@ -108,6 +114,7 @@ impl<C: Codec> Worker<C> {
             }
             self.keep_time(Instant::now());
             if self.is_draining && self.links.is_empty() {
+                self.reader.wake();
                 return;
             }
         }
@@ -117,8 +124,8 @@ impl<C: Codec> Worker<C> {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let (when, _) = self.timers.first()?;
-        Some(when.saturating_duration_since(Instant::now()))
+        let first = self.timers.first().map(|(when, _)| *when).into_iter().chain(self.tell).min();
+        first.map(|when| when.saturating_duration_since(Instant::now()))
     }
 
     fn take_orders(&mut self) -> Life {
@@ -255,6 +262,10 @@ impl<C: Codec> Worker<C> {
     }
 
     fn keep_time(&mut self, now: Instant) {
+        if self.tell.is_some_and(|when| when <= now) {
+            self.tell = None;
+            self.reader.wake();
+        }
         while let Some((when, id)) = self.timers.first().copied() {
             if when > now {
                 return;
@@ -304,13 +315,15 @@ impl<C: Codec> Worker<C> {
                 let _unwatched = self.poller.remove(socket).is_ok();
             }
         }
-        if self.live.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.reader.wake();
-        }
-        self.report(Report::Gone(id));
+        // Without a reader the daemon is ending.
+        let _unread = self.reports.send(Report::Gone(id)).is_err();
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        // Where connections come and go, their ends are told together.
+        self.tell.get_or_insert_with(|| Instant::now() + TELL_TIME);
     }
 
-    fn report(&self, report: Report) {
+    fn report(&mut self, report: Report) {
+        self.tell = None;
         // Without a reader the daemon is ending.
         let _unread = self.reports.send(report).is_err();
         self.reader.wake();
