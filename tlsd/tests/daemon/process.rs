@@ -165,6 +165,12 @@ impl Call {
         stream
     }
 
+    /// Goes on with what was agreed, over this socket.
+    pub(crate) fn attach_to(&mut self, id: &Value, plain: UnixStream) {
+        self.send("Attach", &json!({ "id": id }), Some(plain.into()));
+        assert_eq!(self.answer().said(), "");
+    }
+
     pub(crate) fn refuse(&mut self, id: &Value) {
         self.send("Refuse", &json!({ "id": id, "retry": false }), None);
         assert_eq!(self.answer().said(), "");

@@ -86,3 +86,98 @@ fn unproven_peers_of_one_source_and_of_all_hold_so_many_places_and_no_more() {
     }
     assert_eq!(refused("192.0.2.1:5000"), "peers");
 }
+
+/// Connections of which one side does not read.
+const STUCK: usize = 100;
+
+/// KiB that one of them may cost, in one direction.
+const KIB_MOST: usize = 64;
+
+/// KiB of memory of the daemon.
+fn memory(tlsd: &Tlsd) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", tlsd.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Rounds in which nobody takes anything, until nobody will: the daemon has its turn in between.
+const QUIET_ROUNDS: usize = 100;
+
+/// Writes to all of them until nothing more is taken; how much that was of each.
+fn offer<T>(all: &mut [T], write: impl Fn(&mut T, &[u8]) -> std::io::Result<usize>) -> Vec<usize> {
+    let piece = vec![7; 64 * 1024];
+    let mut counts = vec![0; all.len()];
+    let mut quiet = 0;
+    while quiet < QUIET_ROUNDS {
+        let before: usize = counts.iter().sum();
+        for (one, count) in all.iter_mut().zip(&mut counts) {
+            match write(one, &piece) {
+                Ok(length) => *count += length,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+        }
+        if counts.iter().sum::<usize>() == before {
+            quiet += 1;
+            std::thread::park_timeout(Duration::from_millis(2));
+        } else {
+            quiet = 0;
+        }
+    }
+    counts
+}
+
+#[test]
+fn a_side_that_does_not_read_stops_the_other_and_costs_64_kib_and_nobody_else() {
+    let (issuer, tlsd) = start();
+    let client = Arc::new(client_config(&issuer, None));
+    let connected = || {
+        let name = rustls::pki_types::ServerName::try_from("host.example.com").unwrap();
+        let connection = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
+        let (near, far) = far::pair();
+        let mut call = tlsd.serve("open", near);
+        let mut far = rustls::StreamOwned::new(connection, far);
+        far.write_all(b"x").unwrap();
+        let answer = call.answer();
+        let mut plain = call.attach(&answer.parameter("arrival")["id"]);
+        plain.read_exact(&mut [0]).unwrap();
+        (plain, far)
+    };
+    let (mut other_plain, mut other_far) = connected();
+    let mut held: Vec<_> = (0..2 * STUCK).map(|_| connected()).collect();
+    let before = memory(&tlsd);
+    let (inward, outward) = held.split_at_mut(STUCK);
+    for (_, far) in inward.iter_mut() {
+        far.sock.set_nonblocking(true).unwrap();
+    }
+    let into = offer(inward, |(_, far), piece| far.write(piece));
+    let after_inward = memory(&tlsd);
+    for (plain, _) in outward.iter_mut() {
+        plain.set_nonblocking(true).unwrap();
+    }
+    let out_of = offer(outward, |(plain, _), piece| plain.write(piece));
+    let after_outward = memory(&tlsd);
+    let each = |from: usize, to: usize| to.saturating_sub(from) / STUCK;
+    let (inward_each, outward_each) =
+        (each(before, after_inward), each(after_inward, after_outward));
+    assert!(inward_each <= KIB_MOST, "{inward_each} KiB each, from the network");
+    assert!(outward_each <= KIB_MOST, "{outward_each} KiB each, to the network");
+    assert!(into.iter().chain(&out_of).all(|count| *count > 100_000), "as much as there is room");
+    // Nobody else is stopped by that.
+    other_far.write_all(b"y").unwrap();
+    other_plain.read_exact(&mut [0]).unwrap();
+    // And when the other side reads at last, all of it is there.
+    for ((plain, far), count) in inward.iter_mut().zip(into).take(3) {
+        let mut left = count;
+        while left > 0 {
+            // The other end has kept some itself.
+            let _later = far.flush().is_err();
+            left -= plain.read(&mut vec![0; left.min(1 << 16)]).unwrap();
+        }
+    }
+    for ((_, far), count) in outward.iter_mut().zip(out_of).take(3) {
+        let mut left = count;
+        while left > 0 {
+            left -= far.read(&mut vec![0; left.min(1 << 16)]).unwrap();
+        }
+    }
+}
