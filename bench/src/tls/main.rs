@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p ipcd-bench --bin ipcd-bench-tls [NAME…] [PART…]`: rounds with every
 //! contestant, or those that are named, in every part or those that are named (`one`, `many`,
-//! `connections`, `questions`, `idle`). Each is a pair of relays with TCP on loopback between them: a Unix socket, TLS 1.3 with
+//! `connections`, `questions`, `idle`; `crowd` and `stuck` only if they are named). Each is a pair of relays with TCP on loopback between them: a Unix socket, TLS 1.3 with
 //! AES-128-GCM, a Unix socket; a P-256 certificate of a private authority, verified; sessions
 //! resumed as each does it. CPU is that of all processes of the pair. Whoever is not installed is
 //! left out with a message.
@@ -16,6 +16,7 @@ use crate::measure::{Figures, PARTS, measure};
 use crate::place::Place;
 
 mod contestant;
+mod crowd;
 mod ipcd;
 mod measure;
 mod others;
@@ -24,6 +25,21 @@ mod service;
 
 /// Rounds.
 const ROUNDS: usize = 3;
+
+/// The parts that are no figures of the table.
+fn special(
+    contestant: &Contestant,
+    name: &str,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<(), Box<dyn Error>> {
+    if is_wanted("crowd") {
+        println!("{name}: {}", crowd::idle(contestant)?);
+    }
+    if is_wanted("stuck") {
+        println!("{name}: {}", crowd::stuck(contestant)?);
+    }
+    Ok(())
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let place = Place::new()?;
@@ -39,6 +55,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
             let Some(contestant) = Contestant::start(name, &place)? else { continue };
+            if !parts.is_empty() {
+                special(&contestant, name, is_wanted)?;
+            }
             let figures = measure(&contestant, is_wanted)?;
             println!("round {round}  {name:8} {figures}");
             match all.iter_mut().find(|(known, _)| *known == name) {

@@ -26,8 +26,9 @@ const QUESTIONS: usize = 4000;
 /// Connections that are held without a word.
 const IDLE: usize = 300;
 
-/// What can be measured by itself.
-pub(crate) const PARTS: [&str; 5] = ["one", "many", "connections", "questions", "idle"];
+/// What can be measured by itself; the last two only if they are wanted.
+pub(crate) const PARTS: [&str; 7] =
+    ["one", "many", "connections", "questions", "idle", "crowd", "stuck"];
 
 /// The figures of one round; not a number, where it was not wanted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -133,7 +134,8 @@ fn in_threads(
     })
 }
 
-fn bulk(entry: &Entry, connections: usize) -> Result<(), Box<dyn Error>> {
+/// Sends it all over so many connections.
+pub(crate) fn bulk(entry: &Entry, connections: usize) -> Result<(), Box<dyn Error>> {
     let share = BULK_BYTES / connections;
     in_threads(connections, entry, |entry| {
         let mut stream = entry.connect()?;
@@ -160,6 +162,13 @@ fn make_connections(entry: &Entry) -> Result<(), Box<dyn Error>> {
         }
         Ok(())
     })
+}
+
+/// Microseconds that a question and its answer take.
+pub(crate) fn questions(entry: &Entry) -> Result<f64, Box<dyn Error>> {
+    let start = Instant::now();
+    ask(entry)?;
+    Ok(start.elapsed().as_secs_f64() / share(QUESTIONS) * 1e6)
 }
 
 fn ask(entry: &Entry) -> Result<(), Box<dyn Error>> {
@@ -201,7 +210,7 @@ fn processes(contestant: &Contestant) -> Vec<u32> {
 
 /// Seconds of CPU so far, threads that have ended included (`proc(5)`: fields 14 and 15, in
 /// hundredths).
-fn cpu(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
+pub(crate) fn cpu(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
     let mut hundredths = 0.0;
     for pid in processes(contestant) {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -213,7 +222,7 @@ fn cpu(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
 }
 
 /// KiB of proportional memory.
-fn memory(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
+pub(crate) fn memory(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
     let mut total = 0.0;
     for pid in processes(contestant) {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;

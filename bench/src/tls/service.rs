@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Mutex;
 
 /// Bytes of a question and its answer.
 pub(crate) const BYTES: usize = 64;
@@ -13,12 +14,20 @@ pub(crate) const ECHO: u8 = b'E';
 /// The first byte of a connection: everything is counted, and the count is the answer.
 pub(crate) const COUNT: u8 = b'C';
 
+/// The first byte of a connection: it is held, and never read again.
+pub(crate) const HOLD: u8 = b'H';
+
+/// What is held.
+static HELD: Mutex<Vec<UnixStream>> = Mutex::new(Vec::new());
+
 /// Starts it, for as long as the process lives.
 pub(crate) fn start(path: &Path) -> io::Result<()> {
     let listener = UnixListener::bind(path)?;
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            std::thread::spawn(move || {
+            let thread = std::thread::Builder::new().stack_size(64 * 1024);
+            // Without threads left it is closed.
+            let _started = thread.spawn(move || {
                 // A client that goes away is one that was done.
                 let _gone = serve(client).is_err();
             });
@@ -36,6 +45,10 @@ fn serve(mut client: UnixStream) -> io::Result<()> {
             client.read_exact(&mut buffer)?;
             client.write_all(&buffer)?;
         }
+    }
+    if first == [HOLD] {
+        HELD.lock().map_err(|_| io::ErrorKind::Other)?.push(client);
+        return Ok(());
     }
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0_u64;
