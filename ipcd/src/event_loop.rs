@@ -387,8 +387,12 @@ impl<'w> EventLoop<'w> {
             Some(Source::Asking(_, asking)) => Some(self.poller.change(asking, token, interest)),
             None => None,
         };
-        // What is in the table is watched, so changing that cannot fail.
-        debug_assert!(changed.is_none_or(|result| result.is_ok()));
+        // One that cannot be watched any more is ended, which is seen whatever is watched for.
+        if let Some(Err(_)) = changed
+            && let Some(Source::Client(_, connection, _)) = self.sources.get(&token)
+        {
+            connection.hang_up();
+        }
     }
 
     fn next_token(&mut self) -> Token {

@@ -253,6 +253,9 @@ fn whole_milliseconds(timeout: Option<Duration>) -> EpollTimeout {
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<EventFd>);
 
+/// How often a wake-up is tried.
+const WAKE_TRIES: usize = 3;
+
 impl Waker {
     /// A waker that `poller` sees as `token`.
     ///
@@ -267,8 +270,9 @@ impl Waker {
 
     /// Wakes the poller.
     pub fn wake(&self) {
-        // The counter is full only if it is already set: the wake-up is not lost.
-        let _full = self.0.write(1).is_err();
+        // The counter is full only if it is already set: the wake-up is not lost. Whatever else
+        // went wrong is tried again, for the other side might wait for this alone.
+        let _full = (0..WAKE_TRIES).any(|_| self.0.write(1).is_ok());
     }
 
     /// Takes note of all wake-ups so far. To be called when the token is ready, before looking at

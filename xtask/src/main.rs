@@ -9,6 +9,7 @@ mod always_deny;
 mod arch;
 mod ci;
 mod demo;
+mod faults;
 mod fuzz;
 mod limits;
 mod man;
@@ -22,6 +23,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci                     every check
   always-deny [FILE…]    no path goes around policy
   arch                   the arrows between crates
+  faults [COUNT] [PROGRAM]  calls of the kernel that fail, one at a time
   fuzz [TARGET] [SECONDS | FILE]  every parser against made-up input
   limits                 docs/limits.md is what the code has
   size                   files that get long
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         ["demo", "--without", part] => demo::run(Some(part)),
         ["always-deny", files @ ..] => always_deny::run(files),
         ["arch"] => arch::run(),
+        ["faults", words @ ..] => faults::run(words),
         ["fuzz", words @ ..] => fuzz::run(words),
         ["limits"] => limits::run(),
         ["size"] => size::run(),

@@ -49,7 +49,7 @@ enum Use {
 }
 
 fn allow(rules: RulesetCreated, path: &Path, what: Use) -> io::Result<RulesetCreated> {
-    let Some((path, is_directory)) = existing(path) else { return Ok(rules) };
+    let Some((path, is_directory)) = existing(path)? else { return Ok(rules) };
     let mut access = match what {
         Use::Read => AccessFs::ReadFile | AccessFs::ReadDir,
         Use::Bind => {
@@ -72,10 +72,22 @@ fn allow(rules: RulesetCreated, path: &Path, what: Use) -> io::Result<RulesetCre
 
 /// The path, or the nearest above it that exists; and whether it is a directory. Never the root
 /// in place of something else.
-fn existing(path: &Path) -> Option<(PathBuf, bool)> {
-    path.ancestors()
-        .find_map(|path| Some((path.to_owned(), path.metadata().ok()?.is_dir())))
-        .filter(|(found, _)| found == path || found != Path::new("/"))
+fn existing(path: &Path) -> io::Result<Option<(PathBuf, bool)>> {
+    for found in path.ancestors() {
+        match found.metadata() {
+            Ok(_) if found != path && found == Path::new("/") => return Ok(None),
+            Ok(facts) => return Ok(Some((found.to_owned(), facts.is_dir()))),
+            Err(error) if is_out_of_reach(&error) => {}
+            // Left out, it would be missed only when it is needed.
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// What is not there, or not for this account, is missed by nobody.
+fn is_out_of_reach(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]
@@ -85,9 +97,9 @@ mod tests {
     #[test]
     fn a_place_that_is_not_there_yet_stands_for_the_directory_above() {
         let place = tempfile::tempdir().unwrap();
-        let found = existing(&place.path().join("not/there"));
+        let found = existing(&place.path().join("not/there")).unwrap();
         assert_eq!(found, Some((place.path().to_owned(), true)));
-        assert_eq!(existing(Path::new("/dev/null")), Some(("/dev/null".into(), false)));
-        assert_eq!(existing(Path::new("/no-such-place/at-all")), None);
+        assert_eq!(existing(Path::new("/dev/null")).unwrap(), Some(("/dev/null".into(), false)));
+        assert_eq!(existing(Path::new("/no-such-place/at-all")).unwrap(), None);
     }
 }

@@ -170,6 +170,8 @@ impl Flow {
                 // Who closes without reading on may have answered before: that is to arrive.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     self.sink = Sink::Refused;
+                    // Nothing more comes: if it waits for that alone, it ends now.
+                    let _gone = sys::socket::end_sending(sink).is_err();
                     break;
                 }
                 Err(error) => return Err(error),
