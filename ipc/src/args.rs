@@ -13,6 +13,7 @@ use crate::init::Init;
 use crate::place::Place;
 use crate::rendezvous::Rendezvous;
 use crate::report::{self, Report};
+use crate::tls::Tls;
 use crate::{check, connect, connections, kill, metrics, monitor, run, serve, session, why};
 
 /// Reach services by name, offer them, and ask why.
@@ -199,6 +200,9 @@ Exit codes: 0 done, 50 not permitted, 78 the new configuration has problems and 
     Reload(Place),
     /// Write a first configuration; what is there already is left alone
     Init(Init),
+    /// Encrypted connections between hosts
+    #[command(subcommand)]
+    Tls(Tls),
     /// Tell what is wrong with the installation, and what to do about it
     #[command(after_help = "It changes nothing. Exit codes: 0 nothing is broken, 78 something is")]
     Doctor(Place),

@@ -18,6 +18,7 @@ use crate::format::Format;
 use crate::place::Place;
 use crate::report::{self, Report};
 use crate::sources::{self, HostAccounts};
+use crate::tls;
 
 mod finding;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(place: &Place, format: Format) -> Result<ExitCode, Report> {
         found.extend(of_directory(place, &directory, is_named));
     }
     found.extend(of_configuration());
+    found.extend(tls::problems().iter().map(finding::of_tls));
     if !libipc::identity::tells_units() {
         found.push(finding::of_old_kernel());
     }

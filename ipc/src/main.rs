@@ -31,6 +31,7 @@ mod session;
 mod signals;
 mod sources;
 mod status;
+mod tls;
 mod why;
 
 fn main() -> ExitCode {
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         Command::Ping(ping) => session::ping::run(&ping, format),
         Command::Bench(bench) => session::bench::run(&bench, format),
         Command::Init(wanted) => init::run(&wanted),
+        Command::Tls(wanted) => tls::run(&wanted),
         Command::Doctor(place) => doctor::run(&place, format),
         Command::Envinfo => envinfo::run(format),
         Command::Version { extended: true } => report::print(&envinfo::version()),

@@ -78,6 +78,11 @@ impl Report {
         })
     }
 
+    /// Why it is so, without what it is about.
+    pub(crate) fn why(&self) -> &str {
+        &self.why
+    }
+
     /// The exit code that says the same.
     pub(crate) fn code(&self) -> u8 {
         self.code

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Check the configuration and all files that it names, then end
     #[arg(long)]
     pub(crate) check: bool,
+    /// Print the pin of the key in this file, which is made if it is not there, then end
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "check"])]
+    pub(crate) key: Option<PathBuf>,
     /// The run directory of the broker to work for
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) rundir: Option<PathBuf>,
@@ -44,6 +47,7 @@ const EXAMPLES: &str = "\
 Examples:
   tlsd --user --config ~/.config/ipcd/tlsd.toml
   tlsd --config /etc/ipcd/tlsd.toml --check
+  tlsd --key /etc/ipcd/tls/host.key
 
 Signals: SIGHUP reads everything again, SIGTERM lets connections finish
 

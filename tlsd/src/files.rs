@@ -6,8 +6,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
+use nix::unistd::User;
 use zeroize::Zeroizing;
 
+use crate::ACCOUNT;
 use crate::config::SecretPlace;
 
 /// Bytes of the longest file: the roots of a system are a tenth of that.
@@ -52,7 +54,7 @@ pub(crate) fn read_secret(place: &SecretPlace) -> Result<Zeroizing<Vec<u8>>, Fil
             let us = nix::unistd::geteuid().as_raw();
             let fail = |why| Err(FileError { path: path.clone(), why });
             match (metadata.uid(), metadata.mode() & 0o7777) {
-                (uid, _) if uid != 0 && uid != us => fail(Why::Owner { uid }),
+                (uid, _) if uid != 0 && uid != us && !is_accounts(uid) => fail(Why::Owner { uid }),
                 (_, mode) if mode & 0o077 != 0 => fail(Why::Readable { mode }),
                 _ => read(path, file),
             }
@@ -69,6 +71,17 @@ pub(crate) fn read_secret(place: &SecretPlace) -> Result<Zeroizing<Vec<u8>>, Fil
             read(&path, file)
         }
     }
+}
+
+/// The user and group that root gives itself up for, if this is root and there is such an account.
+pub(crate) fn account() -> Option<(u32, u32)> {
+    let user = nix::unistd::geteuid().is_root().then(|| User::from_name(ACCOUNT));
+    user?.ok()?.map(|user| (user.uid.as_raw(), user.gid.as_raw()))
+}
+
+/// Whether root may read this user's secrets, for it will be that user.
+fn is_accounts(uid: u32) -> bool {
+    account().is_some_and(|(user, _)| user == uid)
 }
 
 fn open(path: &Path) -> Result<(std::fs::File, std::fs::Metadata), FileError> {

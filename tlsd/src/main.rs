@@ -4,6 +4,7 @@
 //! has all keys, and no rules: whom it believes is in its configuration, who may do what is not.
 #![forbid(unsafe_code)]
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,15 +17,18 @@ use relay::start::{Inheritance, Place, give_up_root, run_directory, serve, shut_
 use relay::wrapping::EventLoop;
 
 use crate::args::Args;
+use crate::checkup::Remark;
 use crate::tls::Tls;
 
 mod args;
+mod checkup;
 mod config;
 mod dial;
 mod exporter;
 mod failure;
 mod files;
 mod key;
+mod keygen;
 mod listeners;
 mod material;
 mod names;
@@ -57,11 +61,15 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Failure> {
     let inherited = Inheritance::take();
     hide_memory()?;
+    if let Some(path) = &args.key {
+        let pin = keygen::pin_of(path, &rustls::crypto::aws_lc_rs::default_provider())?;
+        return writeln!(io::stdout(), "{pin}").map_err(|error| Failure::system("output", &error));
+    }
     let place = args.config.map(std::path::absolute).transpose();
     let place = place.map_err(|error| Failure::system("the configuration", &error))?;
     let tls = Tls::load(place)?;
     if args.check {
-        return Ok(());
+        return tell(&tls.remarks());
     }
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
     let log = daemon::log::start(args.log_format, args.log_level);
@@ -86,6 +94,19 @@ fn run(args: Args) -> Result<(), Failure> {
     event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
     tracing::info!(event = "stopped");
     Ok(())
+}
+
+/// Says what is wrong with certificates: what others refuse today is a fault of the configuration.
+fn tell(remarks: &[Remark]) -> Result<(), Failure> {
+    let lines = |is_broken| {
+        let some = remarks.iter().filter(move |remark| remark.is_broken() == is_broken);
+        some.map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let (broken, others) = (lines(true), lines(false));
+    if !others.is_empty() {
+        writeln!(io::stdout(), "{others}").map_err(|error| Failure::system("output", &error))?;
+    }
+    if broken.is_empty() { Ok(()) } else { Err(Failure::Config(broken)) }
 }
 
 /// No core dump, and no look into memory, but for root.

@@ -154,7 +154,12 @@ fn load_certificate(
     }
 }
 
-fn load_key(
+/// Reads a private key.
+///
+/// # Errors
+///
+/// [`MaterialError`].
+pub(crate) fn load_key(
     place: &SecretPlace,
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn rustls::sign::SigningKey>, MaterialError> {

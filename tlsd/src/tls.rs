@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use daemon::exit::Failure;
 use libipc::interface::transport::{Serve, TransportError, Wrap};
@@ -13,6 +13,7 @@ use relay::wrapping::{Make, Wrapping};
 use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+use crate::checkup::{self, Remark};
 use crate::config::Config;
 use crate::dial::Dialer;
 use crate::listeners::{Listeners, ListenersError};
@@ -76,6 +77,13 @@ impl Live {
         let listeners =
             Listeners::prepare(&config, &material, provider).map_err(LoadError::Listeners)?;
         Ok(Self { config, material, listeners, dialer: Dialer::default() })
+    }
+}
+
+impl Tls {
+    /// What is wrong with certificates that can be read, or will be soon.
+    pub(crate) fn remarks(&self) -> Vec<Remark> {
+        checkup::remarks(&self.live.material, SystemTime::now())
     }
 }
 

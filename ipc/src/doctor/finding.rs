@@ -7,6 +7,8 @@ use libipc::environment::NetworkFileError;
 use libipc::interface::control::Status;
 use serde_json::{Value, json};
 
+use crate::tls::Said;
+
 /// Something that is not as it should be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Finding {
@@ -158,6 +160,12 @@ fn of_status(status: &Status, is_system: bool) -> Vec<Finding> {
 pub(super) fn of_configuration(problems: Vec<String>) -> Vec<Finding> {
     let cure = "mend it, then: ipc reload";
     problems.into_iter().map(|problem| Finding::broken(problem, cure)).collect()
+}
+
+/// What tlsd says of its configuration.
+pub(super) fn of_tls(said: &Said) -> Finding {
+    let cure = "mend it, then: systemctl reload ipcd-tlsd".to_owned();
+    Finding { what: said.text.clone(), cure, is_broken: said.is_broken }
 }
 
 pub(super) fn of_files(error: &str) -> Finding {
