@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use self::encrypted::Keys;
 use crate::Failed;
+
+mod encrypted;
 
 /// How long a step may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,11 +25,9 @@ pub(crate) fn run(without: Option<&str>) -> Result<(), Failed> {
     {
         return Err(Failed(format!("there is no part {part}; there are {}", PARTS.join(", "))));
     }
-    println!("Building ipcd, tcpd, pongd and ipc ...");
-    crate::run(
-        "cargo",
-        &["build", "--quiet", "-p", "ipcd", "-p", "ipcd-tcpd", "-p", "pongd", "-p", "ipc"],
-    )?;
+    println!("Building ipcd, tcpd, tlsd, pongd and ipc ...");
+    let packages = ["ipcd", "ipcd-tcpd", "ipcd-tlsd", "pongd", "ipc"].map(|name| ["-p", name]);
+    crate::run("cargo", &[&["build", "--quiet"], packages.concat().as_slice()].concat())?;
     let demo = Demo::new(without)?;
     let _running = demo.start()?;
     demo.show()?;
@@ -37,7 +38,8 @@ pub(crate) fn run(without: Option<&str>) -> Result<(), Failed> {
 }
 
 /// Parts that can be left out.
-const PARTS: [&str; 7] = ["ipcd-a", "ipcd-b", "tcpd-a", "tcpd-b", "pongd", "rule-out", "rule-in"];
+const PARTS: [&str; 9] =
+    ["ipcd-a", "ipcd-b", "tcpd-a", "tcpd-b", "tlsd-a", "tlsd-b", "pongd", "rule-out", "rule-in"];
 
 struct Demo<'w> {
     binaries: PathBuf,
@@ -98,19 +100,29 @@ impl<'w> Demo<'w> {
     fn start(&self) -> Result<Running, Failed> {
         let mut running = Running(Vec::new());
         let (port, a, b) = (self.port, self.host("host-a"), self.host("host-b"));
-        println!("\nHost B offers pongd to its neighbours, on TCP port {port}:");
-        let rule = ["--allow", "in", "pongd", "tcp:127.0.0.1"];
+        let keys = Keys::exchange(self)?;
+        let config = |host, file| self.config(host, file).display().to_string();
+        println!("\nHost B offers pongd to its neighbours, on TCP port {port}, and over TLS:");
+        let rule = ["--allow", "in", "pongd", "tcp:127.0.0.1", "--rule", &keys.rule_in()];
         self.daemon(&mut running, "ipcd-b", &b, if self.has("rule-in") { &rule } else { &[] })?;
-        self.daemon(&mut running, "tcpd-b", &b, &["--listen", &format!("127.0.0.1:{port}")])?;
+        let listen = format!("127.0.0.1:{port}");
+        let listens = ["--listen", &listen, "--config", &config("b", "tcpd.toml")];
+        self.daemon(&mut running, "tcpd-b", &b, &listens)?;
+        self.daemon(&mut running, "tlsd-b", &b, &["--config", &config("b", "tlsd.toml")])?;
         self.daemon(&mut running, "pongd", &b, &[])?;
         println!("\nHost A may reach pongd there, and nothing else:");
         let target = format!("tcp:127.0.0.1:{port}");
-        let rule = ["--allow", "out", "pongd", target.as_str()];
+        let (rule, to) = keys.way_out();
+        let rule =
+            ["--allow", "out", "pongd", &target, "--rule", &rule, "--redirect", "pongd-tls", &to];
         self.daemon(&mut running, "ipcd-a", &a, if self.has("rule-out") { &rule } else { &[] })?;
         self.daemon(&mut running, "tcpd-a", &a, &[])?;
-        for (host, broker, carrier) in [(&b, "ipcd-b", "tcpd-b"), (&a, "ipcd-a", "tcpd-a")] {
-            running.wait_for(broker, || self.succeeds(host, &["status"]))?;
-            running.wait_for(carrier, || self.carries_tcp(host))?;
+        self.daemon(&mut running, "tlsd-a", &a, &["--config", &config("a", "tlsd.toml")])?;
+        for (host, broker) in [(&b, "b"), (&a, "a")] {
+            let its = |program: &str| format!("{program}-{broker}");
+            running.wait_for(&its("ipcd"), || self.succeeds(host, &["status"]))?;
+            running.wait_for(&its("tcpd"), || self.carries(host, "tcp"))?;
+            running.wait_for(&its("tlsd"), || self.carries(host, "tls"))?;
         }
         running.wait_for("pongd", || self.succeeds(&b, &["connect", "pongd"]))?;
         Ok(running)
@@ -146,8 +158,8 @@ impl<'w> Demo<'w> {
         command.output().is_ok_and(|output| output.status.success())
     }
 
-    /// Whether the broker of that host is told of peers by its tcpd.
-    fn carries_tcp(&self, rundir: &Path) -> bool {
+    /// Whether the broker of that host is told of peers that come by that scheme.
+    fn carries(&self, rundir: &Path, scheme: &str) -> bool {
         let status = self.ipc(rundir, &["--json", "status"]).output();
         let status: serde_json::Value = status
             .ok()
@@ -156,7 +168,7 @@ impl<'w> Demo<'w> {
         let all = status.get("transports").and_then(|all| all.as_array());
         all.is_some_and(|all| {
             all.iter().any(|one| {
-                one.get("name").is_some_and(|name| name == "tcp")
+                one.get("name").is_some_and(|name| name == scheme)
                     && one.get("available").is_some_and(|is| is == true)
             })
         })
@@ -191,6 +203,7 @@ impl<'w> Demo<'w> {
 
         println!("\n$ ipc connect pongd -- PROGRAM   # which looks at its standard input");
         self.show_socket(&a)?;
+        self.show_encrypted(&a)?;
 
         println!("\nThe same client asks for something that no rule allows, payroll:");
         println!("$ IPC_NETWORK=\"{}\" ipc connect pongd", self.network("payroll"));

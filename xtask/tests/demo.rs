@@ -15,12 +15,15 @@ fn the_whole_demo_succeeds() {
     let (succeeded, said) = demo(&[]);
     assert!(succeeded, "{said}");
     assert!(said.contains("to allow  allow out payroll tcp:127.0.0.1:"), "{said}");
+    assert!(said.contains("encrypted between the two tlsd"), "{said}");
     assert!(said.contains("Everything is stopped again."), "{said}");
 }
 
 #[test]
 fn without_any_part_it_fails_at_that_part() {
-    let parts = ["ipcd-a", "ipcd-b", "tcpd-a", "tcpd-b", "pongd", "rule-out", "rule-in"];
+    let parts = [
+        "ipcd-a", "ipcd-b", "tcpd-a", "tcpd-b", "tlsd-a", "tlsd-b", "pongd", "rule-out", "rule-in",
+    ];
     // Side by side: each waits for the missing part.
     let demos = parts.map(|part| std::thread::spawn(move || demo(&["--without", part])));
     for (part, result) in parts.iter().zip(demos) {
