@@ -9,7 +9,7 @@ mod always_deny;
 mod arch;
 mod ci;
 mod demo;
-mod faults;
+mod endurance;
 mod fuzz;
 mod limits;
 mod man;
@@ -23,7 +23,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci                     every check
   always-deny [FILE…]    no path goes around policy
   arch                   the arrows between crates
-  faults [COUNT] [PROGRAM]  calls of the kernel that fail, one at a time
+  faults|kills [COUNT]   calls of the kernel that fail, daemons that are killed
+  soak|flood [SECONDS]   all that goes on for long, one user against the others
   fuzz [TARGET] [SECONDS | FILE]  every parser against made-up input
   limits                 docs/limits.md is what the code has
   size                   files that get long
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
         ["demo", "--without", part] => demo::run(Some(part)),
         ["always-deny", files @ ..] => always_deny::run(files),
         ["arch"] => arch::run(),
-        ["faults", words @ ..] => faults::run(words),
+        [task @ ("faults" | "kills" | "soak" | "flood"), words @ ..] => endurance::run(task, words),
         ["fuzz", words @ ..] => fuzz::run(words),
         ["limits"] => limits::run(),
         ["size"] => size::run(),

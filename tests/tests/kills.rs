@@ -1,0 +1,223 @@
+//! Each daemon is killed at many moments, under load: what was handed over loses nothing, nobody
+//! waits, and it is back at once.
+//!
+//! 200 moments of each; `IPCD_KILLS=1000 cargo test -p ipcd-tests --test kills` for more.
+
+#![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ipcd_tests::tls::Authority;
+use ipcd_tests::tls_servers::{Server, echo};
+use ipcd_tests::{Daemon, Host, PATIENCE, has, installed};
+use libipc::connector::Connector;
+use libipc::environment::Environment;
+use libipc::{ServiceName, Stream};
+
+/// How often each daemon is killed.
+fn kills() -> usize {
+    std::env::var("IPCD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+}
+
+/// Clients at the same time.
+const CLIENTS: usize = 2;
+
+/// What anybody may have to wait for an answer or an error, and a service to be back.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Of so many one may take longer: the machine has more to do than this.
+const RARE: usize = 50;
+
+/// An echo over TCP that knows nothing of us, in a thread; its port.
+fn plain_echo() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut other = client.try_clone().unwrap();
+            std::thread::spawn(move || std::io::copy(&mut client, &mut other));
+        }
+    });
+    port
+}
+
+/// A host with a service here, one over TCP and one over TLS.
+struct Stage {
+    host: Host,
+    config: String,
+    arguments: Vec<String>,
+    _tls: Server,
+    _authority: Authority,
+}
+
+/// The services that clients ask for.
+const NAMES: [&str; 3] = ["pongd", "plain", "secure"];
+
+impl Stage {
+    fn new() -> Self {
+        let authority = Authority::new();
+        let tls = echo(&authority.issue("server", &["localhost"]));
+        let (plain, secure) = (plain_echo(), tls.port);
+        let arguments = [
+            "--rule".to_owned(),
+            format!("allow out plain,secure tcp:localhost:{plain},tls:localhost:{secure}"),
+            "--redirect".to_owned(),
+            "plain".to_owned(),
+            format!("tcp://localhost:{plain}"),
+            "--redirect".to_owned(),
+            "secure".to_owned(),
+            format!("tls://localhost:{secure}"),
+        ];
+        let config = format!(
+            "[trust.own]\nca = '{}'\n[dial]\ntrust = 'own'\n",
+            authority.certificate().display()
+        );
+        let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let host = Host::new(&words).with_pongd("pongd").with_tcpd(None).with_tlsd(&config);
+        Self { host, config, arguments: arguments.into(), _tls: tls, _authority: authority }
+    }
+
+    /// Kills a daemon, and starts it again as a service manager does.
+    fn kill(mut self, daemon: &str) -> Self {
+        let words: Vec<_> = self.arguments.iter().map(String::as_str).collect();
+        match daemon {
+            "ipcd" => {
+                self.host.broker.crash();
+                self.host.restart(&words);
+            }
+            "tcpd" => {
+                let mut old = self.host.others.remove(1);
+                old.crash();
+                self.host = self.host.with_tcpd(None);
+                let new = self.host.others.pop().unwrap();
+                self.host.others.insert(1, new);
+            }
+            _ => {
+                let mut old: Daemon = self.host.others.remove(2);
+                old.crash();
+                let new = self.host.start_tlsd(&self.config);
+                self.host.others.push(new);
+            }
+        }
+        self
+    }
+}
+
+/// What clients have seen.
+#[derive(Debug, Default)]
+struct Seen {
+    served: AtomicUsize,
+    failed: AtomicUsize,
+    slow: AtomicUsize,
+}
+
+impl Seen {
+    fn note(&self, began: Instant, is_served: bool) {
+        let count = if is_served { &self.served } else { &self.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+        if began.elapsed() > SECOND {
+            self.slow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn connect(environment: &Environment, name: &str) -> Option<Stream> {
+    let name = ServiceName::new(name).unwrap();
+    let stream = Connector::new(environment, PATIENCE).unwrap().connect(&name).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Some(stream)
+}
+
+/// Whether a number comes back. Anything else that comes back is a lost byte.
+fn echoes(stream: &mut Stream, number: u64) -> bool {
+    let mut answer = [0; 8];
+    let told =
+        stream.write_all(&number.to_le_bytes()).and_then(|()| stream.read_exact(&mut answer));
+    assert!(told.is_err() || u64::from_le_bytes(answer) == number, "bytes were lost");
+    told.is_ok()
+}
+
+/// Asks for each service again and again, and keeps a connection to each that may not be cut.
+fn ask(environment: &Environment, daemon: &str, over: &AtomicBool, seen: &Seen) {
+    let connected =
+        |name: &&str| std::iter::repeat_with(|| connect(environment, name)).find(Option::is_some);
+    let mut kept: Vec<_> = NAMES.iter().map(|name| connected(name).flatten()).collect();
+    let mut number = 0;
+    while !over.load(Ordering::Relaxed) {
+        for (name, kept) in NAMES.iter().zip(&mut kept) {
+            number += 1;
+            let began = Instant::now();
+            let is_served =
+                connect(environment, name).is_some_and(|mut stream| echoes(&mut stream, number));
+            seen.note(began, is_served);
+            let goes_on = kept.as_mut().is_some_and(|stream| echoes(stream, number));
+            // What goes through tlsd lives as long as that.
+            assert!(goes_on || (daemon, *name) == ("tlsd", "secure"), "{name} was cut");
+            if !goes_on {
+                *kept = connect(environment, name);
+            }
+        }
+    }
+}
+
+/// Kills a daemon at many moments.
+fn kill_often(daemon: &str) {
+    if !has("python3", installed("python3").is_some()) {
+        return;
+    }
+    let mut stage = Stage::new();
+    let (seen, over) = (Seen::default(), AtomicBool::new(false));
+    let environment = stage.host.environment("");
+    let (mut late, all) = (0, kills());
+    std::thread::scope(|scope| {
+        let (seen, over, environment) = (&seen, &over, &environment);
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(move || ask(environment, daemon, over, seen)))
+            .collect();
+        for turn in 0..all {
+            // Moments that no loop is in step with.
+            std::thread::park_timeout(Duration::from_micros(turn as u64 * 7919 % 20_011));
+            let began = Instant::now();
+            stage = stage.kill(daemon);
+            for name in NAMES {
+                while !connect(environment, name).is_some_and(|mut one| echoes(&mut one, 0)) {
+                    assert!(began.elapsed() < PATIENCE, "{name} does not come back");
+                }
+            }
+            late += usize::from(began.elapsed() > SECOND);
+            if clients.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+                break;
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().unwrap();
+        }
+    });
+    let [served, failed, slow] =
+        [&seen.served, &seen.failed, &seen.slow].map(|count| count.load(Ordering::Relaxed));
+    eprintln!(
+        "{daemon}: {all} kills, {served} requests served, {failed} told of an error, {slow} later \
+         than a second, {late} times not back within a second"
+    );
+    assert!(served > all, "they were served between");
+    assert!(slow <= (served + failed) / RARE && late <= all / RARE, "somebody waited");
+}
+
+#[test]
+fn ipcd_killed_at_any_moment_cuts_nothing_and_is_back_at_once() {
+    kill_often("ipcd");
+}
+
+#[test]
+fn tcpd_killed_at_any_moment_cuts_nothing_and_is_back_at_once() {
+    kill_often("tcpd");
+}
+
+#[test]
+fn tlsd_killed_at_any_moment_cuts_its_own_alone_and_is_back_at_once() {
+    kill_often("tlsd");
+}

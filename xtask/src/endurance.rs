@@ -1,0 +1,52 @@
+//! `cargo xtask faults`, `kills`, `soak` and `flood`: what the tests do a little of, at length.
+
+use std::process::Command;
+
+use crate::Failed;
+
+/// A test that does as much as it is told to.
+struct Endurance {
+    task: &'static str,
+    test: &'static str,
+    /// Which of its functions; all, if that is empty.
+    only: &'static str,
+    variable: &'static str,
+    /// How much, where nobody says.
+    usual: usize,
+}
+
+const ALL: [Endurance; 4] = [
+    Endurance { task: "faults", test: "faults", only: "", variable: "IPCD_FAULTS", usual: 5_000 },
+    Endurance { task: "kills", test: "kills", only: "", variable: "IPCD_KILLS", usual: 1_000 },
+    Endurance {
+        task: "soak",
+        test: "endurance",
+        only: "what_goes_on",
+        variable: "IPCD_SECONDS",
+        usual: 600,
+    },
+    Endurance {
+        task: "flood",
+        test: "endurance",
+        only: "a_user_who_floods",
+        variable: "IPCD_SECONDS",
+        usual: 60,
+    },
+];
+
+/// `cargo xtask faults|kills [COUNT]`, `cargo xtask soak|flood [SECONDS]`.
+pub(crate) fn run(task: &str, words: &[&str]) -> Result<(), Failed> {
+    let Some(found) = ALL.iter().find(|one| one.task == task) else {
+        return Err(Failed(format!("there is no task {task}")));
+    };
+    let count = match words {
+        [] => found.usual,
+        [count] => count.parse().map_err(|_| Failed(format!("{count} is no number")))?,
+        _ => return Err(Failed(format!("{task} [COUNT]"))),
+    };
+    let mut test = Command::new("cargo");
+    test.args(["test", "-p", "ipcd-tests", "--test", found.test, "--", "--nocapture", found.only]);
+    // What cannot run is a failure.
+    let status = test.env(found.variable, count.to_string()).env("CI", "1").status()?;
+    if status.success() { Ok(()) } else { Err(Failed(format!("{task}: not survived"))) }
+}
