@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use daemon::log::{LogFormat, LogLevel};
+use daemon::options::{BrokerOptions, LogOptions};
 
 use crate::passwords::{NAME_RULE, is_name};
 
@@ -25,18 +25,10 @@ pub(crate) struct Args {
     /// Check the configuration and the file of users, then end
     #[arg(long)]
     pub(crate) check: bool,
-    /// The run directory of the broker to work for
-    #[arg(long, value_name = "DIR", conflicts_with = "user")]
-    pub(crate) rundir: Option<PathBuf>,
-    /// Work for the user's own broker, in `$XDG_RUNTIME_DIR/ipc`
-    #[arg(long)]
-    pub(crate) user: bool,
-    /// How to write the log
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-    /// How much to write to the log
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub(crate) log_level: LogLevel,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
 }
 
 /// What to do with the file of users instead of serving.

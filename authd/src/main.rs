@@ -16,7 +16,7 @@ use daemon::exit::{Failure, finish};
 use daemon::notify::Notifier;
 use daemon::sandbox::{Sandbox, Sockets};
 use daemon::signals::Signals;
-use libipc::environment::Environment;
+use daemon::start::{give_up_root, read_config};
 use libipc::rundir::{Instance, RunDirectory};
 use libipc::{Listener, ServiceName};
 
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 /// configuration and the users are known to be good.
 fn run(args: &Args) -> Result<(), Failure> {
     hide_memory()?;
-    let config = read_config(args.config.as_deref())?;
+    let config = config(args.config.as_deref())?;
     let passwords = args.passwords.as_ref().or(config.passwords.as_ref());
     let passwords = passwords.map_or(Path::new(PASSWORDS), PathBuf::as_path);
     let passwords = std::path::absolute(passwords)
@@ -84,14 +84,11 @@ fn serve(args: &Args, config: &Config, passwords: PathBuf) -> Result<(), Failure
         return load(&passwords).map(drop);
     }
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
-    let log = daemon::log::start(args.log_format, args.log_level);
-    let directory = run_directory(args)?;
+    let log = args.log.start();
+    let directory = args.broker.directory()?;
     let listener = listen(config.service.as_ref(), &directory)?;
-    if directory.instance() == Instance::System && nix::unistd::geteuid().is_root() {
-        let is_account = daemon::account::switch_to(ACCOUNT);
-        if !is_account.map_err(|error| Failure::system("cannot give up root", &error))? {
-            tracing::warn!(event = "running-as-root", account = ACCOUNT);
-        }
+    if !give_up_root(&directory, ACCOUNT)? {
+        tracing::warn!(event = "running-as-root", account = ACCOUNT);
     }
     // A change of account has undone it.
     hide_memory()?;
@@ -123,36 +120,9 @@ fn load(passwords: &Path) -> Result<Users, Failure> {
 }
 
 /// Without a file the defaults hold, unless it was named.
-fn read_config(named: Option<&Path>) -> Result<Config, Failure> {
-    let path = named.unwrap_or(Path::new(CONFIG));
-    let name = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Config::default());
-        }
-        Err(error) => return Err(Failure::Config(format!("{name}: cannot be read: {error}"))),
-    };
-    Config::parse(&name, &text).map_err(|problems| {
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Failure::Config(problems.join("\n"))
-    })
-}
-
-/// The run directory that was named, the user's own, or for root the system's.
-fn run_directory(args: &Args) -> Result<RunDirectory, Failure> {
-    let environment = Environment::of_process();
-    let named = environment.rundir.as_deref().filter(|_| !args.user);
-    if let Some(path) = args.rundir.as_deref().or(named) {
-        let path = std::path::absolute(path)
-            .map_err(|error| Failure::system("the run directory", &error))?;
-        return Ok(RunDirectory::named(&path, &environment));
-    }
-    if nix::unistd::geteuid().is_root() && !args.user {
-        return Ok(RunDirectory::system());
-    }
-    let none = "XDG_RUNTIME_DIR is not set: name the run directory with --rundir DIR";
-    RunDirectory::user(&environment).ok_or_else(|| Failure::Usage(none.to_owned()))
+fn config(named: Option<&Path>) -> Result<Config, Failure> {
+    let usual = Path::new(CONFIG);
+    read_config(named.or(usual.exists().then_some(usual)), Config::parse)
 }
 
 /// The socket that the service manager passed, or a registration.

@@ -1,17 +1,15 @@
 //! What the log is told of logins, which nobody can fill.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use daemon::log::Budget;
 use libipc::interface::authenticator::Verify;
 
 use crate::verifier::Outcome;
 
-/// Lines in one [`PERIOD`] at most, of logins that were accepted and of others.
+/// Lines in one [`Budget::PERIOD`] at most, of logins that were accepted and of others.
 pub(crate) const LINES_MOST: u32 = 50;
-
-/// How long lines are counted together.
-const PERIOD: Duration = Duration::from_secs(10);
 
 /// The log of logins.
 #[derive(Debug)]
@@ -23,7 +21,10 @@ pub(crate) struct Reports {
 impl Reports {
     /// Nothing has been told yet.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { accepted: Mutex::new(Budget::new(now)), others: Mutex::new(Budget::new(now)) }
+        Self {
+            accepted: Mutex::new(Budget::new(LINES_MOST, now)),
+            others: Mutex::new(Budget::new(LINES_MOST, now)),
+        }
     }
 
     /// Writes one line, if there is room for it. Of a user who does not exist the name is left out:
@@ -62,50 +63,9 @@ fn shown(peer: &str) -> String {
     peer.chars().filter(char::is_ascii_graphic).take(64).collect()
 }
 
-#[derive(Debug)]
-struct Budget {
-    since: Instant,
-    told: u32,
-    left_out: u64,
-}
-
-impl Budget {
-    fn new(now: Instant) -> Self {
-        Self { since: now, told: 0, left_out: 0 }
-    }
-
-    /// Whether another line may be written; and how many were left out, if that is to be said now.
-    fn admit(&mut self, now: Instant) -> (bool, Option<u64>) {
-        let mut left_out = None;
-        if now.saturating_duration_since(self.since) >= PERIOD {
-            left_out = Some(std::mem::take(&mut self.left_out)).filter(|count| *count > 0);
-            (self.since, self.told) = (now, 0);
-        }
-        if self.told >= LINES_MOST {
-            self.left_out += 1;
-            return (false, left_out);
-        }
-        self.told += 1;
-        (true, left_out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_goes_beyond_the_limit_is_counted_and_told_later() {
-        let start = Instant::now();
-        let mut budget = Budget::new(start);
-        for _ in 0..LINES_MOST {
-            assert_eq!(budget.admit(start), (true, None));
-        }
-        for _ in 0..7 {
-            assert_eq!(budget.admit(start + PERIOD / 2), (false, None));
-        }
-        assert_eq!(budget.admit(start + PERIOD), (true, Some(7)));
-    }
 
     #[test]
     fn a_peer_is_shown_without_what_a_terminal_would_obey() {

@@ -10,5 +10,7 @@ pub mod event;
 pub mod exit;
 pub mod log;
 pub mod notify;
+pub mod options;
 pub mod sandbox;
 pub mod signals;
+pub mod start;

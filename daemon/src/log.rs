@@ -17,8 +17,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub use self::budget::Budget;
 use self::journal::{Entries, Journal};
 
+mod budget;
 mod journal;
 
 /// Lines that wait to be written at most; further ones are counted and left out.

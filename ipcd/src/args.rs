@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use daemon::log::{LogFormat, LogLevel};
+use daemon::options::LogOptions;
 use policy::config::CommandLine;
 
 /// The broker: programs ask it for a service by name, and get a connected descriptor.
@@ -45,12 +45,8 @@ pub(crate) struct Args {
     /// With --check: warnings are errors
     #[arg(long, requires = "check")]
     pub(crate) strict: bool,
-    /// How to write the log
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-    /// How much to write to the log
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub(crate) log_level: LogLevel,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
     /// Rules and redirects in the order of the command line.
     #[arg(skip)]
     pub(crate) policy: Vec<CommandLine>,

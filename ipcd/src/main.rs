@@ -79,7 +79,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     refuse_partial_maps()?;
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
-    let log = daemon::log::start(args.log_format, args.log_level);
+    let log = args.log.start();
     let live =
         reload::load(&files, &directory).map_err(|refusal| Failure::Config(refusal.to_string()))?;
     let (kept, inherited) = kept::take(inherited);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use daemon::log::{LogFormat, LogLevel};
+use daemon::options::{BrokerOptions, LogOptions};
 use libipc::name::{NameError, ServiceName};
 
 /// Carries connections of ipcd over TCP: connects for it, and listens for other hosts.
@@ -19,21 +19,13 @@ pub(crate) struct Args {
     /// Read where to listen from this file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The run directory of the broker to work for
-    #[arg(long, value_name = "DIR", conflicts_with = "user")]
-    pub(crate) rundir: Option<PathBuf>,
-    /// Work for the user's own broker, in `$XDG_RUNTIME_DIR/ipc`
-    #[arg(long)]
-    pub(crate) user: bool,
+    #[command(flatten)]
+    pub(crate) broker: BrokerOptions,
     /// The name under which the broker finds it
     #[arg(long, value_name = "NAME", default_value = "tcp", value_parser = name)]
     pub(crate) name: ServiceName,
-    /// How to write the log
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-    /// How much to write to the log
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub(crate) log_level: LogLevel,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
 }
 
 fn name(text: &str) -> Result<ServiceName, NameError> {

@@ -13,7 +13,8 @@ use daemon::exit::{Failure, finish};
 use daemon::notify::Notifier;
 use daemon::sandbox::Sockets;
 use daemon::signals::Signals;
-use relay::start::{Inheritance, Place, give_up_root, read_config, run_directory, shut_in};
+use daemon::start::{give_up_root, read_config};
+use relay::start::{Inheritance, shut_in};
 
 use crate::args::Args;
 use crate::config::Config;
@@ -55,12 +56,11 @@ fn run(args: &Args) -> Result<(), Failure> {
     let inherited = Inheritance::take();
     let config = read_config(args.config.as_deref(), Config::parse)?;
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
-    let log = daemon::log::start(args.log_format, args.log_level);
+    let log = args.log.start();
     if let Err(error) = daemon::descriptors::raise_limit() {
         tracing::warn!(event = "few-descriptors", %error);
     }
-    let place = Place { rundir: args.rundir.as_deref(), user: args.user };
-    let directory = run_directory(place)?;
+    let directory = args.broker.directory()?;
     let listeners = Listeners::open(inherited.others, &args.listen, config.listen).map_err(
         |error| match error {
             OpenError::NotInherited(_) => Failure::Config(error.to_string()),

@@ -13,7 +13,8 @@ use daemon::exit::{Failure, finish};
 use daemon::notify::Notifier;
 use daemon::sandbox::Sockets;
 use daemon::signals::Signals;
-use relay::start::{Inheritance, Place, give_up_root, run_directory, serve, shut_in};
+use daemon::start::give_up_root;
+use relay::start::{Inheritance, serve, shut_in};
 use relay::wrapping::EventLoop;
 
 use crate::args::Args;
@@ -72,11 +73,11 @@ fn run(args: Args) -> Result<(), Failure> {
         return tell(&tls.remarks());
     }
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
-    let log = daemon::log::start(args.log_format, args.log_level);
+    let log = args.log.start();
     if let Err(error) = daemon::descriptors::raise_limit() {
         tracing::warn!(event = "few-descriptors", %error);
     }
-    let directory = run_directory(Place { rundir: args.rundir.as_deref(), user: args.user })?;
+    let directory = args.broker.directory()?;
     let server = serve(inherited.place, &directory, args.name.as_str())
         .map_err(|error| Failure::System(error.to_string()))?;
     if !give_up_root(&directory, ACCOUNT)? {

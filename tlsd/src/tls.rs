@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use daemon::exit::Failure;
+use daemon::start::read_config;
 use libipc::interface::transport::{Serve, TransportError, Wrap};
 use libipc::name::ServiceName;
-use relay::start::read_config;
 use relay::wrapping::{Make, Wrapping};
 use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};

@@ -1,6 +1,7 @@
 //! Reloading: what was handed over is judged, what is under way is decided again, and every
 //! request is explained by exactly one revision.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,12 +72,20 @@ struct Reluctant(TcpListener);
 
 impl Reluctant {
     fn new() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self(listener)
     }
 
     /// Takes the next request, does something, and says yes.
     fn serve(&self, meanwhile: impl FnOnce()) {
-        let (mut peer, _) = self.0.accept().unwrap();
+        let accepted = RefCell::new(None);
+        until("the request comes", || {
+            *accepted.borrow_mut() = self.0.accept().ok();
+            accepted.borrow().is_some()
+        });
+        let (mut peer, _) = accepted.into_inner().unwrap();
+        peer.set_nonblocking(false).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut byte = [1];
         while byte != [0] {
@@ -148,7 +157,6 @@ fn a_request_that_waits_for_its_turn_dials_by_the_rules_of_that_moment() {
     });
     assert!(first.is_ok(), "{first:?}");
     assert!(second.unwrap_err().to_string().starts_with("denied"));
-    far.0.set_nonblocking(true).unwrap();
     let none = far.0.accept().unwrap_err();
     assert_eq!(none.kind(), ErrorKind::WouldBlock, "the second was never dialled");
 }
