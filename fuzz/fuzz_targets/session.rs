@@ -79,8 +79,13 @@ impl Other {
             if read.is_err() || handled.is_err() {
                 return false;
             }
+            // It takes nothing behind the word for the end.
+            let is_over = matches!(read, Ok(0));
             // What has not come yet is no error, and the end is seen by the state.
             let _more = reader.read_to_end(heard).is_err();
+            if is_over {
+                return true;
+            }
         }
         true
     }
