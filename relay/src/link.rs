@@ -378,9 +378,14 @@ fn read_two(socket: BorrowedFd<'_>, first: &mut [u8], second: &mut [u8]) -> io::
 }
 
 fn write(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    write_with(socket, bytes, MsgFlags::empty())
+}
+
+fn write_with(socket: BorrowedFd<'_>, bytes: &[u8], more: MsgFlags) -> io::Result<usize> {
     use std::os::fd::AsRawFd;
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | more;
     loop {
-        match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+        match send(socket.as_raw_fd(), bytes, flags) {
             Ok(count) => return Ok(count),
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),

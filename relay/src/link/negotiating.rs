@@ -46,13 +46,19 @@ impl<C: Codec> Link<C> {
             if !self.net_is_ready {
                 return Err(Stop::Blocked);
             }
+            let is_asked = self.is_asked();
             let is_end = self.receive(scratch)?;
             let agreement = self.understand(scratch);
             let is_unfinished = matches!(self.phase, Phase::Listening(_));
             if brings_login(&agreement) || (is_unfinished && !scratch.plain.is_empty()) {
                 scratch.forget();
             }
-            self.send_what_can_be(scratch)?;
+            if is_asked && matches!(agreement, Ok(Some(_))) {
+                // A ticket, say: it goes with the yes or the no.
+                self.unsent.push(scratch.outgoing.bytes());
+            } else {
+                self.send_what_can_be(scratch)?;
+            }
             if let Some(agreement) = agreement? {
                 return Ok(agreement);
             }
@@ -60,6 +66,11 @@ impl<C: Codec> Link<C> {
                 return Err(self.codec.silent().into());
             }
         }
+    }
+
+    /// Whether the far end has come to us, and waits for what we say.
+    fn is_asked(&self) -> bool {
+        matches!(self.phase, Phase::Listening(_) | Phase::Opening(Purpose::Listen | Purpose::Serve))
     }
 
     /// Takes a step with the plain bytes that came; what is left of them is for the plain side.

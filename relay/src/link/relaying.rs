@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::AsFd;
 
 use libipc::poller::Interest;
+use nix::sys::socket::MsgFlags;
 
 use super::plain::Got;
 use super::scratch::Scratch;
-use super::{Course, Fate, Link, Phase, Stop, Wanted, write};
+use super::{Course, Fate, Link, Phase, Stop, Wanted, write, write_with};
 use crate::codec::Codec;
 
 /// Reads from each side in one turn, so that no link keeps the others waiting.
@@ -203,8 +204,15 @@ impl<C: Codec> Link<C> {
     /// Sends what was sealed; what the network does not take is kept.
     fn send_sealed(&mut self, scratch: &Scratch) -> Result<(), Break> {
         let mut rest = scratch.outgoing.bytes();
+        let is_last = self.outward == Course::SourceEnded;
         while !rest.is_empty() {
-            match write(self.net.as_fd(), rest) {
+            let sent = if is_last {
+                // The end follows at once, and travels with it.
+                write_with(self.net.as_fd(), rest, MsgFlags::from_bits_retain(nix::libc::MSG_MORE))
+            } else {
+                write(self.net.as_fd(), rest)
+            };
+            match sent {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) => {
                     self.unsent.push(rest);
