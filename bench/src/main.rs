@@ -28,8 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             service::serve(&directory, crowd.parse()?)
         }
         [] => on_one_cpu().and_then(|()| handoff::run()),
-        ["messages"] => on_one_cpu().and_then(|()| messages::run()),
-        _ => Err("ipcd-bench [messages]".into()),
+        ["messages", part @ ..] => {
+            on_one_cpu().and_then(|()| messages::run(part.first().copied()))
+        }
+        _ => Err("ipcd-bench [messages [trips | one-way | beginnings]]".into()),
     }
 }
 

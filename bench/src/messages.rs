@@ -180,8 +180,22 @@ const CONTESTANTS: [(&str, Start); 6] = [
     ("session", sessions),
 ];
 
-/// Everything, as a table.
-pub(crate) fn run() -> Outcome<()> {
+/// Everything, as a table, or one part of it: `trips`, `one-way` or `beginnings`.
+pub(crate) fn run(part: Option<&str>) -> Outcome<()> {
+    let wanted = |name| part.is_none_or(|part| part == name);
+    if wanted("trips") {
+        round_trips()?;
+    }
+    if wanted("one-way") {
+        one_way()?;
+    }
+    if wanted("beginnings") {
+        beginnings()?;
+    }
+    Ok(())
+}
+
+fn round_trips() -> Outcome<()> {
     println!("there and back, median of {ROUNDS} rounds, beside the raw stream of the same round");
     for size in [64, 1 << 10, 64 << 10, 1 << 20] {
         let mut ratios = vec![Vec::new(); CONTESTANTS.len()];
@@ -208,8 +222,7 @@ pub(crate) fn run() -> Outcome<()> {
             }
         }
     }
-    one_way()?;
-    beginnings()
+    Ok(())
 }
 
 fn median_round_trip(start: Start, size: usize) -> Outcome<f64> {

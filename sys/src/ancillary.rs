@@ -226,7 +226,14 @@ pub fn send(
     descriptors: &[BorrowedFd<'_>],
     wait: Wait,
 ) -> io::Result<usize> {
-    send_parts(socket, &[IoSlice::new(bytes)], descriptors, wait)
+    if !descriptors.is_empty() {
+        return send_parts(socket, &[IoSlice::new(bytes)], descriptors, wait);
+    }
+    let flags = wait.flag() | libc::MSG_NOSIGNAL;
+    retry(|| {
+        // SAFETY: the kernel reads at most `bytes.len()` bytes there.
+        unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) }
+    })
 }
 
 /// As [`send`], for bytes that lie in several places: one call of the kernel for all of them.
