@@ -28,9 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             service::serve(&directory, crowd.parse()?)
         }
         [] => on_one_cpu().and_then(|()| handoff::run()),
-        ["messages", part @ ..] => {
-            on_one_cpu().and_then(|()| messages::run(part.first().copied()))
-        }
+        ["messages", part @ ..] => on_one_cpu().and_then(|()| messages::run(part.first().copied())),
         _ => Err("ipcd-bench [messages [trips | one-way | beginnings]]".into()),
     }
 }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use libipc::connection::{Carrier, Options};
@@ -298,7 +300,7 @@ fn beginnings() -> Outcome<()> {
     const COUNT: usize = 2_000;
     println!("connect and first answer, 64 bytes, {COUNT} each");
     let place = tempfile::tempdir()?;
-    let raw = Address::Path(place.path().join("raw"));
+    let raw = place.path().join("raw");
     let sessions = Address::Path(place.path().join("sessions"));
     serve_beginnings(&raw, &sessions)?;
     let deadline = || Instant::now() + Duration::from_secs(5);
@@ -314,7 +316,7 @@ fn beginnings() -> Outcome<()> {
             Ok(middle(times))
         };
         let reference = time(&mut || {
-            let mut stream = raw.connect(deadline())?;
+            let mut stream = UnixStream::connect(&raw)?;
             stream.write_all(&[7; 64])?;
             Ok(stream.read_exact(&mut [0; 64])?)
         })?;
@@ -346,10 +348,10 @@ fn beginnings() -> Outcome<()> {
 }
 
 /// Answers one message of each client: raw, and in a session.
-fn serve_beginnings(raw: &Address, sessions: &Address) -> Outcome<()> {
-    let (raw_listener, session_listener) = (raw.listen()?, sessions.listen()?);
+fn serve_beginnings(raw: &Path, sessions: &Address) -> Outcome<()> {
+    let (raw_listener, session_listener) = (UnixListener::bind(raw)?, sessions.listen()?);
     std::thread::spawn(move || {
-        while let Ok(mut stream) = raw_listener.accept() {
+        while let Ok((mut stream, _)) = raw_listener.accept() {
             let mut buffer = [0; 64];
             if stream.read_exact(&mut buffer).is_ok() {
                 let _gone = stream.write_all(&buffer).is_err();

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
@@ -11,7 +10,6 @@ use sys::socket::SocketKind;
 
 use crate::connector::Connector;
 use crate::error::ConnectError;
-use crate::identity::{Identity, LocalIdentity};
 use crate::listener::{ListenError, Listener};
 use crate::name::{NameError, ServiceName};
 use crate::stream::Stream;
@@ -65,10 +63,7 @@ impl Address {
             Self::Abstract(name) => sys::abstract_name::connect(name, kind, deadline),
         };
         match socket {
-            Ok(socket) => {
-                let peer = LocalIdentity::of_peer(socket.as_fd()).ok();
-                Ok(Stream::new(socket, peer.map(Identity::Local)))
-            }
+            Ok(socket) => Ok(Stream::local(socket)),
             Err(error) => Err(ConnectError::Socket { address: self.to_string(), error }),
         }
     }

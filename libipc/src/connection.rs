@@ -12,7 +12,7 @@ use sys::socket::SocketKind;
 use crate::channel::Channel;
 use crate::decoder::Framing;
 use crate::frame;
-use crate::identity::Identity;
+use crate::identity::{Identity, Peer};
 use crate::patience::Patience;
 use crate::session::refusal;
 use crate::stream::Stream;
@@ -134,7 +134,7 @@ impl Options {
 pub struct Connection {
     receiver: Receiver,
     sender: Sender,
-    peer: Option<Identity>,
+    peer: Peer,
 }
 
 impl Connection {
@@ -145,7 +145,7 @@ impl Connection {
     }
 
     fn over(stream: Stream, options: Options) -> Self {
-        let (peer, leads_elsewhere) = (stream.peer().cloned(), stream.leads_elsewhere());
+        let (peer, leads_elsewhere) = (stream.peer_to_be_asked(), stream.leads_elsewhere());
         let socket = Arc::new(OwnedFd::from(stream));
         let receiver = Receiver::new(Arc::clone(&socket), options);
         Self { receiver, sender: Sender::new(socket, options, leads_elsewhere), peer }
@@ -179,7 +179,7 @@ impl Connection {
     /// What is proven about the other end; `None` where nobody has looked.
     #[must_use]
     pub fn peer(&self) -> Option<&Identity> {
-        self.peer.as_ref()
+        self.peer.identity(self.as_fd())
     }
 
     /// Sends a message, and waits while the peer does not read. What was queued goes before it.

@@ -7,6 +7,10 @@ use std::os::fd::BorrowedFd;
 use serde::{Deserialize, Serialize};
 use sys::credentials::PeerCredentials;
 
+pub(crate) use peer::Peer;
+
+mod peer;
+
 /// Who is at the other end: a process of this host, or a peer on another one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Identity {

@@ -8,7 +8,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::socket::SocketKind;
 
 use crate::environment::Environment;
-use crate::identity::{Identity, LocalIdentity};
 use crate::name::ServiceName;
 use crate::registration::Registration;
 use crate::rundir::{Instance, RunDirectory};
@@ -198,9 +197,7 @@ impl Listener {
             Source::Registered(registration) => return registration.try_accept(),
             Source::Socket(socket, _) => socket,
         };
-        let Some(socket) = sys::socket::accept(socket.as_fd())? else { return Ok(None) };
-        let peer = LocalIdentity::of_peer(socket.as_fd())?;
-        Ok(Some(Stream::new(socket, Some(Identity::Local(peer)))))
+        Ok(sys::socket::accept(socket.as_fd())?.map(Stream::local))
     }
 }
 

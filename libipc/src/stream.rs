@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::ancillary::{self, ReceiveError, Wait};
 use sys::socket::SocketKind;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, Peer};
 
 /// A connected, blocking, close-on-exec stream of bytes to a service, or to a client.
 ///
@@ -23,7 +23,7 @@ use crate::identity::Identity;
 pub struct Stream {
     // Of std's types the one that offers shutdown, time-outs and duplication for any socket.
     socket: Arc<UnixStream>,
-    peer: Option<Identity>,
+    peer: Peer,
     target: Option<Box<str>>,
 }
 
@@ -31,7 +31,13 @@ impl Stream {
     /// Takes over a connected socket.
     #[must_use]
     pub fn new(socket: OwnedFd, peer: Option<Identity>) -> Self {
-        Self { socket: Arc::new(socket.into()), peer, target: None }
+        Self { socket: Arc::new(socket.into()), peer: Peer::known(peer), target: None }
+    }
+
+    /// Takes over a Unix socket that is connected to a process of this host, whose identity is
+    /// looked up when somebody asks for it.
+    pub(crate) fn local(socket: OwnedFd) -> Self {
+        Self { socket: Arc::new(socket.into()), peer: Peer::local(), target: None }
     }
 
     /// A handle that does not keep the connection open, and can end it while somebody has it.
@@ -52,13 +58,13 @@ impl Stream {
     /// What is proven about the other end; `None` where nobody has looked.
     #[must_use]
     pub fn peer(&self) -> Option<&Identity> {
-        self.peer.as_ref()
+        self.peer.identity(self.as_fd())
     }
 
     /// The same stream, with what somebody has found out about the other end.
     #[must_use]
     pub(crate) fn with_peer(self, peer: Identity) -> Self {
-        Self { peer: Some(peer), ..self }
+        Self { peer: Peer::known(Some(peer)), ..self }
     }
 
     /// Where the broker says that the name led, as rules write it: `tcp:db1.example.com:5432`, or
@@ -74,12 +80,16 @@ impl Stream {
         Self { target: Some(target.into()), ..self }
     }
 
+    /// As [`Stream::peer`], for whoever takes the socket over.
+    pub(crate) fn peer_to_be_asked(&self) -> Peer {
+        self.peer.clone()
+    }
+
     /// Whether the other end is known to be on another host: bytes get there, descriptors do not,
     /// also where a daemon of this host carries them.
     pub(crate) fn leads_elsewhere(&self) -> bool {
         let is_local = |target: &str| target.starts_with("unix:");
-        matches!(self.peer, Some(Identity::Remote(_)))
-            || self.target().is_some_and(|target| !is_local(target))
+        self.peer.is_remote() || self.target().is_some_and(|target| !is_local(target))
     }
 
     /// Sends small pieces at once, where that means something; elsewhere nothing happens.

@@ -74,6 +74,9 @@ impl Sender {
     ) -> Result<(), ConnectionError> {
         let header = self.header(channel, payload.len())?;
         self.judge(descriptors)?;
+        if descriptors.is_empty() && self.can_join(header.bytes().len() + payload.len()) {
+            return self.join(header.bytes(), payload, patience);
+        }
         if !self.flush(patience)? {
             return Err(ConnectionError::TimedOut);
         }
@@ -88,6 +91,35 @@ impl Sender {
                 }
                 Err(error) => return Err(self.refused(error, payload.len())),
             }
+        }
+    }
+
+    /// Whether what waits to be sent can leave in one piece with a message of that length.
+    fn can_join(&self, total: usize) -> bool {
+        let gathers = matches!(self.options.carrier, Carrier::Stream(_));
+        let has_room = |batch: &Batch| batch.bytes.len() + total <= GATHERED_MOST;
+        gathers && self.outgoing.back().is_some_and(has_room)
+    }
+
+    /// Sends a message together with what waits before it.
+    fn join(
+        &mut self,
+        header: &[u8],
+        payload: &[u8],
+        patience: Patience,
+    ) -> Result<(), ConnectionError> {
+        let start = self.outgoing.back().map_or(0, |batch| batch.bytes.len());
+        self.push(&[header, payload])?;
+        if self.flush(patience)? {
+            return Ok(());
+        }
+        match self.outgoing.back_mut() {
+            Some(batch) if batch.sent <= start => {
+                batch.bytes.truncate(start);
+                self.outgoing_bytes -= header.len() + payload.len();
+                Err(ConnectionError::TimedOut)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -165,9 +197,7 @@ impl Sender {
     /// Puts bytes behind what waits.
     fn push(&mut self, parts: &[&[u8]]) -> Result<(), FrameError> {
         let total = parts.iter().map(|part| part.len()).sum();
-        let has_room = |batch: &Batch| batch.bytes.len() + total <= GATHERED_MOST;
-        let gathers = matches!(self.options.carrier, Carrier::Stream(_));
-        if !self.outgoing.back().is_some_and(|batch| gathers && has_room(batch)) {
+        if !self.can_join(total) {
             let bytes = std::mem::take(&mut self.spare);
             self.outgoing.push_back(Batch { bytes, sent: 0 });
         }

@@ -178,6 +178,32 @@ fn queued_messages_leave_together_in_their_order() {
 }
 
 #[test]
+fn a_message_leaves_together_with_what_waits_or_not_at_all() {
+    let (mut left, mut right) = pair();
+    left.queue(Channel::DATA, b"queued").unwrap();
+    left.send(Channel::DATA, b"sent").unwrap();
+    right.receive_within(soon()).unwrap();
+    assert!(right.has_message(), "they came in one call");
+    right.receive_within(soon()).unwrap();
+    let mut queued = 0;
+    while left.outgoing_bytes() < 2 * 1_000 {
+        left.queue(Channel::DATA, &[7; 1_000]).unwrap();
+        queued += 1;
+        left.flush(Patience::Never).unwrap();
+    }
+    let waits = left.outgoing_bytes();
+    let late = left.send_within(Channel::DATA, b"too late", &[], Patience::Never);
+    assert!(matches!(late, Err(ConnectionError::TimedOut)));
+    assert_eq!(left.outgoing_bytes(), waits);
+    let reader = std::thread::spawn(move || {
+        let came = std::iter::from_fn(|| right.receive().ok());
+        came.map(|message| message.payload.len()).collect::<Vec<_>>()
+    });
+    left.end_sending().unwrap();
+    assert_eq!(reader.join().unwrap(), vec![1_000; queued]);
+}
+
+#[test]
 fn waiting_for_an_answer_sends_the_question() {
     let (mut left, mut right) = pair();
     let answering = std::thread::spawn(move || {

@@ -3,6 +3,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::identity::Identity;
 
 fn instance() -> (tempfile::TempDir, RunDirectory, ServiceName) {
     let place = tempfile::tempdir().unwrap();

@@ -9,9 +9,9 @@ use super::{
     ClientOptions, HELLO_BYTES_MOST, HelloError, Limits, Refused, ServerOptions, Session,
     SessionError, State, hello, refusal,
 };
+use crate::accept_rules::Refusal;
 use crate::channel::Channel;
 use crate::connection::{Connection, ConnectionError, Message, Options};
-use crate::identity::Identity;
 use crate::patience::Patience;
 use crate::stream::Stream;
 
@@ -140,7 +140,7 @@ impl Beginning {
         peer_id: &str,
         patience: Patience,
     ) -> Result<Session, SessionError> {
-        match judge(hello, options, peer_id, self.connection.peer()) {
+        match judge(hello, options, peer_id, &self.connection) {
             Ok(answer) => {
                 self.connection.queue(Channel::CONTROL, &answer.bytes)?;
                 // A client that has more to say already need not wait for that alone.
@@ -175,18 +175,18 @@ fn judge(
     hello: &Message,
     options: &ServerOptions,
     peer_id: &str,
-    peer: Option<&Identity>,
+    connection: &Connection,
 ) -> Result<hello::Answer, SessionError> {
     if hello.channel != Channel::CONTROL {
         return Err(HelloError::Channel(hello.channel).into());
     }
     let answer = hello::answer(&hello.payload, options, peer_id)?;
-    options
-        .rules
-        .check(peer)
-        .map_err(|refusal| SessionError::Refused { reason: refusal.to_string() })?;
+    if !options.rules.is_unrestricted() {
+        let refused = |refusal: Refusal| SessionError::Refused { reason: refusal.to_string() };
+        options.rules.check(connection.peer()).map_err(refused)?;
+    }
     if let Some(verify) = &options.verify {
-        verify(answer.token.as_ref(), peer)
+        verify(answer.token.as_ref(), connection.peer())
             .map_err(|Refused(reason)| SessionError::Refused { reason })?;
     }
     Ok(answer)
