@@ -17,10 +17,19 @@ pub(super) struct Globs {
     /// Rules that take every name.
     free: Option<Bits>,
     exact: Table<Box<str>>,
-    wild: Vec<(Pattern, Postings)>,
+    wild: Vec<Wild>,
     before: Found,
     behind: Found,
     between: Found,
+}
+
+/// Rules by one pattern with `*`.
+#[derive(Clone, Debug)]
+struct Wild {
+    pattern: Pattern,
+    /// The characters that every name which it matches has.
+    characters: u128,
+    rules: Postings,
 }
 
 /// Patterns by some of their letters, and how many letters there are.
@@ -62,7 +71,11 @@ impl Globs {
             lists.entry(pattern).or_default().push(rule);
         }
         let wild = lists.into_iter();
-        let wild = wild.map(|(pattern, rules)| (pattern.clone(), Postings::of(rules, count)));
+        let wild = wild.map(|(pattern, rules)| Wild {
+            pattern: pattern.clone(),
+            characters: characters(pattern.as_str()),
+            rules: Postings::of(rules, count),
+        });
         let mut globs = Self {
             count,
             free: free
@@ -78,7 +91,7 @@ impl Globs {
 
     fn find_letters(&mut self) {
         let mut frequency: HashMap<Letters, usize> = HashMap::new();
-        let all: Vec<Vec<Letters>> = self.wild.iter().map(|(one, _)| letters(one)).collect();
+        let all: Vec<Vec<Letters>> = self.wild.iter().map(|one| letters(&one.pattern)).collect();
         for letters in all.iter().flatten() {
             *frequency.entry(letters.clone()).or_default() += 1;
         }
@@ -112,29 +125,45 @@ impl Globs {
         if self.wild.is_empty() {
             return;
         }
-        let length = name.len();
-        for part in self.before.lengths.iter().filter_map(|most| name.get(..*most)) {
+        let name = Asked { name, characters: characters(name) };
+        let (length, text) = (name.name.len(), name.name);
+        for part in self.before.lengths.iter().filter_map(|most| text.get(..*most)) {
             self.try_patterns(&self.before, part, name, rules);
         }
         let ends = self.behind.lengths.iter();
-        for part in ends.filter_map(|most| name.get(length.checked_sub(*most)?..)) {
+        for part in ends.filter_map(|most| text.get(length.checked_sub(*most)?..)) {
             self.try_patterns(&self.behind, part, name, rules);
         }
         for most in &self.between.lengths {
-            for part in (0..length).filter_map(|begin| name.get(begin..begin + most)) {
+            for part in (0..length).filter_map(|begin| text.get(begin..begin + most)) {
                 self.try_patterns(&self.between, part, name, rules);
             }
         }
     }
 
-    fn try_patterns(&self, found: &Found, letters: &str, name: &str, rules: &mut Bits) {
+    fn try_patterns(&self, found: &Found, letters: &str, asked: Asked<'_>, rules: &mut Bits) {
         let numbers = found.patterns.get(letters).map(Vec::as_slice).unwrap_or_default();
-        for (pattern, postings) in numbers.iter().filter_map(|number| self.wild.get(*number)) {
-            if pattern.matches(name) {
-                postings.add_to(rules);
+        for one in numbers.iter().filter_map(|number| self.wild.get(*number)) {
+            let has_all = one.characters & !asked.characters == 0;
+            if has_all && one.pattern.matches(asked.name) {
+                one.rules.add_to(rules);
             }
         }
     }
+}
+
+/// A name, and the characters that it has.
+#[derive(Clone, Copy)]
+struct Asked<'n> {
+    name: &'n str,
+    characters: u128,
+}
+
+/// The set of characters of a name, or of a pattern besides `*`. Bytes that share a place make it
+/// larger than it is on both sides, so what a pattern lacks here it lacks indeed.
+fn characters(text: &str) -> u128 {
+    let bytes = text.bytes().filter(|byte| *byte != b'*');
+    bytes.fold(0, |set, byte| set | 1 << (byte & 127))
 }
 
 /// All letters by which `pattern` may be found. One of nothing but `*` is found by none of them,
