@@ -9,7 +9,6 @@ pub mod descriptors;
 pub mod event;
 pub mod exit;
 pub mod log;
-pub mod memory;
 pub mod notify;
 pub mod options;
 pub mod sandbox;

@@ -65,8 +65,7 @@ fn allow(rules: RulesetCreated, path: &Path, what: Use) -> io::Result<RulesetCre
     if !is_directory {
         access &= AccessFs::from_file(NEWEST);
     }
-    // One that went away just now needs no rule.
-    let Ok(opened) = PathFd::new(&path) else { return Ok(rules) };
+    let opened = PathFd::new(&path).map_err(io::Error::other)?;
     rules.add_rule(PathBeneath::new(opened, access)).map_err(io::Error::other)
 }
 

@@ -53,7 +53,8 @@ impl EventLoop<'_> {
             let path = self.transports.join(&daemon.name);
             let Ok(channel) = Channel::listen(&path) else { continue };
             let token = self.next_token();
-            if self.poller.add(&channel, token, Interest::READ).is_ok() {
+            let interest = if channel.has_outgoing() { Interest::BOTH } else { Interest::READ };
+            if self.poller.add(&channel, token, interest).is_ok() {
                 self.sources.insert(token, Source::Listen(index, channel));
                 if let Some(daemon) = self.daemons.get_mut(index) {
                     daemon.listening = true;
@@ -65,6 +66,12 @@ impl EventLoop<'_> {
 
     /// Reads what a daemon tells of peers.
     pub(super) fn serve_listen(&mut self, token: Token, index: usize, now: Instant) {
+        if let Some(Source::Listen(_, channel)) = self.sources.get_mut(&token)
+            && channel.has_outgoing()
+            && channel.flush()
+        {
+            self.watch(token, Interest::READ);
+        }
         loop {
             let Some(Source::Listen(_, channel)) = self.sources.get_mut(&token) else { return };
             match channel.read() {

@@ -54,7 +54,13 @@ impl Plain {
         let keeping = match set_peek_offset(socket.as_fd(), i32::from(is_marked)) {
             Ok(()) if is_marked => Keeping::Byte,
             Ok(()) => Keeping::Nothing,
-            Err(_) => Keeping::Impossible,
+            Err(_) => {
+                if is_marked {
+                    // It would be taken for the program's. Nothing else is there yet to be lost.
+                    let _gone = read(socket.as_fd(), &mut [0]).is_err();
+                }
+                Keeping::Impossible
+            }
         };
         Self { socket, keeping, is_ready: true, is_busy: false }
     }

@@ -156,6 +156,8 @@ impl<C: Codec> Link<C> {
                 // Who closes without reading on may have answered before: that is to arrive.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     self.inward = Course::Refused;
+                    // Nothing more comes: if it waits for that alone, it ends now.
+                    let _gone = plain.end().is_err();
                     return Ok(());
                 }
                 Err(_) => return Err(Break::Plain),
@@ -237,6 +239,8 @@ impl<C: Codec> Link<C> {
             io::ErrorKind::BrokenPipe => {
                 self.outward = Course::Refused;
                 self.unsent.clear();
+                // As above. What is missing at the end of what it has heard, it will miss.
+                let _gone = sys::socket::end_sending(self.net.as_fd()).is_err();
                 Ok(())
             }
             _ => Err(Break::Net),
