@@ -11,9 +11,11 @@ use std::process::Command;
 use clap::Parser;
 
 use crate::package::component::{COMPONENTS, Component};
+use crate::package::sbom::Crates;
 use crate::{Failed, run};
 
 mod component;
+mod sbom;
 
 /// Makes the Debian packages.
 #[derive(Debug, Parser)]
@@ -38,6 +40,7 @@ struct Run {
     architecture: String,
     /// Whether it is for tests: soon made rather than small.
     is_quick: bool,
+    crates: Crates,
 }
 
 pub(crate) fn deb(words: &[&str]) -> Result<(), Failed> {
@@ -50,7 +53,9 @@ pub(crate) fn deb(words: &[&str]) -> Result<(), Failed> {
     };
     fs::create_dir_all(&args.out)?;
     let architecture = read("dpkg", &["--print-architecture"])?;
-    let run = Run { out: args.out, version: args.version, programs, architecture, is_quick };
+    let crates = Crates::locked()?;
+    let run =
+        Run { out: args.out, version: args.version, programs, architecture, is_quick, crates };
     COMPONENTS.iter().try_for_each(|component| run.package(component))
 }
 
@@ -87,6 +92,7 @@ impl Run {
             self.add_completions(&tree)?;
         }
         self.add_licences(component, &tree)?;
+        self.add_bill(component, &tree)?;
         self.add_control(component, &tree)?;
         let name = format!("{}_{}_{}.deb", component.name, self.version, self.architecture);
         let file = self.out.join(&name);
@@ -123,6 +129,15 @@ impl Run {
         write(&path, &text, 0o644)
     }
 
+    /// What the programs are made of, for whoever looks for what is known to be unsafe.
+    fn add_bill(&self, component: &Component, tree: &Path) -> Result<(), Failed> {
+        let crates: Vec<_> = component.programs.iter().map(|(name, _)| crate_of(name)).collect();
+        let crates: Vec<_> = crates.iter().map(String::as_str).collect();
+        let bill = self.crates.bill(component.name, &self.version, &crates)?;
+        let path = tree.join("usr/share/doc").join(component.name).join("sbom.cdx.json");
+        write(&path, &format!("{bill:#}\n"), 0o644)
+    }
+
     /// The files by which dpkg knows what the package is and does.
     fn add_control(&self, component: &Component, tree: &Path) -> Result<(), Failed> {
         let control = tree.join("DEBIAN");
@@ -153,6 +168,14 @@ impl Run {
             needs.replace("@VERSION@", &self.version),
             component.title,
         )
+    }
+}
+
+/// The crate of a program: those that carry connections are named apart from Debian's.
+fn crate_of(program: &str) -> String {
+    match program {
+        "ipcd" | "ipc" | "pongd" => program.to_owned(),
+        daemon => format!("ipcd-{daemon}"),
     }
 }
 
