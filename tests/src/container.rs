@@ -29,8 +29,24 @@ const SCRIPT_SECONDS: &str = "90";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libnss-systemd,iproute2,procps,curl,\
      nftables,redis-server,postgresql,python3-minimal,openssl";
 
+/// Those of a system with a newer systemd.
+const NEWER_PACKAGES: &str = "systemd,systemd-sysv,dbus,libnss-systemd,procps";
+
 /// Servers of these that start by themselves where they are installed, and are not wanted.
 const SERVERS: &str = "redis-server.service postgresql.service";
+
+/// A release of Debian, and what is in a system of it.
+#[derive(Clone, Copy)]
+struct Release {
+    name: &'static str,
+    packages: &'static str,
+    servers: &'static str,
+}
+
+const BOOKWORM: Release = Release { name: "bookworm", packages: PACKAGES, servers: SERVERS };
+
+const TRIXIE: Release =
+    Release { name: "trixie", packages: NEWER_PACKAGES, servers: "getty.target" };
 
 /// Ends the container and removes its control group as soon as standard input does: also when the
 /// test was killed. Arguments: the control group, then the command.
@@ -71,6 +87,18 @@ impl Container {
     /// is no root or no container program; in CI that is a failure.
     #[must_use]
     pub fn boot() -> Option<Self> {
+        Self::boot_of(BOOKWORM)
+    }
+
+    /// Boots a system of the release after that, and installs our packages in it.
+    #[must_use]
+    pub fn newer() -> Option<Self> {
+        let this = Self::boot_of(TRIXIE)?;
+        this.add_packages(packages::built());
+        Some(this)
+    }
+
+    fn boot_of(release: Release) -> Option<Self> {
         let can = is_root()
             && ["systemd-nspawn", "mmdebstrap"].iter().all(|name| installed(name).is_some());
         if !has("root, systemd-container and mmdebstrap", can) {
@@ -93,7 +121,7 @@ impl Container {
                 "--volatile=overlay",
             ])
             .arg("--directory")
-            .arg(root())
+            .arg(root(release))
             .args(["--private-network", "--console=pipe", "--notify-ready=yes", "--machine", &name])
             // As outside of a container.
             .arg("--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self")
@@ -246,22 +274,22 @@ fn control_groups() -> PathBuf {
 }
 
 /// The tree that every system begins with; built where it is not there yet.
-fn root() -> PathBuf {
+fn root(Release { name, packages, servers }: Release) -> PathBuf {
     let target = binaries().parent().expect("target").join("container");
     fs::create_dir_all(&target).expect("a place for the tree");
     let lock = fs::File::create(target.join("lock")).expect("a lock");
     lock.lock().expect("the lock");
-    let key = PACKAGES.split(',').collect::<Vec<_>>().join("+");
-    let (tree, stamp) = (target.join("bookworm"), target.join("bookworm.packages"));
+    let key = packages.split(',').collect::<Vec<_>>().join("+");
+    let (tree, stamp) = (target.join(name), target.join(format!("{name}.packages")));
     if fs::read_to_string(&stamp).is_ok_and(|built| built == key) {
         return tree;
     }
     let _absent = fs::remove_dir_all(&tree).is_err();
-    let include = format!("--include={PACKAGES}");
-    let hook = format!("--customize-hook=systemctl --root=\"$1\" mask {SERVERS}");
+    let include = format!("--include={packages}");
+    let hook = format!("--customize-hook=systemctl --root=\"$1\" mask {servers}");
     let mut build = Command::new("timeout");
     build.args(["--kill-after=5", "600", "mmdebstrap", "--quiet", "--variant=minbase"]);
-    build.args(["--mode=root", &include, &hook, "bookworm"]).arg(&tree);
+    build.args(["--mode=root", &include, &hook, name]).arg(&tree);
     let (code, _, stderr) = outcome(build.stdin(Stdio::null()));
     assert_eq!(code, 0, "mmdebstrap: {stderr}");
     fs::write(&stamp, key).expect("the stamp");

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use clap::Parser;
 use daemon::exit::{Failure, finish};
-use daemon::memory;
 use daemon::notify::Notifier;
 use daemon::sandbox::Sockets;
 use daemon::signals::Signals;
@@ -32,7 +31,6 @@ mod files;
 mod key;
 mod keygen;
 mod listeners;
-mod login;
 mod material;
 mod names;
 mod pin;
@@ -63,7 +61,7 @@ fn main() -> ExitCode {
 /// the broker finds us only once we answer.
 fn run(args: Args) -> Result<(), Failure> {
     let inherited = Inheritance::take();
-    memory::hide()?;
+    hide_memory()?;
     if let Some(path) = &args.key {
         let pin = keygen::pin_of(path, &rustls::crypto::aws_lc_rs::default_provider())?;
         return writeln!(io::stdout(), "{pin}").map_err(|error| Failure::system("output", &error));
@@ -86,7 +84,7 @@ fn run(args: Args) -> Result<(), Failure> {
         tracing::warn!(event = "running-as-root", account = ACCOUNT);
     }
     // A change of account has undone it.
-    memory::hide()?;
+    hide_memory()?;
     let mut notifier = Notifier::of_process(Instant::now());
     // Keys and certificates lie where the administrator has put them, after a reload elsewhere.
     shut_in(&directory, Sockets::Unix, &["/".into()], log)?;
@@ -110,4 +108,10 @@ fn tell(remarks: &[Remark]) -> Result<(), Failure> {
         writeln!(io::stdout(), "{others}").map_err(|error| Failure::system("output", &error))?;
     }
     if broken.is_empty() { Ok(()) } else { Err(Failure::Config(broken)) }
+}
+
+/// No core dump, and no look into memory, but for root.
+fn hide_memory() -> Result<(), Failure> {
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|error| Failure::system("memory cannot be protected", &error))
 }

@@ -17,7 +17,6 @@ use crate::checkup::{self, Remark};
 use crate::config::Config;
 use crate::dial::Dialer;
 use crate::listeners::{Listeners, ListenersError};
-use crate::login;
 use crate::material::{Material, MaterialError};
 use crate::session::Session;
 
@@ -91,8 +90,7 @@ impl Tls {
 impl Wrapping for Tls {
     type Codec = Session;
 
-    fn wrap(&mut self, wanted: &mut Wrap) -> Result<Make<Session>, TransportError> {
-        login::fill_in(wanted)?;
+    fn wrap(&mut self, wanted: &Wrap) -> Result<Make<Session>, TransportError> {
         let Live { config, material, dialer, .. } = &mut self.live;
         dialer.begin(wanted, config, material, &self.provider)
     }

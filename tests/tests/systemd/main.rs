@@ -14,3 +14,4 @@ mod journal;
 mod restart;
 mod system;
 mod units;
+mod varlink;
