@@ -11,6 +11,7 @@ mod doctor;
 mod documents;
 mod install;
 mod journal;
+mod logins;
 mod restart;
 mod system;
 mod units;
