@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use caps::{CapSet, Capability};
+use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::exit::Failure;
 use crate::log::Log;
@@ -68,7 +68,7 @@ impl Sandbox<'_> {
     /// [`Failure::System`] if a part of it could be had and failed; nothing may go on then.
     pub fn enter(&self, log: Log) -> Result<(), Failure> {
         let failed = |error| Failure::system("the sandbox", &error);
-        drop_rights().map_err(failed)?;
+        drop_rights(self.sockets).map_err(failed)?;
         nix::sys::prctl::set_no_new_privs().map_err(|error| failed(error.into()))?;
         let mut missing = Vec::new();
         if !files::restrict(self).map_err(failed)? {
@@ -89,17 +89,30 @@ impl Sandbox<'_> {
 
 /// Gives up every capability, and the way to get any. What there is not is not given up, for a
 /// service manager that took it may forbid the very call.
-fn drop_rights() -> io::Result<()> {
+///
+/// One may stay: that of marking connections, for a daemon with the network, if the service manager
+/// has given it on purpose. All else that it is good for takes calls that are forbidden.
+fn drop_rights(sockets: Sockets) -> io::Result<()> {
     let read = |set| caps::read(None, set).map_err(io::Error::other);
+    let given = sockets == Sockets::Internet && read(CapSet::Ambient)?.contains(&MARKING);
+    let kept: CapsHashSet = given.then_some(MARKING).into_iter().collect();
     if read(CapSet::Permitted)?.contains(&Capability::CAP_SETPCAP) {
         caps::raise(None, CapSet::Effective, Capability::CAP_SETPCAP)
             .and_then(|()| caps::clear(None, CapSet::Bounding))
             .map_err(io::Error::other)?;
     }
     for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        if !read(set)?.is_empty() {
-            caps::clear(None, set).map_err(io::Error::other)?;
+        let kept = match set {
+            CapSet::Ambient => CapsHashSet::new(),
+            // What could be inherited is by nobody: no program is started from here.
+            _ => kept.clone(),
+        };
+        if read(set)? != kept {
+            caps::set(None, set, &kept).map_err(io::Error::other)?;
         }
     }
     Ok(())
 }
+
+/// What `SO_MARK` takes.
+const MARKING: Capability = Capability::CAP_NET_ADMIN;

@@ -179,6 +179,10 @@ fn the_page_about_nftables_leaves_ipcd_as_the_only_way_out() {
         hosts.give(step);
     }
     assert_eq!(web1.run(can).code, 7);
+    // Of all rights it has that one, and can do nothing else with it.
+    let script = "sed -n 's/^CapEff:[[:space:]]*//p' \
+         /proc/$(systemctl show --value --property MainPID ipcd-tcpd)/status";
+    assert_eq!(web1.output(script), "0000000000001000\n");
 }
 
 #[test]

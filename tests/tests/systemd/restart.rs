@@ -153,3 +153,30 @@ fn daemons_that_are_killed_are_back_within_a_second_and_cut_nothing() {
         assert!(told.made > told.failed * 2, "{}", told.text);
     }
 }
+
+#[test]
+fn a_daemon_that_hangs_is_ended_by_the_watchdog_and_is_back_and_cuts_nothing() {
+    let Some(host) = Loaded::start() else { return };
+    let units = ["ipcd", "ipcd-tcpd", "ipcd-tlsd"];
+    for unit in units {
+        let place = format!("/run/systemd/system/{unit}.service.d/soon.conf");
+        // Ten seconds as it is installed.
+        host.0.write(&place, "[Service]\nWatchdogSec=1s\n");
+    }
+    host.0.must("systemctl daemon-reload; systemctl restart ipcd ipcd-tcpd ipcd-tlsd");
+    for unit in units {
+        host.0.until("ipc connect far --timeout 1 </dev/null");
+        let pid = format!("systemctl show --value --property MainPID {unit}");
+        let before = host.0.output(&pid);
+        host.0.must(&format!("kill -STOP {before}"));
+        host.0.until(&format!("[ $({pid}) != 0 ] && [ $({pid}) != {} ]", before.trim()));
+        let why = format!("journalctl --unit {unit} --output cat | grep -c 'Watchdog timeout'");
+        assert_eq!(host.0.output(&why), "1\n", "{unit}");
+    }
+    host.0.until("ipc connect far --timeout 1 </dev/null");
+    for name in SERVICES {
+        let told = host.told(name);
+        assert!(told.failed <= 2 * 4 * 3, "{}", told.text);
+        assert!(told.made > 100, "{}", told.text);
+    }
+}
