@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use daemon::exit::{Failure, finish};
+use daemon::memory;
 use daemon::notify::Notifier;
 use daemon::sandbox::{Sandbox, Sockets};
 use daemon::signals::Signals;
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
 /// look into the process before there is a secret in it, and nothing is served before the
 /// configuration and the users are known to be good.
 fn run(args: &Args) -> Result<(), Failure> {
-    hide_memory()?;
+    memory::hide()?;
     let config = config(args.config.as_deref())?;
     let passwords = args.passwords.as_ref().or(config.passwords.as_ref());
     let passwords = passwords.map_or(Path::new(PASSWORDS), PathBuf::as_path);
@@ -91,7 +92,7 @@ fn serve(args: &Args, config: &Config, passwords: PathBuf) -> Result<(), Failure
         tracing::warn!(event = "running-as-root", account = ACCOUNT);
     }
     // A change of account has undone it.
-    hide_memory()?;
+    memory::hide()?;
     let most = config.verifications.unwrap_or_else(|| {
         thread::available_parallelism().map_or(1, usize::from).min(VERIFICATIONS)
     });
@@ -148,10 +149,4 @@ fn shut_in(
         _ => &[directory.path().to_owned()],
     };
     Sandbox { sockets: Sockets::Unix, reads: &reads, binds, has_children: false }.enter(log)
-}
-
-/// No core dump, and no look into memory, but for root.
-fn hide_memory() -> Result<(), Failure> {
-    nix::sys::prctl::set_dumpable(false)
-        .map_err(|error| Failure::system("memory cannot be protected", &error))
 }

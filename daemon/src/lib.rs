@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod event;
 pub mod exit;
 pub mod log;
+pub mod memory;
 pub mod notify;
 pub mod options;
 pub mod sandbox;

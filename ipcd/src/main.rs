@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use daemon::exit::{Failure, finish};
 use daemon::log::Log;
+use daemon::memory;
 use daemon::notify::Notifier;
 use daemon::sandbox::{Sandbox, Sockets};
 use daemon::signals::Signals;
@@ -89,6 +90,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     let host = Host::new(&directory, files)
         .map_err(|error| Failure::system("the run directory", &error))?;
     give_up_root(&directory)?;
+    // Logins of clients and of redirects pass through it.
+    memory::hide()?;
     let uid = nix::unistd::geteuid().as_raw();
     let mut broker = Broker::new(directory.clone(), uid, live, Instant::now());
     match daemon::descriptors::raise_limit() {

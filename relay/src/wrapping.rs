@@ -36,11 +36,12 @@ pub trait Wrapping {
     type Codec: Codec;
 
     /// What makes the client end of a connection, which takes time and is done on another thread.
+    /// The hello may be completed with what only this daemon has.
     ///
     /// # Errors
     ///
     /// [`TransportError`]: what is wanted cannot be had.
-    fn wrap(&mut self, wanted: &Wrap) -> Result<Make<Self::Codec>, TransportError>;
+    fn wrap(&mut self, wanted: &mut Wrap) -> Result<Make<Self::Codec>, TransportError>;
 
     /// What makes the server end of a connection that came to a listener; and the service that is
     /// offered there to plain clients, if peers are not to say what they want.

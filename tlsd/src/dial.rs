@@ -154,9 +154,8 @@ fn read(wanted: &Wrap, config: &Config) -> Result<Options, TransportError> {
             "alpn" | "starttls" => {
                 return Err(invalid(&format!("{name} means nothing between two daemons of ipcd")));
             }
-            "secret-file" | "credential" => {
-                return Err(invalid(&format!("{name} is not in this version")));
-            }
+            // The hello has what is there.
+            "secret-file" | "credential" => {}
             other => return Err(invalid(&format!("{other} is not an option of tls"))),
         }
     }

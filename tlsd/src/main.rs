@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use daemon::exit::{Failure, finish};
+use daemon::memory;
 use daemon::notify::Notifier;
 use daemon::sandbox::Sockets;
 use daemon::signals::Signals;
@@ -31,6 +32,7 @@ mod files;
 mod key;
 mod keygen;
 mod listeners;
+mod login;
 mod material;
 mod names;
 mod pin;
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
 /// the broker finds us only once we answer.
 fn run(args: Args) -> Result<(), Failure> {
     let inherited = Inheritance::take();
-    hide_memory()?;
+    memory::hide()?;
     if let Some(path) = &args.key {
         let pin = keygen::pin_of(path, &rustls::crypto::aws_lc_rs::default_provider())?;
         return writeln!(io::stdout(), "{pin}").map_err(|error| Failure::system("output", &error));
@@ -84,7 +86,7 @@ fn run(args: Args) -> Result<(), Failure> {
         tracing::warn!(event = "running-as-root", account = ACCOUNT);
     }
     // A change of account has undone it.
-    hide_memory()?;
+    memory::hide()?;
     let mut notifier = Notifier::of_process(Instant::now());
     // Keys and certificates lie where the administrator has put them, after a reload elsewhere.
     shut_in(&directory, Sockets::Unix, &["/".into()], log)?;
@@ -108,10 +110,4 @@ fn tell(remarks: &[Remark]) -> Result<(), Failure> {
         writeln!(io::stdout(), "{others}").map_err(|error| Failure::system("output", &error))?;
     }
     if broken.is_empty() { Ok(()) } else { Err(Failure::Config(broken)) }
-}
-
-/// No core dump, and no look into memory, but for root.
-fn hide_memory() -> Result<(), Failure> {
-    nix::sys::prctl::set_dumpable(false)
-        .map_err(|error| Failure::system("memory cannot be protected", &error))
 }

@@ -17,6 +17,7 @@ use crate::checkup::{self, Remark};
 use crate::config::Config;
 use crate::dial::Dialer;
 use crate::listeners::{Listeners, ListenersError};
+use crate::login;
 use crate::material::{Material, MaterialError};
 use crate::session::Session;
 
@@ -90,7 +91,8 @@ impl Tls {
 impl Wrapping for Tls {
     type Codec = Session;
 
-    fn wrap(&mut self, wanted: &Wrap) -> Result<Make<Session>, TransportError> {
+    fn wrap(&mut self, wanted: &mut Wrap) -> Result<Make<Session>, TransportError> {
+        login::fill_in(wanted)?;
         let Live { config, material, dialer, .. } = &mut self.live;
         dialer.begin(wanted, config, material, &self.provider)
     }

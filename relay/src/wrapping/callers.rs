@@ -60,7 +60,7 @@ impl<W: Wrapping> EventLoop<W> {
     fn carry_out(&mut self, token: Token, request: Request, now: Instant) {
         match request {
             Request::Dial(_) => self.answer(token, request.unserved(), None),
-            Request::Wrap(wanted, net) => self.wrap(token, &wanted, net, now),
+            Request::Wrap(wanted, net) => self.wrap(token, *wanted, net, now),
             Request::Serve(wanted, net) => self.serve_for(token, &wanted, net, now),
             Request::Listen => self.told = Some(token),
             Request::Attach(agreed, descriptor) => self.attach(token, agreed, descriptor),

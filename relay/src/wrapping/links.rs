@@ -55,8 +55,8 @@ impl Known {
 }
 
 impl<W: Wrapping> EventLoop<W> {
-    pub(super) fn wrap(&mut self, token: Token, wanted: &Wrap, net: OwnedFd, now: Instant) {
-        let make = match self.check_room(&net).and_then(|()| self.wrapping.wrap(wanted)) {
+    pub(super) fn wrap(&mut self, token: Token, mut wanted: Wrap, net: OwnedFd, now: Instant) {
+        let make = match self.check_room(&net).and_then(|()| self.wrapping.wrap(&mut wanted)) {
             Ok(make) => make,
             Err(error) => return self.fail(token, &error),
         };
@@ -64,7 +64,7 @@ impl<W: Wrapping> EventLoop<W> {
         let time = Duration::from_millis(wanted.deadline_ms).min(WRAP_TIME_MOST);
         let known = Known { caller: Some(token), role: Role::Client, is_agreed: false };
         self.known.insert(id, known);
-        let purpose = Purpose::Ask(wanted.hello.clone());
+        let purpose = Purpose::Ask(wanted.hello);
         self.workers.begin(Beginning { id, make, net, purpose, deadline: now + time });
     }
 

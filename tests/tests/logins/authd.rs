@@ -5,7 +5,7 @@ use std::fs;
 use ipcd_tests::until;
 use nix::sys::signal::Signal;
 
-use crate::hosts::{AUTHD, Hosts};
+use crate::hosts::{AUTHD, Hosts, until_authd_logged, until_logged};
 
 const RULES: &str = "allow in pongd tls:* for login:alice,login:@staff";
 
@@ -25,9 +25,9 @@ fn who_knows_the_secret_is_served_and_rules_say_what() {
     assert_eq!(hosts.ping("bob:right%20too"), "ping");
     // Who he is, is known; that is not enough.
     assert_eq!(hosts.ping("carol:right"), hosts.refused("says no"));
-    let log = hosts.far.authd_log();
-    assert!(log.contains("event=\"login-accepted\" user=\"alice\" peer=\"127.0.0.1\""), "{log}");
-    assert!(hosts.far.log().contains("login:bob, login:@staff"), "{}", hosts.far.log());
+    let accepted = "event=\"login-accepted\" user=\"alice\" peer=\"127.0.0.1\"";
+    until_authd_logged(&hosts.far, accepted);
+    until_logged(&hosts.far, "login:bob, login:@staff");
 }
 
 #[test]
@@ -37,8 +37,9 @@ fn a_wrong_secret_and_an_unknown_user_are_told_alike() {
         assert_eq!(hosts.ping(login), hosts.refused("does not accept this login"), "{login}");
     }
     assert_eq!(hosts.ping("alice"), hosts.refused("does not accept this login"), "without secret");
+    let rejected = "event=\"login-rejected\" user=\"alice\" peer=\"127.0.0.1\"";
+    until_authd_logged(&hosts.far, rejected);
     let log = hosts.far.authd_log();
-    assert!(log.contains("event=\"login-rejected\" user=\"alice\" peer=\"127.0.0.1\""), "{log}");
     assert!(!log.contains("nobody") && !log.contains("wrong"), "{log}");
 }
 
@@ -50,8 +51,7 @@ fn who_guesses_waits_and_is_told_the_same() {
         assert_eq!(hosts.ping(&format!("alice:{guess}")), refused);
     }
     assert_eq!(hosts.ping("alice:right"), refused, "the right one too");
-    let log = hosts.far.authd_log();
-    assert!(log.contains("event=\"login-held-back\" peer=\"127.0.0.1\""), "{log}");
+    until_authd_logged(&hosts.far, "event=\"login-held-back\" peer=\"127.0.0.1\"");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn users_who_come_and_go_count_after_a_reload_and_damage_changes_nothing() {
     assert_eq!(hosts.ping("alice:right"), hosts.refused("does not accept this login"));
     fs::write(hosts.far.users(), "dave\n").unwrap();
     reload("event=\"not-reloaded\"");
-    assert!(hosts.far.authd_log().contains("line 1: a line is USER:HASH"));
+    until_authd_logged(&hosts.far, "line 1: a line is USER:HASH");
     assert_eq!(hosts.ping("dave:secret"), "ping");
 }
 

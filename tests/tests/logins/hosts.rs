@@ -46,6 +46,16 @@ impl Hosts {
     }
 }
 
+/// Waits until the broker of that host has written this down.
+pub(crate) fn until_logged(host: &Host, text: &str) {
+    ipcd_tests::until(text, || host.log().contains(text));
+}
+
+/// Waits until authd of that host has written this down.
+pub(crate) fn until_authd_logged(host: &Host, text: &str) {
+    ipcd_tests::until(text, || host.authd_log().contains(text));
+}
+
 /// A host with this configuration that offers its services over TLS to everybody.
 pub(crate) fn far(config: &str, authority: &Authority, port: u16) -> Host {
     let files = authority.issue(&format!("far-{port}"), &["127.0.0.1"]);

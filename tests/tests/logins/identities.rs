@@ -47,3 +47,43 @@ fn no_option_of_a_client_stands_in_for_the_login() {
     let said = hosts.near.ping("pongd", &network);
     assert!(said.contains("the option secret-file is the administrator's"), "{said}");
 }
+
+#[test]
+fn the_secret_of_a_redirect_may_be_in_a_file_that_only_tlsd_reads() {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    let hosts = Hosts::new("allow in pongd tls:* for login:alice", AUTHD);
+    let far = hosts.far.with_authd(&[("alice", "in a file", &[])]);
+    let file = far.place("secret");
+    let ask = |target: &str| {
+        let config = format!(
+            "rules = 'allow out * tls:127.0.0.1:{port}'\n\
+             redirects = {{ pongd = 'tls://{target}' }}\n",
+            port = hosts.port
+        );
+        hosts.near.configure(&config);
+        assert!(hosts.near.ipc(&["reload"]).status().unwrap().success());
+        hosts.near.ping("pongd", "")
+    };
+    let target =
+        |user: &str, option: &str| ask(&format!("{user}127.0.0.1:{}/pongd?{option}", hosts.port));
+    let from_file = format!("secret-file={}", file.display());
+    fs::write(&file, "in a file\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(target("alice@", &from_file), "ping");
+    let said = target("", &from_file);
+    assert!(said.contains("a secret needs a user: USER@HOST"), "{said}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = target("alice@", &from_file);
+    assert!(said.contains("others may read it (mode 0644): chmod 0600"), "{said}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    for text in ["", "two\nlines\n", &"x".repeat(1025)] {
+        fs::write(&file, text).unwrap();
+        let said = target("alice@", &from_file);
+        assert!(said.contains("is one line of UTF-8 with 1024 bytes at most"), "{said}");
+    }
+    let said = target("alice@", "credential=x");
+    assert!(said.contains("the service manager passes no credentials"), "{said}");
+    let said = target("alice@", &format!("{from_file}&credential=x"));
+    assert!(said.contains("secret-file and credential: one of them"), "{said}");
+}
