@@ -395,6 +395,15 @@ impl<'w> EventLoop<'w> {
         }
     }
 
+    /// A client's connection, while it is ours.
+    fn of_client(&mut self, client: ClientId) -> Option<(Token, &mut Connection)> {
+        let token = *self.clients.get(&client)?;
+        match self.sources.get_mut(&token)? {
+            Source::Client(_, connection, _) => Some((token, connection)),
+            _ => None,
+        }
+    }
+
     fn next_token(&mut self) -> Token {
         self.last_token += 1;
         Token(self.last_token)

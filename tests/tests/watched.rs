@@ -8,10 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::net::UnixListener;
 
 use ipcd_tests::raw::Raw;
-use ipcd_tests::{Host, free_port, outcome};
+use ipcd_tests::{Host, accept, free_port, outcome, until};
 use libipc::rundir::Instance;
 use libipc::{Listener, ServiceName};
 use serde_json::{Value, json};
@@ -132,15 +133,16 @@ fn a_command_that_waits_is_served_by_a_socket_that_comes_later() {
         let mut waiting =
             host.ipc(&["connect", "late", "--wait", "--", "sh", "-c", "echo hi; cat"]);
         let waiting = scope.spawn(move || outcome(&mut waiting));
-        ipcd_tests::until("the broker has heard the client", || {
+        until("the broker has heard the client", || {
             let status = host.ipc(&["--json", "status"]).output().unwrap();
             let status: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
             status["clients"] == 2
         });
         let listener = UnixListener::bind(host.rundir().join("services/late")).unwrap();
-        let (mut client, _) = listener.accept().unwrap();
+        let listener = Listener::from_socket(listener.into()).unwrap();
+        let mut client = accept(&listener);
         let mut heard = [0; 3];
-        std::io::Read::read_exact(&mut client, &mut heard).unwrap();
+        client.read_exact(&mut heard).unwrap();
         drop(client);
         (heard, waiting.join().unwrap())
     });

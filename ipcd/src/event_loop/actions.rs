@@ -83,8 +83,7 @@ impl EventLoop<'_> {
         descriptor: Option<OwnedFd>,
         now: Instant,
     ) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else { return };
+        let Some((token, connection)) = self.of_client(client) else { return };
         let carries = descriptor.is_some();
         match connection.send(message, descriptor) {
             Ok(sent) => {
@@ -101,8 +100,7 @@ impl EventLoop<'_> {
     /// Tells a client that watches something. It may take its time: what does not fit into its
     /// socket waits here, and until that is sent nothing more is told.
     pub(super) fn tell(&mut self, client: ClientId, message: Bytes, now: Instant) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else { return };
+        let Some((token, connection)) = self.of_client(client) else { return };
         match connection.send(message, None) {
             Ok(true) => {}
             Ok(false) => {

@@ -34,8 +34,7 @@ impl EventLoop<'_> {
 
     /// A client's time has come: for its unfinished request, or for what it does not collect.
     pub(super) fn lose_patience(&mut self, client: ClientId, due: Due, now: Instant) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection, _)) = self.sources.get(&token) else { return };
+        let Some((token, connection)) = self.of_client(client) else { return };
         match due {
             Due::Collect | Due::Look if has_collected(connection) => {
                 self.patience.collected(client);

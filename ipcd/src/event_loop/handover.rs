@@ -52,11 +52,11 @@ impl EventLoop<'_> {
         descriptor: Option<OwnedFd>,
         now: Instant,
     ) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection, _)) = self.sources.get_mut(&token) else { return };
+        let Some((token, connection)) = self.of_client(client) else { return };
         match connection.notify(message, descriptor, now) {
             Ok(sent) => {
-                self.patience.inbox(client, connection.stuck_at());
+                let stuck_at = connection.stuck_at();
+                self.patience.inbox(client, stuck_at);
                 self.watch(token, if sent { Interest::READ } else { Interest::BOTH });
             }
             Err(_) => self.lose(token, now),
@@ -94,8 +94,7 @@ impl EventLoop<'_> {
     /// Tells a client that it does not get its service, and closes it if it has sent bytes for that
     /// already. What comes when it has heard this is a call again.
     pub(super) fn refuse(&mut self, client: ClientId, message: Bytes, now: Instant) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
-        let Some(Source::Client(_, connection, _)) = self.sources.get(&token) else { return };
+        let Some((_, connection)) = self.of_client(client) else { return };
         let is_followed = connection.is_followed();
         self.reply(client, message, None, now);
         if is_followed {

@@ -95,10 +95,7 @@ impl EventLoop<'_> {
 
     /// Has a service's connection outlive this broker.
     pub(super) fn keep(&mut self, client: ClientId, service: ServiceName) {
-        let token = self.clients.get(&client).copied();
-        if let Some(Source::Client(_, connection, _)) =
-            token.and_then(|token| self.sources.get_mut(&token))
-        {
+        if let Some((_, connection)) = self.of_client(client) {
             connection.share();
             self.keeping.begin(client, service);
         }
