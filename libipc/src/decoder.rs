@@ -139,11 +139,17 @@ impl Decoder {
             let grown = (2 * filled).max(self.longest).max(self.room);
             let wanted = match total {
                 Some(total) if total > self.room => total.min(grown),
-                _ => self.room.max(filled + ROOM_LEAST),
+                _ => self.usual_room().max(filled + ROOM_LEAST),
             };
             self.make_room(wanted)?;
         }
         Ok(&mut self.buffer)
+    }
+
+    /// Room for the next messages: the peer may have one as long as before, and one read for its
+    /// last bytes costs as much as one for all of it.
+    fn usual_room(&self) -> usize {
+        if self.longest <= KEPT_MOST { self.room.max(self.longest) } else { self.room }
     }
 
     /// Makes a buffer of `bytes` bytes that begins with what is not decoded yet.
@@ -351,6 +357,20 @@ mod tests {
         assert_eq!(all(&mut decoder), sent);
         decoder.feed(&bytes[..100_000]).unwrap();
         assert_eq!(decoder.buffer.capacity(), bytes.len());
+    }
+
+    #[test]
+    fn messages_of_64_kib_come_in_one_read_each() {
+        let sent = [Frame { channel: Channel::DATA, payload: Bytes::from(vec![1; 64 << 10]) }];
+        let bytes = bytes_of(Framing::Frames, &sent);
+        let mut decoder = Decoder::new(Framing::Frames, frame::PAYLOAD_MOST);
+        decoder.feed(&bytes).unwrap();
+        for _ in 0..10 {
+            assert_eq!(all(&mut decoder), sent);
+            let room = decoder.room().unwrap();
+            assert!(room.capacity() - room.len() >= bytes.len());
+            decoder.feed(&bytes).unwrap();
+        }
     }
 
     #[test]

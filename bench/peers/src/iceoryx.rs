@@ -9,7 +9,7 @@ use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 
 use crate::stopwatch::Stopwatch;
-use crate::{LARGE, Measured, SMALL};
+use crate::{Measured, payload};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -103,27 +103,27 @@ impl In {
     }
 }
 
-pub fn round_trip(trips: u32, wakes: bool) -> Measured {
-    let kind = if wakes { "waits" } else { "polls" };
+pub fn round_trip(size: usize, trips: u32, wakes: bool) -> Measured {
+    let kind = format!("{}-{size}", if wakes { "waits" } else { "polls" });
     let (there, back) =
         (Names::new(&format!("{kind}/there"))?, Names::new(&format!("{kind}/back"))?);
     let node = NodeBuilder::new().create::<ipc::Service>()?;
-    let asks = out(&node, &there, SMALL, wakes)?;
+    let asks = out(&node, &there, size, wakes)?;
     let hears = into(&node, &back, wakes)?;
     let (started, has_started) = std::sync::mpsc::channel();
     let echo = thread::spawn(move || -> Result<(), Failure> {
         let node = NodeBuilder::new().create::<ipc::Service>()?;
         let questions = into(&node, &there, wakes)?;
-        let answers = out(&node, &back, SMALL, wakes)?;
+        let answers = out(&node, &back, size, wakes)?;
         started.send(())?;
-        let mut buffer = [0; SMALL];
+        let mut buffer = payload(size);
         (0..trips).try_for_each(|_| {
             questions.receive(&mut buffer)?;
             answers.send(&buffer)
         })
     });
     has_started.recv()?;
-    let mut buffer = [7; SMALL];
+    let mut buffer = payload(size);
     let watch = Stopwatch::start()?;
     for _ in 0..trips {
         asks.send(&buffer)?;
@@ -134,20 +134,21 @@ pub fn round_trip(trips: u32, wakes: bool) -> Measured {
     Ok(taken)
 }
 
-pub fn bulk(count: u32) -> Measured {
-    let names = Names::new("bulk")?;
+/// The reader polls: each message with an event of its own would measure the events.
+pub fn one_way(size: usize, count: u32) -> Measured {
+    let names = Names::new(&format!("one-way-{size}"))?;
     let node = NodeBuilder::new().create::<ipc::Service>()?;
     let reader = into(&node, &names, false)?;
     let sender = thread::spawn(move || -> Result<(), Failure> {
         let node = NodeBuilder::new().create::<ipc::Service>()?;
-        let writer = out(&node, &names, LARGE, false)?;
-        let message = vec![7; LARGE];
+        let writer = out(&node, &names, size, false)?;
+        let message = payload(size);
         (0..count).try_for_each(|_| writer.send(&message))?;
         // What was not collected would go with the writer.
         while writer.publisher.loan_slice_uninit(1).is_err() {}
         Ok(())
     });
-    let mut message = vec![0; LARGE];
+    let mut message = payload(size);
     reader.receive(&mut message)?;
     let watch = Stopwatch::start()?;
     for _ in 1..count {

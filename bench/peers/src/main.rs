@@ -1,4 +1,4 @@
-//! The ring beside a raw stream, iceoryx2 and interprocess, in one run.
+//! What libipc has beside a raw stream, interprocess, ipc-channel, iceoryx2 and ZeroMQ, in one run.
 //!
 //! `cargo run --release` in `bench/peers`: five rounds, each with every contestant. A ratio is
 //! contestant to reference of the same round, and the median of five is what counts. Two threads
@@ -8,10 +8,13 @@
 //! one to believe.
 #![forbid(unsafe_code)]
 
+mod channels;
+mod frames;
 mod iceoryx;
 mod rings;
 mod stopwatch;
 mod streams;
+mod zeromq;
 
 use std::error::Error;
 
@@ -20,42 +23,93 @@ use stopwatch::Taken;
 /// What a contestant answers: what one round trip, or one message, takes.
 type Measured = Result<Taken, Box<dyn Error + Send + Sync>>;
 
+/// Rounds; a table has their median.
 const ROUNDS: usize = 5;
 
 /// Bytes of a small message, and of a large one.
 const SMALL: usize = 64;
 const LARGE: usize = 1 << 20;
 
-/// Round trips of a contestant in one round, and large messages.
-const TRIPS: u32 = 20_000;
-const LARGE_ONES: u32 = 400;
+/// Connections of a contestant in one round.
+const BEGINNINGS: u32 = 3_000;
 
 struct Contestant {
     name: &'static str,
-    measure: fn() -> Measured,
+    measure: Box<dyn Fn() -> Measured>,
+}
+
+/// A contestant by what it does.
+fn of(name: &'static str, measure: impl Fn() -> Measured + 'static) -> Contestant {
+    Contestant { name, measure: Box::new(measure) }
+}
+
+/// A message of that size.
+fn payload(size: usize) -> Vec<u8> {
+    vec![7; size]
+}
+
+/// As many messages of that size as take a contestant about a fifth of a second.
+fn count(size: usize) -> u32 {
+    if size >= LARGE {
+        400
+    } else if size > 10_000 {
+        5_000
+    } else {
+        20_000
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let round_trips = [
-        Contestant { name: "raw stream", measure: || streams::round_trip(TRIPS) },
-        Contestant { name: "interprocess", measure: || streams::interprocess_round_trip(TRIPS) },
-        Contestant { name: "iceoryx2, event", measure: || iceoryx::round_trip(TRIPS, true) },
-        Contestant { name: "ring", measure: || rings::round_trip(TRIPS) },
-    ];
-    let polling = [
-        Contestant { name: "iceoryx2, polling", measure: || iceoryx::round_trip(TRIPS, false) },
-        Contestant { name: "ring, polling", measure: || rings::polling_round_trip(TRIPS) },
-    ];
-    let bulk = [
-        Contestant { name: "raw stream", measure: || streams::bulk(LARGE_ONES) },
-        Contestant { name: "iceoryx2", measure: || iceoryx::bulk(LARGE_ONES) },
-        Contestant { name: "ring", measure: || rings::bulk(LARGE_ONES) },
-    ];
     share_processor(true)?;
-    table("round trip of 64 bytes, both wait, one processor", &round_trips)?;
+    for size in [SMALL, 1 << 10, 64 << 10, LARGE] {
+        table(&format!("there and back, {size} bytes, all wait, one processor"), &trips(size))?;
+    }
+    table("connecting and a first answer of 64 bytes, one processor", &beginnings())?;
     share_processor(false)?;
-    table("round trip of 64 bytes, both poll, two processors", &polling)?;
-    table("one message of 1 MiB, copied in and out, two processors", &bulk)
+    let polling = [
+        of("iceoryx2, polling", || iceoryx::round_trip(SMALL, count(SMALL), false)),
+        of("ring, polling", || rings::polling_round_trip(SMALL, count(SMALL))),
+    ];
+    table("there and back, 64 bytes, both poll, two processors", &polling)?;
+    for size in [SMALL, LARGE] {
+        table(&format!("one way, {size} bytes, two processors"), &one_way(size))?;
+    }
+    Ok(())
+}
+
+fn trips(size: usize) -> [Contestant; 7] {
+    let count = count(size);
+    [
+        of("raw stream", move || streams::round_trip(size, count)),
+        of("frames", move || frames::round_trip(size, count)),
+        of("ring", move || rings::round_trip(size, count)),
+        of("interprocess", move || streams::interprocess_round_trip(size, count)),
+        of("ipc-channel", move || channels::round_trip(size, count)),
+        of("iceoryx2, event", move || iceoryx::round_trip(size, count, true)),
+        of("zmq", move || zeromq::round_trip(size, count)),
+    ]
+}
+
+fn beginnings() -> [Contestant; 4] {
+    [
+        of("raw stream", || streams::beginning(BEGINNINGS)),
+        of("session, early", || frames::beginning(BEGINNINGS, true)),
+        of("session", || frames::beginning(BEGINNINGS, false)),
+        of("interprocess", || streams::interprocess_beginning(BEGINNINGS)),
+    ]
+}
+
+/// Frames and ZeroMQ gather messages, the others send each by itself.
+fn one_way(size: usize) -> [Contestant; 6] {
+    let count = if size < LARGE { 200_000 } else { count(size) };
+    [
+        of("raw stream", move || streams::one_way(size, count)),
+        of("frames", move || frames::one_way(size, count)),
+        of("ring", move || rings::one_way(size, count)),
+        of("ipc-channel", move || channels::one_way(size, count)),
+        of("iceoryx2, polling", move || iceoryx::one_way(size, count)),
+        of("zmq", move || zeromq::one_way(size, count)),
+    ]
 }
 
 /// Has everything from now on run on the first processor, or on all of them.

@@ -6,18 +6,19 @@ use libipc::Patience;
 use libipc::ring::{Reader, RingError, pair};
 
 use crate::stopwatch::Stopwatch;
-use crate::{LARGE, Measured, SMALL};
+use crate::{Measured, payload};
 
-/// Bytes of the rings for small messages, and for large ones.
-const SMALL_RING: usize = 64 << 10;
-const LARGE_RING: usize = 4 << 20;
-
-pub fn round_trip(trips: u32) -> Measured {
-    trip(trips, |reader, buffer| reader.receive(Patience::Forever)?.read(0, buffer))
+/// Bytes of a ring for messages of that size.
+fn room(size: usize) -> usize {
+    (4 * size).max(64 << 10)
 }
 
-pub fn polling_round_trip(trips: u32) -> Measured {
-    trip(trips, |reader, buffer| {
+pub fn round_trip(size: usize, trips: u32) -> Measured {
+    trip(size, trips, |reader, buffer| reader.receive(Patience::Forever)?.read(0, buffer))
+}
+
+pub fn polling_round_trip(size: usize, trips: u32) -> Measured {
+    trip(size, trips, |reader, buffer| {
         loop {
             if let Some(message) = reader.try_receive()? {
                 return message.read(0, buffer);
@@ -27,18 +28,22 @@ pub fn polling_round_trip(trips: u32) -> Measured {
     })
 }
 
-fn trip(trips: u32, receive: fn(&mut Reader, &mut [u8]) -> Result<(), RingError>) -> Measured {
-    let (mut asks, mut questions) = pair(SMALL_RING)?;
-    let (mut answers, mut hears) = pair(SMALL_RING)?;
+fn trip(
+    size: usize,
+    trips: u32,
+    receive: fn(&mut Reader, &mut [u8]) -> Result<(), RingError>,
+) -> Measured {
+    let (mut asks, mut questions) = pair(room(size))?;
+    let (mut answers, mut hears) = pair(room(size))?;
     let echo = thread::spawn(move || {
-        let mut buffer = [0; SMALL];
+        let mut buffer = payload(size);
         while receive(&mut questions, &mut buffer).is_ok() {
             if answers.send(&buffer, Patience::Forever).is_err() {
                 break;
             }
         }
     });
-    let mut buffer = [7; SMALL];
+    let mut buffer = payload(size);
     let watch = Stopwatch::start()?;
     for _ in 0..trips {
         asks.send(&buffer, Patience::Forever)?;
@@ -50,13 +55,13 @@ fn trip(trips: u32, receive: fn(&mut Reader, &mut [u8]) -> Result<(), RingError>
     Ok(taken)
 }
 
-pub fn bulk(count: u32) -> Measured {
-    let (mut writer, mut reader) = pair(LARGE_RING)?;
+pub fn one_way(size: usize, count: u32) -> Measured {
+    let (mut writer, mut reader) = pair(room(size))?;
     let sender = thread::spawn(move || {
-        let message = vec![7; LARGE];
+        let message = payload(size);
         (0..count).try_for_each(|_| writer.send(&message, Patience::Forever))
     });
-    let mut message = vec![0; LARGE];
+    let mut message = payload(size);
     reader.receive(Patience::Forever)?.read(0, &mut message)?;
     let watch = Stopwatch::start()?;
     for _ in 1..count {
