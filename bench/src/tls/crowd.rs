@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::contestant::{Contestant, Entry, PATIENCE};
 use crate::measure::{bulk, cpu, memory, questions};
-use crate::service::HOLD;
+use crate::service::{HOLD, release};
 
 /// Idle connections, and how long they are watched.
 const IDLE: usize = 9900;
@@ -35,6 +35,7 @@ pub(crate) fn idle(contestant: &Contestant) -> Result<String, Box<dyn Error>> {
     let used = (cpu(contestant)? - used) / WATCHED.as_secs_f64() * 100.0;
     let among = questions(&entry)?;
     drop(held);
+    release();
     Ok(format!(
         "{IDLE} idle, made in {made:.1} s: {each:.1} KiB PSS each (both sides), {used:.1} % of a \
          processor, a question takes {among:.0} us (alone {alone:.0} us)"
@@ -59,6 +60,8 @@ pub(crate) fn stuck(contestant: &Contestant) -> Result<String, Box<dyn Error>> {
     let taken = offer(&mut held)? / STUCK / 1024;
     let each = (memory(contestant)? - before) / 1000.0;
     let among = best(5)?;
+    drop(held);
+    release();
     Ok(format!(
         "{STUCK} whose service does not read, offered 1 GiB each ({taken} KiB taken): {each:.1} \
          KiB PSS each (both sides), another one has {:.0} % of its speed",

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
@@ -136,19 +135,20 @@ fn in_threads(
 
 /// Sends it all over so many connections.
 pub(crate) fn bulk(entry: &Entry, connections: usize) -> Result<(), Box<dyn Error>> {
-    let share = BULK_BYTES / connections;
+    let blocks = BULK_BYTES / connections / WRITE_BYTES;
+    let share = u64::try_from(blocks * WRITE_BYTES)?;
     in_threads(connections, entry, |entry| {
         let mut stream = entry.connect()?;
         stream.write_all(&[COUNT])?;
+        stream.write_all(&share.to_be_bytes())?;
         let block = vec![7; WRITE_BYTES];
-        for _ in 0..share / WRITE_BYTES {
+        for _ in 0..blocks {
             stream.write_all(&block)?;
         }
-        stream.shutdown(Shutdown::Write)?;
         let mut answer = [0; 8];
         stream.read_exact(&mut answer)?;
         let counted = u64::from_be_bytes(answer);
-        if counted == u64::try_from(share / WRITE_BYTES * WRITE_BYTES)? {
+        if counted == share {
             return Ok(());
         }
         Err(format!("only {counted} bytes arrived").into())

@@ -11,7 +11,8 @@ pub(crate) const BYTES: usize = 64;
 /// The first byte of a connection: questions are echoed.
 pub(crate) const ECHO: u8 = b'E';
 
-/// The first byte of a connection: everything is counted, and the count is the answer.
+/// The first byte of a connection: so many bytes come as the next eight say, and their count is
+/// the answer. Not everybody passes on that one direction has ended.
 pub(crate) const COUNT: u8 = b'C';
 
 /// The first byte of a connection: it is held, and never read again.
@@ -36,6 +37,13 @@ pub(crate) fn start(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends all that is held.
+pub(crate) fn release() {
+    if let Ok(mut held) = HELD.lock() {
+        held.clear();
+    }
+}
+
 fn serve(mut client: UnixStream) -> io::Result<()> {
     let mut first = [0];
     client.read_exact(&mut first)?;
@@ -51,11 +59,15 @@ fn serve(mut client: UnixStream) -> io::Result<()> {
         return Ok(());
     }
     let mut buffer = vec![0; 256 * 1024];
+    let mut announced = [0; 8];
+    client.read_exact(&mut announced)?;
+    let announced = u64::from_be_bytes(announced);
     let mut total = 0_u64;
-    loop {
+    while total < announced {
         match client.read(&mut buffer)? {
-            0 => return client.write_all(&total.to_be_bytes()),
+            0 => break,
             count => total += u64::try_from(count).unwrap_or(0),
         }
     }
+    client.write_all(&total.to_be_bytes())
 }

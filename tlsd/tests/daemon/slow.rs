@@ -5,6 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
 use crate::authority::{Files, authority, dns, issue, ordinary};
 use crate::far::{self, client_config};
 use crate::process::{Call, Tlsd};
@@ -100,6 +103,22 @@ fn memory(tlsd: &Tlsd) -> usize {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// The two ends of a connection that has been used.
+type Ends = (UnixStream, StreamOwned<ClientConnection, UnixStream>);
+
+fn connected(tlsd: &Tlsd, client: &Arc<ClientConfig>) -> Ends {
+    let name = ServerName::try_from("host.example.com").unwrap();
+    let connection = ClientConnection::new(Arc::clone(client), name).unwrap();
+    let (near, far) = far::pair();
+    let mut call = tlsd.serve("open", near);
+    let mut far = StreamOwned::new(connection, far);
+    far.write_all(b"x").unwrap();
+    let answer = call.answer();
+    let mut plain = call.attach(&answer.parameter("arrival")["id"]);
+    plain.read_exact(&mut [0]).unwrap();
+    (plain, far)
+}
+
 /// Rounds in which nobody takes anything, until nobody will: the daemon has its turn in between.
 const QUIET_ROUNDS: usize = 100;
 
@@ -130,20 +149,8 @@ fn offer<T>(all: &mut [T], write: impl Fn(&mut T, &[u8]) -> std::io::Result<usiz
 fn a_side_that_does_not_read_stops_the_other_and_costs_64_kib_and_nobody_else() {
     let (issuer, tlsd) = start();
     let client = Arc::new(client_config(&issuer, None));
-    let connected = || {
-        let name = rustls::pki_types::ServerName::try_from("host.example.com").unwrap();
-        let connection = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
-        let (near, far) = far::pair();
-        let mut call = tlsd.serve("open", near);
-        let mut far = rustls::StreamOwned::new(connection, far);
-        far.write_all(b"x").unwrap();
-        let answer = call.answer();
-        let mut plain = call.attach(&answer.parameter("arrival")["id"]);
-        plain.read_exact(&mut [0]).unwrap();
-        (plain, far)
-    };
-    let (mut other_plain, mut other_far) = connected();
-    let mut held: Vec<_> = (0..2 * STUCK).map(|_| connected()).collect();
+    let (mut other_plain, mut other_far) = connected(&tlsd, &client);
+    let mut held: Vec<_> = (0..2 * STUCK).map(|_| connected(&tlsd, &client)).collect();
     let before = memory(&tlsd);
     let (inward, outward) = held.split_at_mut(STUCK);
     for (_, far) in inward.iter_mut() {
@@ -179,5 +186,26 @@ fn a_side_that_does_not_read_stops_the_other_and_costs_64_kib_and_nobody_else() 
         while left > 0 {
             left -= far.read(&mut vec![0; left.min(1 << 16)]).unwrap();
         }
+    }
+}
+
+/// Idle connections, and KiB that one of them may cost.
+const IDLE: usize = 300;
+const IDLE_KIB_MOST: usize = 10;
+
+#[test]
+fn a_connection_that_is_idle_costs_10_kib_at_most() {
+    let (issuer, tlsd) = start();
+    let client = Arc::new(client_config(&issuer, None));
+    // Buffers that all share are there once somebody has needed them.
+    let mut held: Vec<_> = (0..16).map(|_| connected(&tlsd, &client)).collect();
+    let before = memory(&tlsd);
+    held.extend((0..IDLE).map(|_| connected(&tlsd, &client)));
+    let each = memory(&tlsd).saturating_sub(before) / IDLE;
+    assert!(each <= IDLE_KIB_MOST, "{each} KiB each");
+    // They are idle, and not lost.
+    for (plain, far) in &mut held {
+        far.write_all(b"y").unwrap();
+        plain.read_exact(&mut [0]).unwrap();
     }
 }
