@@ -35,6 +35,9 @@ use tlsd::{
     starttls, verify,
 };
 
+/// Whose files are read, as the daemon has it.
+const ACCOUNT: &str = "ipcd-tlsd";
+
 /// Certificates, made once.
 static CONFIGS: LazyLock<(Arc<ClientConfig>, Arc<ServerConfig>)> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("certificate");
