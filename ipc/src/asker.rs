@@ -43,6 +43,7 @@ pub(crate) fn subject() -> Subject {
         unit,
         user_unit,
         socket: None,
+        login: None,
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Why {
     /// Entries instead of those of `IPC_NETWORK`; no secrets here
     #[arg(long, value_name = "TEXT")]
     pub(crate) network: Option<String>,
-    /// Ask about another program of this host: user:, group:, unit:, user-unit:, socket:
+    /// Ask about another program of this host: user:, group:, unit:, user-unit:, socket:, login:
     #[arg(long = "as", value_name = "WHO", conflicts_with = "from")]
     pub(crate) subject: Option<String>,
     /// Ask about a peer on another host: SCHEME:HOST, and what else it has proven

@@ -241,5 +241,6 @@ pub(crate) fn who(identity: &LocalIdentity) -> String {
     let named = [("unit", unit), ("user unit", user_unit), ("socket", socket)];
     let named = named.into_iter().filter_map(|(word, name)| Some((word, name.as_ref()?)));
     let named = named.map(|(word, name)| format!("{word} {name}"));
-    std::iter::once(ids).chain(named).collect::<Vec<_>>().join(", ")
+    let logins = identity.logins.iter().map(|login| format!("login {login}"));
+    std::iter::once(ids).chain(named).chain(logins).collect::<Vec<_>>().join(", ")
 }

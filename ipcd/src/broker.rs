@@ -34,6 +34,7 @@ use crate::reload::{Live, Refusal};
 use crate::world::{Sockets, World};
 
 mod adoption;
+mod answers;
 mod arrivals;
 mod calls;
 mod control;
@@ -46,6 +47,7 @@ mod local;
 mod logins;
 mod narrowing;
 mod notes;
+mod proving;
 mod quota;
 mod registration;
 mod registry;
@@ -148,6 +150,11 @@ enum Caller {
     Arrival(Box<Arriving>),
     /// A peer whose login is looked at.
     Login(Box<Verifying>),
+    /// A client's login is looked at, by this service.
+    Proof {
+        client: ClientId,
+        service: ServiceName,
+    },
     /// The connection that a peer lives by, while its login is looked at.
     Held {
         login: CallId,
@@ -220,17 +227,7 @@ impl Broker {
                 self.looked_up(client, &name, &network, at);
             }
             Event::Left { client } => self.leave(client, at),
-            Event::Answered { call, answer } => match self.calls.remove(&call) {
-                Some(Caller::Client(client)) => self.answered(client, call, answer, at),
-                Some(Caller::Climb(climbing)) => self.climbed(climbing, call, answer, at),
-                Some(Caller::Arrival(arriving)) => self.attached(*arriving, answer, at),
-                Some(Caller::Login(verifying)) => {
-                    self.login_answered(call, *verifying, &answer, at);
-                }
-                Some(Caller::Held { login }) => self.login_abandoned(login),
-                Some(Caller::Kill { client, id }) => self.killed(client, id, &answer),
-                Some(Caller::Nobody) | None => {}
-            },
+            Event::Answered { call, answer } => self.answered_call(call, answer, at),
             Event::Arrived { daemon, arrival } => {
                 self.arrived(Bringer::listening(daemon), arrival, at);
             }

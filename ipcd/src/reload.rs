@@ -71,6 +71,8 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     /// Whether anything in it depends on the unit that a client runs in.
     pub(crate) asks_about_units: bool,
+    /// Whether it depends on logins where programs may go.
+    pub(crate) asks_about_logins: bool,
     /// The paths that stand for names.
     pub(crate) fronts: BTreeMap<PathBuf, ServiceName>,
     /// Its texts, the most important first.
@@ -104,7 +106,8 @@ pub(crate) fn load(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>,
     }
     let origins = sources.order();
     let asks_about_units = loaded.config.asks_about_units();
+    let asks_about_logins = loaded.config.asks_about_logins();
     let sleeps = loaded.warnings.iter().any(|warning| warning.kind == WarningKind::Dormant);
     let config = loaded.config;
-    Ok(Arc::new(Live { config, asks_about_units, fronts, origins, sleeps }))
+    Ok(Arc::new(Live { config, asks_about_units, asks_about_logins, fronts, origins, sleeps }))
 }

@@ -48,6 +48,10 @@ pub struct LocalIdentity {
     /// Name of the broker socket it came in through, where that is not the ordinary one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
+    /// Whom it has logged in as, for this one request: the user, and each group as `@GROUP`. It is
+    /// looked at only where rules ask about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logins: Vec<String>,
 }
 
 /// A peer on another host.

@@ -142,6 +142,12 @@ impl Config {
         rules.map(|rule| &rule.subjects).chain(redirects).any(Subjects::asks_about_units)
     }
 
+    /// Whether it depends on a login where a program of this host may go: then it is looked at here.
+    #[must_use]
+    pub fn asks_about_logins(&self) -> bool {
+        self.rules.all(Direction::Out).iter().any(|rule| rule.subjects.asks_about_logins())
+    }
+
     /// Reads and checks all of `sources`. Names of accounts are looked up in `accounts`.
     ///
     /// # Errors

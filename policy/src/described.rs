@@ -30,7 +30,7 @@ pub fn program(
     subject: &Subject,
     accounts: &dyn Accounts,
 ) -> Result<LocalIdentity, DescribedError> {
-    let Subject { user, groups, unit, user_unit, socket } = subject;
+    let Subject { user, groups, unit, user_unit, socket, login } = subject;
     let uid = match user {
         None => UNNAMED,
         Some(name) => id(name, "user", |name| accounts.uid(name))?,
@@ -56,6 +56,7 @@ pub fn program(
         unit: Some(unit.clone().unwrap_or_default()),
         user_unit: user_unit.clone(),
         socket: socket.clone(),
+        logins: login.iter().cloned().collect(),
     })
 }
 
@@ -101,6 +102,7 @@ pub fn parse_program(text: &str) -> Result<Subject, DescribedError> {
             "unit" => &mut subject.unit,
             "user-unit" => &mut subject.user_unit,
             "socket" => &mut subject.socket,
+            "login" => &mut subject.login,
             "group" => {
                 subject.groups.get_or_insert_default().push(value);
                 continue;
@@ -117,13 +119,14 @@ pub fn parse_program(text: &str) -> Result<Subject, DescribedError> {
 /// A described process for people: `user www, unit shop.service`.
 #[must_use]
 pub fn program_text(subject: &Subject) -> String {
-    let Subject { user, groups, unit, user_unit, socket } = subject;
+    let Subject { user, groups, unit, user_unit, socket, login } = subject;
     let mut facts: Vec<String> = Vec::new();
     facts.extend(user.iter().map(|name| format!("user {name}")));
     facts.extend(groups.iter().flatten().map(|name| format!("group {name}")));
     facts.extend(unit.iter().map(|name| format!("unit {name}")));
     facts.extend(user_unit.iter().map(|name| format!("user unit {name}")));
     facts.extend(socket.iter().map(|name| format!("socket {name}")));
+    facts.extend(login.iter().map(|name| format!("login {name}")));
     if facts.is_empty() { "somebody".to_owned() } else { facts.join(", ") }
 }
 
@@ -226,10 +229,10 @@ impl fmt::Display for DescribedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kind => f.write_str(
-                "a program is described by user:, group:, unit:, user-unit: and socket:, with \
+                "a program is described by user:, group:, unit:, user-unit:, socket: and login:, with \
                  commas between them",
             ),
-            Self::Twice => f.write_str("a program has one user, one unit and one socket"),
+            Self::Twice => f.write_str("a program has one user, one unit, one socket and one login"),
             Self::Account => SubjectError::Account.fmt(f),
             Self::Id(error) => error.fmt(f),
             Self::Missing { kind, name } => write!(f, "there is no {kind} {name} on this host"),

@@ -75,6 +75,7 @@ pub fn program(asker: &LocalIdentity) -> String {
     facts.extend(unit.map(|unit| format!("unit {unit}")));
     facts.extend(asker.user_unit.as_ref().map(|unit| format!("user unit {unit}")));
     facts.extend(asker.socket.as_ref().map(|socket| format!("socket {socket}")));
+    facts.extend(asker.logins.iter().map(|login| format!("login {login}")));
     if facts.is_empty() { "somebody else".to_owned() } else { facts.join(", ") }
 }
 

@@ -79,6 +79,7 @@ fn asker(dice: &mut Dice) -> LocalIdentity {
         unit: text(dice.pick(&["", "a.service", "ab.service", "x.service", "user@1.service"])),
         user_unit: text(dice.pick(&["", "", "a.service", "b.scope", "x.slice"])),
         socket: text(dice.pick(&["", "", "s", "t"])),
+        logins: dice.some(&["bob", "eve", "@staff"], 2).into_iter().map(str::to_owned).collect(),
     }
 }
 
@@ -232,6 +233,7 @@ fn become_one(dice: &mut Dice, asker: &mut LocalIdentity, subject: &str) {
         "group" => asker.gid = value.parse().ok(),
         "unit" => asker.unit = name,
         "user-unit" => asker.user_unit = name,
+        "login" => asker.logins.extend(name),
         _ => asker.socket = name,
     }
 }
@@ -269,7 +271,7 @@ pub(crate) fn rule(dice: &mut Dice, direction: Direction) -> String {
             let ports = ["", ":*", ":*", ":80", ":80-9000", ":1-79"];
             let places = [place(&ports), place(&ports)];
             let places = &places[..dice.pick(&[1, 1, 2])];
-            format!("{}{}", places.join(","), of_asker(dice))
+            format!("{}{}", places.join(","), of_outward_asker(dice))
         }
         Direction::In => {
             let place = place(&[""]);
@@ -294,6 +296,14 @@ pub(crate) fn rule(dice: &mut Dice, direction: Direction) -> String {
         }
     };
     format!("{action} {direction} {services} {rest}")
+}
+
+/// A program that asks for what is on another host may have logged in.
+fn of_outward_asker(dice: &mut Dice) -> &'static str {
+    match dice.pick(&["", "", "", " for login:bob", " for user:1,login:eve,login:bob"]) {
+        "" => of_asker(dice),
+        subjects => subjects,
+    }
 }
 
 fn of_asker(dice: &mut Dice) -> &'static str {

@@ -9,6 +9,7 @@ use crate::accounts::{Accounts, parse_id};
 use crate::fact::Fact;
 use crate::pattern::Pattern;
 use crate::peer::{Kind, Peer};
+use crate::rule::Direction;
 
 mod parse;
 
@@ -81,6 +82,19 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// Whether this can be said of whoever asks in that direction. A program that asks for what is
+    /// on another host may bring a login, which is then looked at here too.
+    #[must_use]
+    pub fn fits(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::In => !self.is_local(),
+            Direction::Local => self.is_local(),
+            Direction::Out => {
+                self.is_local() || matches!(self, Self::Proof(Proof { kind: Kind::Login, .. }))
+            }
+        }
+    }
+
     /// Whether this is about processes of this host; otherwise it is about peers.
     #[must_use]
     pub fn is_local(&self) -> bool {
@@ -193,7 +207,30 @@ impl Subjects {
         let user_unit = any(&self.user_units, |pattern| in_user_unit(asker, pattern));
         // Through which socket a client came is always known: none is the ordinary one.
         let socket = any(&self.sockets, |name| Fact::from(asker.socket.as_deref() == Some(name)));
-        user.and(group).and(unit).and(user_unit).and(socket)
+        let login = self.match_logins(&asker.logins);
+        user.and(group).and(unit).and(user_unit).and(socket).and(login)
+    }
+
+    /// Whether somebody who has logged in as these is meant; unknown if that is nobody.
+    fn match_logins(&self, logins: &[String]) -> Fact {
+        let mut wanted = self.logins().peekable();
+        match (wanted.peek().is_none(), logins.is_empty()) {
+            (true, _) => Fact::True,
+            (false, true) => Fact::Unknown,
+            _ => Fact::from(wanted.any(|one| logins.iter().any(|login| one.matches(login)))),
+        }
+    }
+
+    /// The logins that are meant, any of them.
+    pub(crate) fn logins(&self) -> impl Iterator<Item = &Pattern> {
+        let logins = self.proofs.iter().filter(|proof| proof.kind == Kind::Login);
+        logins.map(|proof| &proof.value)
+    }
+
+    /// Whether it has to be known whom the asker has logged in as.
+    #[must_use]
+    pub fn asks_about_logins(&self) -> bool {
+        self.logins().next().is_some()
     }
 
     /// Whether a peer is one of these.

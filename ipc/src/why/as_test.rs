@@ -38,8 +38,14 @@ pub(super) fn text(why: &Why, subject: Option<&Subject>, answer: &Resolved) -> S
 }
 
 fn table(subject: &Subject) -> String {
-    let Subject { user, groups, unit, user_unit, socket } = subject;
-    let named = [("user", user), ("unit", unit), ("user-unit", user_unit), ("socket", socket)];
+    let Subject { user, groups, unit, user_unit, socket, login } = subject;
+    let named = [
+        ("user", user),
+        ("unit", unit),
+        ("user-unit", user_unit),
+        ("socket", socket),
+        ("login", login),
+    ];
     let named = named.into_iter().filter_map(|(key, value)| Some((key, quoted(value.as_ref()?))));
     let mut all: Vec<String> = named.map(|(key, value)| format!("{key} = {value}")).collect();
     if let Some(groups) = groups {

@@ -46,10 +46,10 @@ pub(super) struct Verifying {
 }
 
 /// Why a peer that brought a login gets nothing.
-struct NotProven {
-    error: BrokerError,
+pub(super) struct NotProven {
+    pub(super) error: BrokerError,
     /// Whether the same login may be accepted later.
-    retry: bool,
+    pub(super) retry: bool,
 }
 
 impl Broker {
@@ -84,7 +84,7 @@ impl Broker {
     }
 
     /// The service that verifies logins, if one more may be verified.
-    fn verifier(&self) -> Result<ServiceName, NotProven> {
+    pub(super) fn verifier(&self) -> Result<ServiceName, NotProven> {
         let Some(service) = self.live.config.authentication.clone() else {
             let reason = "it brought a login, and nothing verifies logins here: write the name of \
                           a service that does, [authentication] service = \"authd\", in ipcd.toml"
@@ -137,8 +137,15 @@ impl Broker {
                 return;
             }
             self.logins.pop_first();
-            let Some(Caller::Login(verifying)) = self.calls.remove(&call) else { continue };
             self.actions.push(Action::Cancel { call });
+            let verifying = match self.calls.remove(&call) {
+                Some(Caller::Login(verifying)) => verifying,
+                Some(Caller::Proof { client, service }) => {
+                    self.proof_is_late(client, &service, at);
+                    continue;
+                }
+                _ => continue,
+            };
             let Verifying { from, arrival, peer, service, started } = *verifying;
             if let Some(held) = from.via {
                 self.calls.remove(&held);
@@ -170,7 +177,7 @@ impl Broker {
 }
 
 /// What the answer proves, each as `login:NAME`.
-fn read(answer: &Answer, service: &ServiceName) -> Result<Vec<String>, NotProven> {
+pub(super) fn read(answer: &Answer, service: &ServiceName) -> Result<Vec<String>, NotProven> {
     let target = || format!("unix:{service}");
     let unreachable = |reason: String| NotProven {
         error: BrokerError::Unreachable { target: target(), reason, retry: true },
@@ -202,7 +209,8 @@ fn read(answer: &Answer, service: &ServiceName) -> Result<Vec<String>, NotProven
     })
 }
 
-fn late(service: &ServiceName, waited: Duration) -> NotProven {
+/// The service did not answer in time.
+pub(super) fn late(service: &ServiceName, waited: Duration) -> NotProven {
     let (target, waited_ms) = (format!("unix:{service}"), milliseconds(waited));
     NotProven { error: BrokerError::TimedOut { target, waited_ms }, retry: true }
 }

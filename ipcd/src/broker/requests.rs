@@ -66,6 +66,8 @@ pub(super) enum State {
     Waiting { service: ServiceName, until: Instant, error: BrokerError },
     /// Its turn.
     Queued { until: Instant },
+    /// Somebody who looks at its login.
+    Proving { call: CallId },
     /// A transport daemon.
     Dialling { call: CallId, until: Instant, stage: Stage },
 }
@@ -145,6 +147,7 @@ impl Broker {
     }
 
     fn begin(&mut self, client: ClientId, mut wanted: Wanted, at: Moment<'_>) {
+        self.forget_logins(client);
         let Some(identity) = self.identity(client, at) else { return };
         // What policy asks about a service's owner, its door answers: one look for both.
         let world = Remembering::new(at.world);
@@ -165,7 +168,7 @@ impl Broker {
                 if let Some(known) = self.clients.get_mut(&client) {
                     known.request = Some(request);
                 }
-                self.go_on(client, at);
+                self.prove_or_go_on(client, at);
             }
             Err(error) => {
                 let Some(who) = self.written(client, at) else { return };
@@ -280,6 +283,10 @@ impl Broker {
         match &request.state {
             State::New => {}
             State::Waiting { .. } => self.stop_waiting(client),
+            State::Proving { call } => {
+                let call = *call;
+                self.login_abandoned(call);
+            }
             State::Queued { until } => {
                 let until = *until;
                 self.timers.remove(&(until, client));

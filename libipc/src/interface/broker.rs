@@ -95,6 +95,9 @@ pub struct Subject {
     /// A named broker socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
+    /// Whom it has logged in as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
 }
 
 /// Parameters of `Resolve`.

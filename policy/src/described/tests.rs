@@ -23,11 +23,11 @@ fn who_is_nobody_is_told_why() {
     for (text, said) in [
         (
             "alice",
-            "a program is described by user:, group:, unit:, user-unit: and socket:, with commas between them",
+            "a program is described by user:, group:, unit:, user-unit:, socket: and login:, with commas between them",
         ),
         (
             "dns:x",
-            "a program is described by user:, group:, unit:, user-unit: and socket:, with commas between them",
+            "a program is described by user:, group:, unit:, user-unit:, socket: and login:, with commas between them",
         ),
         ("user:a,user:b", "a program has one user, one unit and one socket"),
         ("user:-", "no account can have this name"),

@@ -161,7 +161,10 @@ fn is_user(list: &[&str], asker: &LocalIdentity, deny: bool) -> bool {
         (Some(false), Some(false)) => false,
         _ => deny,
     };
-    user && (groups.is_empty() || group) && is_in_unit(list, asker, deny)
+    let logins: Vec<_> = list.iter().filter_map(|one| one.strip_prefix("login:")).collect();
+    let any = asker.logins.iter().any(|login| logins.contains(&login.as_str()));
+    let login = logins.is_empty() || yes((!asker.logins.is_empty()).then_some(any), deny);
+    user && (groups.is_empty() || group) && login && is_in_unit(list, asker, deny)
 }
 
 /// Whether the first line of `lines` that matches lets the request pass.

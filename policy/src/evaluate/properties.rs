@@ -37,8 +37,10 @@ fn asker() -> impl Strategy<Value = LocalIdentity> {
         prop::option::of(prop::sample::select(names.to_vec()).prop_map(str::to_owned))
     };
     let unit = name(&["a.service", "ab.service", "user@1.service"]);
-    let all = (id.clone(), id, groups, unit, name(&["a.service", "b.scope"]), name(&["s", "t"]));
-    all.prop_map(|(uid, gid, groups, unit, user_unit, socket)| LocalIdentity {
+    let logins = proptest::collection::vec(prop::sample::select(vec!["bob", "eve"]), 0..3);
+    let names = (name(&["a.service", "b.scope"]), name(&["s", "t"]), logins);
+    let all = (id.clone(), id, groups, unit, names);
+    all.prop_map(|(uid, gid, groups, unit, (user_unit, socket, logins))| LocalIdentity {
         pid: None,
         uid,
         gid,
@@ -46,6 +48,7 @@ fn asker() -> impl Strategy<Value = LocalIdentity> {
         unit,
         user_unit,
         socket,
+        logins: logins.into_iter().map(str::to_owned).collect(),
     })
 }
 
@@ -74,6 +77,9 @@ fn asked() -> impl Strategy<Value = Asked> {
         }),
     ]
 }
+
+/// Subjects of programs that ask for what is on another host.
+const LOGINS: [&str; 3] = [" for login:bob", " for login:eve,login:bob", " for user:1,login:bob"];
 
 fn rule_line() -> impl Strategy<Value = String> {
     let action = prop::sample::select(vec!["allow", "allow", "deny", "permissive"]);
@@ -124,8 +130,9 @@ fn rule_line() -> impl Strategy<Value = String> {
         " for uri:spiffe://x/*",
         " for uri:spiffe://*,net:10.0.0.0/8",
     ];
+    let outward_subject = [subject.as_slice(), &LOGINS].concat();
     let rest = prop_oneof![
-        (proptest::collection::vec(outward, 1..3), prop::sample::select(subject.clone()),)
+        (proptest::collection::vec(outward, 1..3), prop::sample::select(outward_subject),)
             .prop_map(|(places, subject)| ("out", format!("{}{subject}", places.join(",")))),
         (place, prop::sample::select(from))
             .prop_map(|((scheme, hosts), from)| ("in", format!("{scheme}{hosts}{from}"))),

@@ -55,11 +55,12 @@ fn read_subject(mut section: Section<'_>) -> Option<Subject> {
     let unit = section.text("unit").map(owned);
     let user_unit = section.text("user-unit").map(owned);
     let socket = section.text("socket").map(owned);
+    let login = section.text("login").map(owned);
     let groups = match groups {
         None => None,
         Some(texts) => Some(texts?.into_iter().map(owned).collect()),
     };
-    Some(Subject { user, groups, unit, user_unit, socket })
+    Some(Subject { user, groups, unit, user_unit, socket, login })
 }
 
 fn read_addresses(section: &mut Section<'_>) -> Option<Vec<IpAddr>> {

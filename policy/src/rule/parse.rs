@@ -191,7 +191,7 @@ impl Parser<'_> {
         };
         for item in items(word) {
             match Subject::parse(item.text, self.reading.accounts) {
-                Ok(subject) if subject.is_local() == (direction != Direction::In) => {
+                Ok(subject) if subject.fits(direction) => {
                     subjects.add(subject);
                 }
                 Ok(_) if direction == Direction::In => {

@@ -57,6 +57,7 @@ fn every_form_has_one_canonical_text_that_is_read_as_the_same_rule() {
         ("allow out a**b tcp", "allow out a*b tcp:*"),
         ("allow in x tcp:10.0.0.0/8", "allow in x tcp:10.0.0.0/8"),
         ("allow in x tcp:192.0.2.1", "allow in x tcp:192.0.2.1"),
+        ("allow out x tls:h for user:1,login:bob", "allow out x tls:h for user:1,login:bob"),
         ("allow in x tcp:* for anonymous", "allow in x tcp:* for anonymous"),
         (
             "allow in x * for net:10.0.0.1,net:2001:db8::/32,anonymous",
@@ -233,6 +234,10 @@ fn what_is_wrong_is_said_at_its_place() {
         (
             "allow out x * for user:alice,anonymous",
             "rules:1:30: in direction out a program of this host asks: a peer cannot be meant",
+        ),
+        (
+            "allow local x for login:bob",
+            "rules:1:19: in direction local a program of this host asks: a peer cannot be meant",
         ),
         (
             "allow local x for net:10.0.0.0/8",

@@ -51,6 +51,22 @@ fn a_users_unit_of_the_same_name_gets_nothing_from_a_rule_for_a_unit() {
 }
 
 #[test]
+fn a_login_of_a_program_is_one_that_it_has_proven_and_unknown_without_one() {
+    let mut asker = user(1000);
+    for text in ["login:bob", "login:@staff", "user:alice,login:bob"] {
+        assert_eq!(subjects(text).match_local(&asker), Fact::Unknown, "{text}");
+    }
+    assert_eq!(subjects("user:shop,login:bob").match_local(&asker), Fact::False);
+    asker.logins = vec!["bob".into(), "@staff".into()];
+    for text in ["login:bob", "login:eve,login:bob", "login:@staff", "user:alice,login:bob"] {
+        assert_eq!(subjects(text).match_local(&asker), Fact::True, "{text}");
+    }
+    for text in ["login:eve", "login:staff", "user:shop,login:bob"] {
+        assert_eq!(subjects(text).match_local(&asker), Fact::False, "{text}");
+    }
+}
+
+#[test]
 fn a_socket_is_the_one_of_that_name_and_the_ordinary_one_is_none() {
     let mut asker = user(1000);
     assert_eq!(subjects("socket:agents").match_local(&asker), Fact::False);

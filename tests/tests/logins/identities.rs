@@ -87,3 +87,66 @@ fn the_secret_of_a_redirect_may_be_in_a_file_that_only_tlsd_reads() {
     let said = target("alice@", &format!("{from_file}&credential=x"));
     assert!(said.contains("secret-file and credential: one of them"), "{said}");
 }
+
+/// A near host that lets alice and her group out, and knows whom it believes to be her.
+fn with_rule_out(hosts: &mut Hosts, rule: &str) {
+    let config = format!(
+        "rules = '''\n{rule}\n'''\n{AUTHD}[limits]\nlogin-timeout-ms = 1000\n",
+        rule = rule.replace("PORT", &hosts.port.to_string())
+    );
+    let near = Host::of(&ipcd_tests::Setup { config: &config, logs: true, ..Default::default() });
+    let dialling = crate::hosts::dialling(&hosts.authority.certificate());
+    hosts.near = near.with_tlsd(&dialling).with_tcpd(None);
+}
+
+#[test]
+fn a_program_that_logs_in_goes_where_rules_let_that_login_go() {
+    let mut hosts = Hosts::new("allow in pongd tls:* for login:alice,login:bob", AUTHD);
+    let users: &[(&str, &str, &[&str])] = &[("alice", "right", &[]), ("bob", "right", &[])];
+    hosts.far = hosts.far.with_authd(users);
+    with_rule_out(&mut hosts, "allow out pongd tls:127.0.0.1:PORT for login:alice");
+    // Nobody says here who alice is.
+    let said = hosts.ping("alice:right");
+    assert!(said.contains("a login cannot be verified: unknown service"), "{said}");
+    hosts.near = hosts.near.with_authd(users);
+    assert_eq!(hosts.ping("alice:right"), "ping");
+    let denied = "denied: 127.0.0.1 is a loopback address, and no rule names it";
+    assert_eq!(hosts.ping("bob:right"), denied, "who he is, is proven, and it is not she");
+    let anonymous = format!("pongd tls://127.0.0.1:{}/pongd", hosts.port);
+    assert_eq!(hosts.near.ping("pongd", &anonymous), denied, "who says nothing is nobody");
+    assert_eq!(
+        hosts.ping("alice:wrong"),
+        "not authenticated: authd does not accept its login",
+        "and what is wrong ends it"
+    );
+    let counted = "peer=\"uid:";
+    crate::hosts::until_authd_logged(&hosts.near, counted);
+    // The next request on the same connection is nobody's again.
+    let name = libipc::ServiceName::new("pongd").unwrap();
+    let environment = |network: &str| hosts.near.environment(network);
+    for (network, expected) in [(hosts.network("alice:right"), true), (anonymous.clone(), false)] {
+        let connector =
+            libipc::connector::Connector::new(&environment(&network), ipcd_tests::PATIENCE);
+        assert_eq!(connector.unwrap().connect(&name).is_ok(), expected, "{network}");
+    }
+}
+
+#[test]
+fn a_login_that_rules_deny_is_denied_and_one_that_nobody_asks_about_is_not_looked_at() {
+    let users: &[(&str, &str, &[&str])] =
+        &[("alice", "right", &["staff"]), ("bob", "right", &["guests"])];
+    let mut hosts = Hosts::new("allow in pongd tls:* for login:alice,login:bob", AUTHD);
+    hosts.far = hosts.far.with_authd(users);
+    with_rule_out(
+        &mut hosts,
+        "deny out pongd tls:127.0.0.1:PORT for login:@guests\nallow out pongd tls:127.0.0.1:PORT",
+    );
+    hosts.near = hosts.near.with_authd(users);
+    assert_eq!(hosts.ping("alice:right"), "ping");
+    assert_eq!(hosts.ping("bob:right"), "denied: a rule denies it");
+    // A deny is about everybody of whom it is not known that it is not about him.
+    let anonymous = format!("pongd tls://127.0.0.1:{}/pongd", hosts.port);
+    assert_eq!(hosts.near.ping("pongd", &anonymous), "denied: a rule denies it");
+    with_rule_out(&mut hosts, "allow out pongd tls:127.0.0.1:PORT");
+    assert_eq!(hosts.ping("alice:right"), "ping", "there is nobody to ask, and no need to");
+}

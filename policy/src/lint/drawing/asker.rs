@@ -15,9 +15,10 @@ const KNOWN: usize = 3;
 const UNIT: usize = 4;
 const USER_UNIT: usize = 5;
 const GROUPS: usize = 6;
+const LOGINS: usize = 7;
 
 /// The first axis behind those of askers.
-pub(super) const BEHIND: usize = 7;
+pub(super) const BEHIND: usize = 8;
 
 /// The users and sockets that rules name.
 pub(super) struct Askers {
@@ -32,6 +33,7 @@ struct Known {
     groups: bool,
     unit: bool,
     user_unit: UserUnit,
+    login: bool,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -43,16 +45,17 @@ enum UserUnit {
 }
 
 /// Cases of [`Known`].
-const KNOWN_CASES: usize = 12;
+const KNOWN_CASES: usize = 24;
 
 impl Known {
     fn of(case: usize) -> Self {
-        let user_unit = match case / 4 {
+        let user_unit = match case / 4 % 3 {
             0 => UserUnit::Known,
             1 => UserUnit::None,
             _ => UserUnit::Unknown,
         };
-        Self { groups: case.is_multiple_of(2), unit: (case / 2).is_multiple_of(2), user_unit }
+        let (groups, unit) = (case.is_multiple_of(2), (case / 2).is_multiple_of(2));
+        Self { groups, unit, user_unit, login: case < KNOWN_CASES / 2 }
     }
 }
 
@@ -74,7 +77,7 @@ impl Askers {
         }
     }
 
-    /// The axes from [`USER`] to [`GROUPS`].
+    /// The axes from [`USER`] to [`LOGINS`].
     pub(super) fn axes(&self) -> [Axis; BEHIND - USER] {
         [
             Axis::cases(self.users.len() + 2),
@@ -82,6 +85,7 @@ impl Askers {
             Axis::cases(KNOWN_CASES),
             Axis::name(Language::Unit),
             Axis::name(Language::Unit),
+            Axis::names(Language::Text),
             Axis::names(Language::Text),
         ]
     }
@@ -168,6 +172,11 @@ impl Askers {
             let ids = subjects.groups.iter().filter_map(|group| group.id);
             let ids: Vec<_> = ids.map(|id| Pattern::new(&id.to_string())).collect();
             narrow(vec![(GROUPS, matching(&ids))], known(|known| !known.groups));
+        }
+        if subjects.asks_about_logins() {
+            let logins: Vec<_> = subjects.logins().cloned().collect();
+            let named = [known(|known| known.login), vec![(LOGINS, matching(&logins))]];
+            narrow(named.concat(), known(|known| !known.login));
         }
         if !subjects.units.is_empty() {
             let named = [known(|known| known.unit), vec![(UNIT, matching(&subjects.units))]];
