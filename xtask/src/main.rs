@@ -13,6 +13,7 @@ mod endurance;
 mod fuzz;
 mod limits;
 mod man;
+mod miri;
 mod package;
 mod ring_model;
 mod size;
@@ -29,6 +30,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   limits                 docs/limits.md is what the code has
   size                   files that get long
   loom                   every order in which two threads may use a ring
+  miri                   codecs and states, under an interpreter (nightly)
   man [--check]          manual pages, from what the programs say of themselves
   deb                    Debian packages
 ";
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         ["limits"] => limits::run(),
         ["size"] => size::run(),
         ["loom"] => ring_model::check(),
+        ["miri"] => miri::check(),
         ["ci"] => ci::run_all(),
         ["man"] => man::run(man::Task::Write),
         ["man", "--check"] => man::run(man::Task::Check),
