@@ -23,6 +23,19 @@ use crate::wire::{Limits, Message, Progress, Reading, Wire, WireError};
 ///
 /// Calls are answered in order. It belongs to the process that made it: a child after `fork` is
 /// refused. After any error but [`ConnectError::Broker`] it is of no further use.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use libipc::{Broker, ServiceName};
+/// use libipc::rundir::RunDirectory;
+/// # if let Some(directory) = Some(RunDirectory::system()).filter(RunDirectory::has_broker) {
+/// let deadline = Instant::now() + Duration::from_secs(10);
+/// let mut broker = Broker::open(&directory, deadline)?;
+/// let answer = broker.connect(&ServiceName::new("pongd").unwrap(), None, deadline);
+/// # let _answered_or_denied = answer.is_ok();
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Broker {
     wire: Wire,

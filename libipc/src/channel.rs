@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 /// A channel of a connection that carries messages.
 ///
 /// The first five have a meaning, up to 255 are reserved, and the rest belongs to the application.
+///
+/// ```
+/// use libipc::Channel;
+///
+/// assert_eq!(Channel::DATA.to_string(), "2 (DATA)");
+/// assert!(Channel(5).is_reserved() && !Channel(256).is_reserved());
+/// ```
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]

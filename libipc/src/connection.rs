@@ -56,6 +56,16 @@ impl Message {
 }
 
 /// What tells messages apart.
+///
+/// ```
+/// use libipc::connection::{Carrier, Options};
+/// use libipc::{Channel, Connection};
+///
+/// let (mut near, mut far) = Connection::pair(Options::of(Carrier::Packets))?;
+/// near.send(Channel::default(), b"")?;
+/// assert!(far.receive()?.payload.is_empty(), "an empty packet is a message");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Carrier {
     /// A header before each of them, in a stream of bytes.

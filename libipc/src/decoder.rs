@@ -99,6 +99,20 @@ const ROOM_LEAST: usize = 512;
 /// [`Decoder::advance`], and takes messages with [`Decoder::decode`] until there is none. Memory
 /// follows what has come, never what is announced: a peer that announces 16 MiB and sends one byte
 /// has 4 KiB. The memory of messages that are dropped before the next read is used again.
+///
+/// ```
+/// use libipc::Channel;
+/// use libipc::decoder::{Decoder, Framing};
+///
+/// let mut decoder = Decoder::new(Framing::Frames, 1 << 20);
+/// let header = Framing::Frames.header(Channel::DATA, 5)?;
+/// decoder.feed(header.bytes())?;
+/// decoder.feed(b"hel")?;
+/// assert!(decoder.decode()?.is_none());
+/// decoder.feed(b"lo")?;
+/// assert_eq!(decoder.decode()?.unwrap().payload, "hello");
+/// # Ok::<(), libipc::frame::FrameError>(())
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     framing: Framing,

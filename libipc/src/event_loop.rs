@@ -60,6 +60,35 @@ const REST: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Services, connections and foreign descriptors of one thread.
+///
+/// ```
+/// use libipc::event_loop::{Event, EventLoop};
+/// use libipc::session::{ClientOptions, ServerOptions, Session};
+/// use libipc::{Address, Patience};
+/// # let place = format!("@libipc-event-loop-{}", std::process::id());
+/// # let address: Address = place.parse().unwrap();
+/// let mut events = EventLoop::new()?;
+/// events.serve_sessions(address.listen()?, ServerOptions::default())?;
+/// # let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+/// # let stream = address.connect(deadline)?;
+/// # let client = std::thread::spawn(move || {
+/// #     Session::connect(stream, &ClientOptions::default())?.request(b"a question", Patience::Forever)
+/// # });
+/// loop {
+///     match events.next()? {
+///         Event::SessionReceived { session, message } => {
+///             let (Some(session), Some(request)) = (events.session(session), message.request) else {
+///                 continue;
+///             };
+///             session.answer_within(request, b"42", Patience::Never)?;
+///         }
+///         Event::SessionEnded { .. } => break,
+///         _ => {}
+///     }
+/// }
+/// # assert_eq!(client.join().unwrap()?, "42");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct EventLoop {
     poller: Poller,

@@ -26,6 +26,27 @@ const BACKLOG: i32 = 4096;
 ///
 /// Dropping it ends the offer: a registration is over, and the file of a socket is removed if it
 /// is still this socket's. Connections that were accepted live on. It may be shared by threads.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use libipc::Listener;
+/// use libipc::rundir::{Instance, RunDirectory};
+/// # use std::os::unix::net::UnixStream;
+/// # let place = std::env::temp_dir().join(format!("libipc-{}", std::process::id()));
+/// # let directory = RunDirectory::new(place.clone(), Instance::Private);
+///
+/// let name = libipc::ServiceName::new("pong").unwrap();
+/// // A program writes `Listener::bind(&name)`: this one has a directory of its own.
+/// let listener = Listener::bind_in(&directory, &name)?;
+/// # let mut client = UnixStream::connect(directory.service(&name))?;
+/// let mut stream = listener.accept()?;
+/// assert!(stream.peer().is_some());
+/// stream.write_all(b"welcome")?;
+/// # client.read_exact(&mut [0; 7])?;
+/// # drop(listener);
+/// # std::fs::remove_dir_all(place)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Listener {
     source: Source,

@@ -14,6 +14,13 @@ pub const RESERVED_NAMES: [&str; 5] = ["ipc", "network", "services", "transport"
 /// A service name: 1 to 64 of `A-Z a-z 0-9 . _ -`, the first a letter or digit, not reserved.
 ///
 /// Holding one is the proof that it is a single, harmless component of a path.
+///
+/// ```
+/// use libipc::ServiceName;
+///
+/// assert!(ServiceName::new("mail.example").is_ok());
+/// assert!(ServiceName::new("../mail").is_err());
+/// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ServiceName(Box<str>);
 

@@ -8,6 +8,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::ancillary::Wait;
 
 /// How long a call waits for the peer.
+///
+/// ```
+/// use std::time::Duration;
+/// use libipc::{Connection, ConnectionError, Patience, Stream};
+///
+/// let (near, _far) = Stream::pair()?;
+/// let mut connection = Connection::new(near);
+/// let nothing = connection.receive_within(Patience::within(Duration::from_millis(1)));
+/// assert!(matches!(nothing, Err(ConnectionError::TimedOut)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Patience {
     /// Until there is an answer, or an end.

@@ -250,6 +250,22 @@ fn whole_milliseconds(timeout: Option<Duration>) -> EpollTimeout {
 }
 
 /// Wakes a [`Poller`] from any thread. Wake-ups before a wait are seen by it; several are one.
+///
+/// ```
+/// use libipc::poller::{Poller, Token, Waker};
+///
+/// let mut poller = Poller::new()?;
+/// let waker = Waker::new(&poller, Token(7))?;
+/// let other = waker.clone();
+/// std::thread::spawn(move || other.wake());
+/// let mut ready = Vec::new();
+/// while ready.is_empty() {
+///     poller.wait(&mut ready, None)?;
+/// }
+/// assert_eq!(ready[0].token, Token(7));
+/// waker.clear();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<EventFd>);
 

@@ -7,6 +7,14 @@ use sys::wiped::Wiped;
 /// A text that neither `Display` nor `Debug` shows, and that is wiped from memory when dropped.
 ///
 /// The wiping covers this value; whoever calls [`Secret::expose`] answers for copies.
+///
+/// ```
+/// use libipc::secret::Secret;
+///
+/// let secret = Secret::new("hunter2".to_owned());
+/// assert_eq!(format!("{secret:?}"), "***");
+/// assert!(secret.is("hunter2"));
+/// ```
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(Wiped<String>);
 

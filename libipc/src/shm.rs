@@ -26,6 +26,24 @@ use named::Link;
 ///
 /// A region begins with a header of 24 bytes, of the layout that GIPS has: its size and the most
 /// that it can grow to, both in bytes without the header.
+///
+/// ```
+/// use std::num::NonZero;
+/// use std::os::fd::AsFd;
+/// use libipc::{Channel, Connection, Patience, Shm, connection::Options, shm::LENGTH_MOST};
+///
+/// let (mut near, mut far) = Connection::pair(Options::default()).unwrap();
+/// let ours = Shm::new(NonZero::new(4096).unwrap())?;
+/// ours.write(0, b"in memory")?;
+/// near.send_within(Channel::DATA, b"", &[ours.as_fd()], Patience::Forever).unwrap();
+///
+/// let descriptor = far.receive().unwrap().descriptors.remove(0);
+/// let theirs = Shm::from_descriptor(descriptor, LENGTH_MOST)?;
+/// let mut text = [0; 9];
+/// theirs.read(0, &mut text)?;
+/// assert_eq!(&text, b"in memory");
+/// # Ok::<(), libipc::shm::ShmError>(())
+/// ```
 #[derive(Debug)]
 pub struct Shm {
     // The name goes before the descriptor that it leads to.

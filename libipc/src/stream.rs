@@ -19,6 +19,19 @@ use crate::identity::{Identity, Peer};
 /// of ipcd has to live for it to go on. Dropping it closes it. Writing to a closed peer is an
 /// error, never a signal. It also works if somebody has set the descriptor non-blocking: reads and
 /// writes then wait by themselves.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use libipc::Stream;
+///
+/// let (mut near, mut far) = Stream::pair()?;
+/// near.write_all(b"hello")?;
+/// drop(near);
+/// let mut text = String::new();
+/// far.read_to_string(&mut text)?;
+/// assert_eq!(text, "hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Stream {
     // Of std's types the one that offers shutdown, time-outs and duplication for any socket.

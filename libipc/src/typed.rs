@@ -6,6 +6,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// How a value is written into a message.
+///
+/// ```
+/// use libipc::typed::Encoding;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Debug, Deserialize, PartialEq, Serialize)]
+/// struct Order { article: String, count: u32 }
+///
+/// let order = Order { article: "tea".to_owned(), count: 2 };
+/// let bytes = Encoding::Json.write(&order)?;
+/// assert_eq!(bytes, br#"{"article":"tea","count":2}"#);
+/// assert_eq!(Encoding::Json.read::<Order>(&bytes)?, order);
+/// # Ok::<(), libipc::typed::ContentError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Encoding {

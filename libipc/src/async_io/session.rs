@@ -20,6 +20,26 @@ use crate::stream::Stream;
 /// A [`Session`] whose methods wait without blocking a thread.
 ///
 /// The runtime needs its timer: beginnings end in time, and keepalives are due.
+///
+/// ```
+/// use libipc::Stream;
+/// use libipc::async_io::AsyncSession;
+/// use libipc::session::{ClientOptions, ServerOptions};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let (near, far) = Stream::pair()?;
+/// let server = tokio::spawn(async move {
+///     let mut session = AsyncSession::accept(far, &ServerOptions::default(), "peer-1").await?;
+///     let question = session.receive().await?;
+///     session.answer(question.request.unwrap(), b"42").await
+/// });
+/// let mut session = AsyncSession::connect(near, &ClientOptions::default()).await?;
+/// assert_eq!(session.request(b"a question").await?, "42");
+/// # server.await.unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncSession {
     /// Dropped before the descriptor that it watches is closed.

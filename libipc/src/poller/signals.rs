@@ -55,6 +55,18 @@ impl Signal {
 /// They stay blocked after this is dropped. Threads that exist already do not block them and would
 /// be ended by them: make this before any other thread. Programs that are started from here
 /// inherit what is blocked.
+///
+/// ```
+/// use libipc::poller::{Interest, Poller, Signal, Signals, Token};
+///
+/// let mut signals = Signals::new(&[Signal::Terminate])?;
+/// let mut poller = Poller::new()?;
+/// poller.add(&signals, Token(1), Interest::READ)?;
+/// let (mut ready, now) = (Vec::new(), Some(std::time::Duration::ZERO));
+/// poller.wait(&mut ready, now)?;
+/// assert!(ready.is_empty() && signals.read().is_none(), "nobody has sent one");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 

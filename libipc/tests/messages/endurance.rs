@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use libipc::connection::{Carrier, ConnectionError, Options};
 use libipc::decoder::Framing;
+use libipc::frame::FrameError;
 use libipc::poller::{Interest, Poller, Token};
 use libipc::session::{ClientOptions, ServerOptions, Session};
 use libipc::{Channel, Connection, Patience, Shm, Stream, ring};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// A generator of numbers that look random, the same ones every time (xorshift64*, Vigna 2016).
 struct Numbers(u64);
@@ -247,4 +249,41 @@ fn a_program_that_is_started_meanwhile_inherits_nothing() {
         .filter(|line| !line.contains(" 0 -> ") && ours.iter().any(|kind| line.contains(kind)))
         .collect();
     assert!(listed.is_empty(), "{listed:?}");
+}
+
+#[test]
+#[ignore = "run by the test below: its limit is the whole process's"]
+fn runs_out_of_memory() {
+    let (mut far, near) = Stream::pair().unwrap();
+    let options = Options { payload_most: 1 << 30, ..Options::default() };
+    let mut near = Connection::with(near, options).unwrap();
+    let (mut left, mut right) = Connection::pair(Options::default()).unwrap();
+    let header = Framing::Frames.header(Channel::DATA, 1 << 30).unwrap();
+    far.write_all(header.bytes()).unwrap();
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+    setrlimit(Resource::RLIMIT_AS, pages * 4_096 + (64 << 20), hard).unwrap();
+    let error = loop {
+        far.write_all(&vec![7; 65_536]).unwrap();
+        match near.try_receive() {
+            Ok(message) => assert!(message.is_none()),
+            Err(error) => break error,
+        }
+    };
+    drop(near);
+    left.send(Channel::DATA, &vec![7; 100_000]).unwrap();
+    let came = right.receive().unwrap().payload.len();
+    setrlimit(Resource::RLIMIT_AS, soft, hard).unwrap();
+    assert!(matches!(error, ConnectionError::Frame(FrameError::NoMemory { .. })), "{error}");
+    assert_eq!(came, 100_000, "the others go on");
+}
+
+#[test]
+fn a_message_for_which_there_is_no_memory_ends_its_connection_alone() {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "endurance::runs_out_of_memory"])
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
 }
