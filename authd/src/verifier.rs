@@ -220,4 +220,33 @@ mod tests {
         let outcome = try_it(&verifier, "alice", "right", "10.0.0.1");
         assert_eq!(outcome, Outcome::Rejected { is_user: false, waits: false });
     }
+
+    /// attacks.md G4: how long it takes tells nobody whether there is such a user.
+    #[test]
+    #[ignore = "measures: it wants a quiet machine, and some seconds"]
+    fn an_unknown_user_takes_as_long_as_a_wrong_secret() {
+        let verifier = verifier(1);
+        let mut spans = [Vec::new(), Vec::new()];
+        for number in 0..200_u32 {
+            for (spans, user) in spans.iter_mut().zip(["alice", "nobody"]) {
+                // Each from elsewhere, and nobody waits for alice.
+                let peer = format!("10.{}.{}.{}", user.len(), number / 200, number % 200);
+                let start = Instant::now();
+                let hash = lock(&verifier.users).passwords.get(user).map(|one| one.hash.clone());
+                let hash = hash.unwrap_or_else(|| lock(&verifier.users).nobody.clone());
+                assert_eq!(hash.is_of(&Secret::new(peer)), Ok(false));
+                spans.push(start.elapsed());
+            }
+        }
+        let mean = |spans: &[Duration]| spans.iter().sum::<Duration>().as_secs_f64() / 200.0;
+        let variance = |spans: &[Duration]| {
+            let mean = mean(spans);
+            spans.iter().map(|span| (span.as_secs_f64() - mean).powi(2)).sum::<f64>() / 199.0
+        };
+        let [known, unknown] = &spans;
+        let error = ((variance(known) + variance(unknown)) / 200.0).sqrt();
+        let t = (mean(known) - mean(unknown)) / error;
+        println!("{:.2} ms and {:.2} ms, t = {t:.2}", mean(known) * 1e3, mean(unknown) * 1e3);
+        assert!(t.abs() < 4.5, "t = {t}");
+    }
 }

@@ -35,7 +35,9 @@ fn judge(message: &[u8]) {
     assert!(asked.hops <= HOPS_MOST);
     let (service, hops) = (asked.service.to_string(), asked.hops);
     let key = asked.key.clone();
-    let again = ask(&Hello { service, hops, user: None, secret: None }, key);
+    let login = asked.login.clone();
+    let (user, secret) = login.map(|login| (login.user, login.secret)).unzip();
+    let again = ask(&Hello { service, hops, user, secret }, key);
     let again = again.strip_suffix(&[0]).expect("a message ends with a NUL");
     assert_eq!(read_asked(again), Ok(asked));
 }

@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use libipc::interface::{broker, control, introspection, registry, transport, tunnel};
+use libipc::interface::{
+    authenticator, broker, control, introspection, registry, transport, tunnel,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +16,9 @@ fn there_and_back<T: DeserializeOwned + Serialize>(bytes: &[u8]) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    there_and_back::<authenticator::Verify>(bytes);
+    there_and_back::<authenticator::Verified>(bytes);
+    there_and_back::<authenticator::AuthenticatorError>(bytes);
     there_and_back::<broker::Connect>(bytes);
     there_and_back::<broker::Connected>(bytes);
     there_and_back::<broker::Resolve>(bytes);

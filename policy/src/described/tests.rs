@@ -29,7 +29,7 @@ fn who_is_nobody_is_told_why() {
             "dns:x",
             "a program is described by user:, group:, unit:, user-unit:, socket: and login:, with commas between them",
         ),
-        ("user:a,user:b", "a program has one user, one unit and one socket"),
+        ("user:a,user:b", "a program has one user, one unit, one socket and one login"),
         ("user:-", "no account can have this name"),
         ("user:4294967295", "a number of an account is from 0 to 4294967294"),
         ("group:ghosts", "there is no group ghosts on this host"),
