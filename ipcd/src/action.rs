@@ -8,8 +8,9 @@ use libipc::identity::LocalIdentity;
 use libipc::interface::transport::Arrival;
 use libipc::name::ServiceName;
 use libipc::secret::Secret;
-use libipc::varlink::Bytes;
+use libipc::varlink::{self, Bytes};
 
+use crate::connections::ConnectionId;
 use crate::kept::Purpose;
 
 /// A client's connection. Never used again for another one.
@@ -31,6 +32,11 @@ pub(crate) enum Event {
         identity: LocalIdentity,
         /// Which way in.
         entrance: Entrance,
+    },
+    /// A connection that is listed came to nothing: its client was gone.
+    NotGiven {
+        /// What is listed.
+        listed: ConnectionId,
     },
     /// A connection that the last broker had is this one's now.
     Restored {
@@ -133,6 +139,18 @@ pub(crate) enum Answer {
     Gone,
 }
 
+impl Answer {
+    /// Whether it is a reply, and no error.
+    pub(crate) fn is_yes(&self) -> bool {
+        match self {
+            Self::Gone => false,
+            Self::Reply { message, .. } => {
+                varlink::read_reply(message).is_ok_and(|reply| reply.error.is_none())
+            }
+        }
+    }
+}
+
 /// A descriptor that a transport daemon made, and what the kernel says of it.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -193,6 +211,8 @@ pub(crate) enum Action {
         answer: Option<Bytes>,
         /// Who gets it.
         receiver: Receiver,
+        /// What is listed about it, which is over if the client is gone.
+        listed: Option<ConnectionId>,
     },
     /// Give a client's connection itself to a transport daemon, after a last answer to it.
     Join {

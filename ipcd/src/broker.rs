@@ -164,6 +164,10 @@ enum Caller {
         client: ClientId,
         id: ConnectionId,
     },
+    /// A connection that is listed, and is none if it cannot be relayed.
+    Joined {
+        id: ConnectionId,
+    },
     /// A call whose answer changes nothing.
     Nobody,
 }
@@ -228,6 +232,9 @@ impl Broker {
             }
             Event::Left { client } => self.leave(client, at),
             Event::Answered { call, answer } => self.answered_call(call, answer, at),
+            Event::NotGiven { listed } => {
+                self.connections.end(listed);
+            }
             Event::Arrived { daemon, arrival } => {
                 self.arrived(Bringer::listening(daemon), arrival, at);
             }

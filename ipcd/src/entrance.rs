@@ -42,6 +42,11 @@ impl Way {
         Ok(Self { listener, entrance, place: None })
     }
 
+    /// Whether its socket still has its name.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.listener.has_its_name()
+    }
+
     /// A front of the configuration.
     pub(crate) fn front(listener: Listener, name: ServiceName, place: &Path) -> Self {
         Self { listener, entrance: Entrance::Front(name), place: Some(place.to_owned()) }

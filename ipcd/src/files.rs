@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File as OpenFile};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use libipc::rundir::Instance;
+use nix::libc;
 use policy::config::{CommandLine, Sources};
 use settings::File;
 
@@ -107,12 +108,17 @@ fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
 
 fn read_one(path: &Path, required: bool) -> Result<Option<File>, FileError> {
     let system = |error| FileError::System { path: path.to_owned(), error };
-    let mut file = match OpenFile::open(path) {
+    // What is no file must not keep us waiting.
+    let opened = OpenFile::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !required => return Ok(None),
         Err(error) => return Err(system(error)),
     };
     let facts = file.metadata().map_err(system)?;
+    if !facts.is_file() {
+        return Err(system(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
+    }
     let uid = nix::unistd::geteuid().as_raw();
     if (facts.uid() != 0 && facts.uid() != uid) || facts.mode() & 0o022 != 0 {
         return Err(FileError::Untrusted { path: path.to_owned() });

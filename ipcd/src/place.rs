@@ -81,18 +81,20 @@ fn way(
 /// is left as it is, and has to be sound.
 fn bind(directory: &RunDirectory) -> Result<Listener, PlaceError> {
     let uid = nix::unistd::geteuid().as_raw();
+    let mode = if directory.instance() == Instance::System { 0o755 } else { 0o700 };
+    make(directory.path(), mode, None)?;
+    // In a directory of somebody else's nothing is made, and nothing is changed.
+    directory.check(uid).map_err(PlaceError::RunDirectory)?;
     if directory.instance() == Instance::System {
-        make(directory.path(), 0o755, None)?;
         let group = group_of(ACCOUNT);
         make(&directory.services(), 0o710, group)?;
         make(&directory.transports(), 0o711, group)?;
         make_fronts(&directory.fronts())?;
     } else {
-        for path in [directory.path(), &directory.services(), &directory.transports()] {
-            make(path, 0o700, None)?;
+        for path in [directory.services(), directory.transports()] {
+            make(&path, 0o700, None)?;
         }
     }
-    directory.check(uid).map_err(PlaceError::RunDirectory)?;
     let mode = if directory.instance() == Instance::System { 0o666 } else { 0o600 };
     Listener::bind_noting_senders(&directory.broker(), mode, &directory.lock())
         .map_err(PlaceError::Listen)

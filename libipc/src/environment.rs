@@ -4,8 +4,10 @@ use std::env;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+
+use nix::libc;
 
 use crate::network::NETWORK_BYTES_MOST;
 use crate::rundir::RunDirectory;
@@ -74,8 +76,13 @@ impl Environment {
 
 /// The text of a file, or its mode if others may read it.
 fn read_private(path: &PathBuf) -> io::Result<Result<Secret, u32>> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.mode() & 0o7777;
+    // What is no file must not keep us waiting.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    let mode = facts.mode() & 0o7777;
     if mode & 0o044 != 0 {
         return Ok(Err(mode));
     }
@@ -140,6 +147,16 @@ mod tests {
         environment.rundir = Some("/elsewhere".into());
         assert_eq!(paths(&environment), [PathBuf::from("/elsewhere")]);
         assert_eq!(paths(&Environment::default()), [PathBuf::from("/run/ipc")]);
+    }
+
+    #[test]
+    fn a_network_file_that_is_a_pipe_is_an_error_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("network");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let environment = Environment { network_file: Some(path), ..Environment::default() };
+        let said = environment.network_text().unwrap_err().to_string();
+        assert!(said.ends_with("it is no file"), "{said}");
     }
 
     #[test]

@@ -185,6 +185,16 @@ impl Listener {
         }
     }
 
+    /// Whether clients still find it: a socket that was bound has its name, whoever registered is
+    /// known by it. True of a socket that was inherited, which belongs to whoever made it.
+    #[must_use]
+    pub fn has_its_name(&self) -> bool {
+        match &self.source {
+            Source::Socket(_, file) => file.as_ref().is_none_or(BoundFile::is_there),
+            Source::Registered(_) => true,
+        }
+    }
+
     /// Waits for a client. [`Stream::peer`] is what the kernel knows about it, or for a client that
     /// came by way of the broker what the broker does: then ask nobody else, for the socket may be
     /// made by a transport daemon.

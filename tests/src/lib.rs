@@ -103,6 +103,12 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// Daemons hide their memory, and with it their descriptors, from everybody but root.
+#[must_use]
+pub fn may_look() -> bool {
+    has("root, to look into daemons", is_root())
+}
+
 /// Where a program of the system is, if it is there.
 #[must_use]
 pub fn installed(name: &str) -> Option<PathBuf> {
@@ -171,15 +177,21 @@ impl Daemon {
         matches!(self.0.try_wait(), Ok(None))
     }
 
-    /// Its open descriptors.
+    /// Its open descriptors; zero, always, for whoever may not look into daemons.
     #[must_use]
     pub fn descriptors(&self) -> usize {
+        if !may_look() {
+            return 0;
+        }
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
-    /// Whether it holds the socket with that inode.
+    /// Whether it holds the socket with that inode; false, always, for whoever may not look.
     #[must_use]
     pub fn holds(&self, inode: u64) -> bool {
+        if !may_look() {
+            return false;
+        }
         let wanted = format!("socket:[{inode}]");
         fs::read_dir(format!("/proc/{}/fd", self.pid()))
             .expect("it runs")

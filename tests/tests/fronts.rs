@@ -206,6 +206,11 @@ fn fronts_come_and_go_with_the_configuration_and_keep_their_clients() {
     assert_eq!(text, "still");
     reload("");
     assert!(["a/b", "bank"].iter().all(|name| UnixStream::connect(path(name)).is_err()));
+    // One whose file is gone comes back.
+    reload(&front("shop", ""));
+    std::fs::remove_file(path("shop")).unwrap();
+    reload(&front("shop", ""));
+    let _back = (open(path("shop")), accept(&shop));
     // A front that is not below the run directory refuses the whole file, and the old one stays.
     reload(&front("shop", ""));
     host.configure("[services.shop]\nfront = '/tmp/elsewhere'\n");

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use ipcd_tests::{Host, PATIENCE, free_port, until};
+use ipcd_tests::{Host, PATIENCE, free_port, may_look, until};
 use libipc::connector::Connector;
 use libipc::{Listener, ServiceName};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -121,6 +121,9 @@ fn descriptors(pid: u32) -> Vec<(u32, u32, String)> {
 
 #[test]
 fn no_descriptor_of_a_daemon_outlives_its_program() {
+    if !may_look() {
+        return;
+    }
     let port = free_port();
     let host = Host::new(&["--rule", "allow in pongd tcp:127.0.0.1"]).with_tcpd(Some(port));
     let host = host.with_pongd("pongd");

@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
+use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
 
+use ipcd_tests::users::has_users;
 use ipcd_tests::{Daemon, Host, accept, has, installed, is_root, outcome, program, until};
 use libipc::identity::Identity;
 use libipc::listener::Listener;
 use libipc::name::ServiceName;
+use libipc::rundir::{Instance, RunDirectory};
 use nix::sys::signal::Signal;
 
 fn name(text: &str) -> ServiceName {
@@ -152,6 +155,35 @@ fn a_reload_takes_good_files_and_keeps_the_old_ones_otherwise() {
     host.configure("rules = 'deny local pongd'");
     host.broker.signal(Signal::SIGHUP);
     until("the signal reloads", || host.ping("pongd", "").starts_with("denied"));
+}
+
+#[test]
+fn a_configuration_that_is_a_pipe_is_an_error_and_stops_nobody() {
+    let host = Host::new(&[]).with_pongd("pong");
+    let file = host.place("ipcd.toml");
+    fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let (code, _, said) = outcome(&mut host.ipc(&["reload"]));
+    assert!(code == 78 && said.contains("it is no file"), "{said}");
+    assert_eq!(host.ping("pong", ""), "ping");
+}
+
+#[test]
+fn in_a_directory_of_somebody_elses_a_broker_makes_nothing() {
+    if !has_users() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(place.path(), Some(4711), Some(4711)).unwrap();
+    for instance in ["system", "private"] {
+        let mut broker = program("ipcd");
+        broker.arg("--rundir").arg(place.path()).args(["--instance", instance]);
+        let (code, _, said) = outcome(&mut broker);
+        assert!(code == 71 && said.contains("belongs to uid 4711"), "{said}");
+    }
+    let directory = RunDirectory::new(place.path().to_owned(), Instance::Private);
+    assert!(Listener::bind_in(&directory, &name("pong")).is_err());
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -310,6 +310,68 @@ fn the_name_of_a_service_that_was_killed_says_so() {
     assert_eq!(host.ping("shop", ""), "ping");
 }
 
+/// Connections that are listed, as `ipc connections` tells.
+fn listed(host: &Host) -> usize {
+    let all = host.ipc(&["--json", "connections"]).output().unwrap();
+    let all: Value = serde_json::from_slice(&all.stdout).unwrap();
+    all["connections"].as_array().unwrap().len()
+}
+
+#[test]
+fn a_client_that_cannot_hear_its_yes_leaves_nothing_behind() {
+    let port = free_port();
+    let far = Host::new(&["--rule", "allow in pong tcp:127.0.0.1"]).with_tcpd(Some(port));
+    let _far = far.with_registered_pongd("pong");
+    let rule = format!("allow out pong tcp:127.0.0.1:{port}");
+    let near = Host::new(&["--rule", &rule]).with_tcpd(None).with_registered_pongd("here");
+    let before = listed(&near);
+    let tcpd = near.others[0].descriptors();
+    for _ in 0..20 {
+        for (service, network) in
+            [("here", None), ("pong", Some(format!("pong tcp://127.0.0.1:{port}/pong")))]
+        {
+            let mut deaf = Raw::to(&near);
+            deaf.0.shutdown(Shutdown::Read).unwrap();
+            let take = ["upgrade"];
+            let parameters = json!({"service": service, "take": take, "network": network});
+            let method = "org.ipcd.Broker.Connect";
+            let call = json!({"method": method, "parameters": parameters, "upgrade": true});
+            deaf.say(format!("{call}\0").as_bytes()).unwrap();
+            until("it is over", || deaf.is_closed());
+        }
+    }
+    until("nothing is listed", || listed(&near) == before);
+    until("tcpd has let go of everything", || near.others[0].descriptors() <= tcpd);
+    // Nobody else is hurt.
+    assert_eq!(near.ping("pong", &format!("pong tcp://127.0.0.1:{port}/pong")), "ping");
+}
+
+#[test]
+fn a_call_that_wants_no_answer_gets_none() {
+    let host = Host::new(&[]).with_pongd("pong");
+    let mut client = Raw::to(&host);
+    for method in [
+        "org.varlink.service.GetInfo",
+        "org.ipcd.Control.Status",
+        "org.ipcd.No.Such",
+        "org.ipcd.Broker.Connect",
+        "org.ipcd.Control.Reload",
+    ] {
+        let parameters = json!({"service": "pong", "take": ["door"]});
+        let call = json!({"method": method, "parameters": parameters, "oneway": true});
+        client.say(format!("{call}\0").as_bytes()).unwrap();
+    }
+    let call = json!({"method": "org.ipcd.Broker.Restrict", "parameters": {"services": ["pong"]},
+        "oneway": true});
+    client.say(format!("{call}\0").as_bytes()).unwrap();
+    // The first answer is that to the first call that wants one; what was done holds.
+    client.ask_for("other", None).unwrap();
+    let answer = client.answer().unwrap();
+    assert_eq!(answer["error"], "org.ipcd.Broker.Denied", "{answer}");
+    client.ask_for("pong", None).unwrap();
+    assert_eq!(client.answer().unwrap()["parameters"]["handoff"], "door");
+}
+
 #[test]
 fn a_service_that_collects_nothing_has_64_clients_and_no_more() {
     let host = Host::new(&[]).with_registered_pongd("other");

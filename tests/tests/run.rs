@@ -44,7 +44,9 @@ fn web(files: Option<&Files>) -> (Daemon, u16) {
 fn host(ports: &[u16]) -> Host {
     let rules = ports.iter().map(|port| format!("allow out localhost tcp:localhost:{port}"));
     let rules: Vec<_> = rules.collect();
-    let mut arguments = vec!["--instance", "system", "--rule", "allow local *"];
+    // Services of the system are root's.
+    let instance = if is_root() { "system" } else { "private" };
+    let mut arguments = vec!["--instance", instance, "--rule", "allow local *"];
     arguments.extend(rules.iter().flat_map(|rule| ["--rule", rule]));
     Host::of(&Setup { arguments: &arguments, ..Setup::default() }).with_tcpd(None)
 }

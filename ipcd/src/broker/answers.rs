@@ -17,7 +17,10 @@ impl Broker {
             }
             Some(Caller::Held { login }) => self.login_abandoned(login),
             Some(Caller::Kill { client, id }) => self.killed(client, id, &answer),
-            Some(Caller::Nobody) | None => {}
+            Some(Caller::Joined { id }) if !answer.is_yes() => {
+                self.connections.end(id);
+            }
+            Some(Caller::Joined { .. } | Caller::Nobody) | None => {}
         }
     }
 }

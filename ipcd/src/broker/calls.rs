@@ -31,6 +31,9 @@ impl Broker {
             self.actions.push(Action::Drop { client });
             return;
         }
+        if call.oneway && call.method != registry::ADOPT {
+            return self.called_in_silence(client, &call, at);
+        }
         match &*call.method {
             CONNECT => self.read::<Connect>(client, &call, |broker, connect| {
                 broker.connect(client, call.upgrade, connect, at);
@@ -69,6 +72,22 @@ impl Broker {
             }),
             method => self.unknown_method(client, method),
         }
+    }
+
+    /// A call that is not to be answered, not even by an error: what only asks something, or is
+    /// good for nothing without its answer, does nothing.
+    fn called_in_silence(&mut self, client: ClientId, call: &Call<'_>, at: Moment<'_>) {
+        match &*call.method {
+            registry::RESTRICT => self.read::<Services>(client, call, |broker, services| {
+                broker.restrict(client, &services);
+            }),
+            control::RELOAD => self.reload_for(client, at),
+            _ => {}
+        }
+        let is_answer =
+            |action: &Action| matches!(action, Action::Reply { client: to, .. } if *to == client);
+        self.actions.retain(|action| !is_answer(action));
+        self.actions.push(Action::Resume);
     }
 
     fn read<'m, P: Deserialize<'m>>(

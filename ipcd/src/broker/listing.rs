@@ -168,14 +168,8 @@ impl Broker {
 
     /// A daemon answered that a relay is over, or was before.
     pub(super) fn killed(&mut self, client: ClientId, id: ConnectionId, answer: &Answer) {
-        let is_done = match answer {
-            Answer::Gone => false,
-            Answer::Reply { message, .. } => {
-                varlink::read_reply(message).is_ok_and(|reply| reply.error.is_none())
-            }
-        };
         self.connections.end(id);
-        let message = if is_done {
+        let message = if answer.is_yes() {
             varlink::reply(&Empty {}, false)
         } else {
             varlink::error(&ControlError::UnknownConnection { id: id.0 })

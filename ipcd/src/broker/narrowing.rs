@@ -13,6 +13,9 @@ use super::requests::invalid;
 use super::{Broker, Role};
 use crate::action::ClientId;
 
+/// Names that a refusal tells.
+const NAMES_TOLD_MOST: usize = 32;
+
 /// What a narrowed connection may ask for.
 #[derive(Debug)]
 pub(super) struct Narrowed {
@@ -61,16 +64,22 @@ impl Narrowed {
         if let Some((_, network)) = self.entry(asked) {
             return Ok(network.clone());
         }
-        let names: Vec<_> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
-        let wanted = names.iter().copied().chain([asked.as_str()]).collect::<Vec<_>>().join(",");
+        let names = self.entries.iter().map(|(name, _)| name.as_str());
+        let told: Vec<_> = names.take(NAMES_TOLD_MOST).collect();
+        let more = self.entries.len() - told.len();
+        let wanted = told.iter().copied().chain([asked.as_str()]).collect::<Vec<_>>().join(",");
         Err(BrokerError::Denied {
             target: format!("unix:{asked}"),
             rule: None,
-            reason: match names.as_slice() {
-                [] => "this connection is narrowed, and may ask for nothing".to_owned(),
-                names => format!("this connection is narrowed to {}", names.join(", ")),
+            reason: match (told.as_slice(), more) {
+                ([], _) => "this connection is narrowed, and may ask for nothing".to_owned(),
+                (told, 0) => format!("this connection is narrowed to {}", told.join(", ")),
+                (told, more) => {
+                    format!("this connection is narrowed to {}, and {more} more", told.join(", "))
+                }
             },
-            cure: Some(format!("ipc run --only {wanted} -- PROGRAM")),
+            // A command that leaves some out would take them away.
+            cure: (more == 0).then(|| format!("ipc run --only {wanted} -- PROGRAM")),
             retry: false,
         })
     }
@@ -116,6 +125,19 @@ mod tests {
 
     fn name(text: &str) -> ServiceName {
         ServiceName::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_tells_so_many_names_and_how_many_more_there_are() {
+        let names: Vec<String> = (0..=NAMES_TOLD_MOST).map(|number| format!("s{number}")).collect();
+        let refusal = |count: usize| {
+            let narrowed = Narrowed::read(&names[..count]).unwrap();
+            narrowed.network_of(&name("other")).unwrap_err()
+        };
+        let all = refusal(NAMES_TOLD_MOST);
+        assert!(all.to_string().ends_with("s30, s31") && all.cure().is_some(), "{all}");
+        let more = refusal(NAMES_TOLD_MOST + 1);
+        assert!(more.to_string().ends_with("s31, and 1 more") && more.cure().is_none(), "{more}");
     }
 
     #[test]

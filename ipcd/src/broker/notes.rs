@@ -11,7 +11,7 @@ use policy::decide::Candidate;
 
 use super::{Broker, Moment};
 use crate::action::{Action, ClientId};
-use crate::connections::{Entry, Handed, Most};
+use crate::connections::{ConnectionId, Entry, Handed, Most};
 use crate::decision;
 
 /// What somebody got.
@@ -26,7 +26,7 @@ pub(super) struct Given<'g> {
 
 impl Broker {
     /// Somebody gets a connection.
-    pub(super) fn note_allowed(&mut self, given: Given<'_>, now: Instant) {
+    pub(super) fn note_allowed(&mut self, given: Given<'_>, now: Instant) -> ConnectionId {
         let Given { who, asked, candidate, handed, revision } = given;
         let verdict = decision::verdict_of_allowed(candidate);
         self.audit.count(verdict, Some(candidate.direction));
@@ -41,6 +41,7 @@ impl Broker {
         if let Some(decision) = decision {
             self.tell(&Decision { carrier, connection: Some(id.0), ..decision }, now);
         }
+        id
     }
 
     /// Somebody gets an error. `decision` says who asked for what under which configuration, and

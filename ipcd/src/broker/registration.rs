@@ -130,12 +130,12 @@ impl Broker {
         let answer = (known_speaks_varlink(self, client)).then(|| connected(candidate));
         let registration = registration.client;
         let carried = Carried::Registered { registration, id, cookie: None };
-        self.end_with_success(client, candidate, Handed::here(carried), at);
+        let listed = self.end_with_success(client, candidate, Handed::here(carried), at);
         self.actions.push(if way == Handoff::Descriptor {
             Action::ProvidePair { client, registration, message }
         } else {
             let receiver = Receiver { registration, message };
-            Action::PassOn { client, answer, receiver }
+            Action::PassOn { client, answer, receiver, listed }
         });
         Outcome::Done
     }

@@ -20,7 +20,7 @@ use super::stack::Stage;
 use super::{Broker, Moment, Speech};
 use crate::action::{Action, CallId, ClientId};
 use crate::answer;
-use crate::connections::Handed;
+use crate::connections::{ConnectionId, Handed};
 use crate::decision;
 use crate::world::Remembering;
 
@@ -266,15 +266,15 @@ impl Broker {
         candidate: &Candidate,
         handed: Handed,
         at: Moment<'_>,
-    ) {
-        let Some(known) = self.clients.get_mut(&client) else { return };
-        let Some(request) = known.request.take() else { return };
+    ) -> Option<ConnectionId> {
+        let known = self.clients.get_mut(&client)?;
+        let request = known.request.take()?;
         let who = Identity::Local((*known.identity).clone());
         let is_told = self.is_told(decision::verdict_of_allowed(candidate));
         let who = if is_told { self.written(client, at).unwrap_or(who) } else { who };
         // What was decided before a reload has been decided again.
         let (asked, revision) = (&request.asked, self.revision);
-        self.note_allowed(Given { who, asked, candidate, handed, revision }, at.now);
+        Some(self.note_allowed(Given { who, asked, candidate, handed, revision }, at.now))
     }
 
     /// Ends a request without an answer: nobody is there to hear it.

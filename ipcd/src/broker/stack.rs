@@ -113,8 +113,8 @@ impl Broker {
         let handed = Handed { carried: Carried::Relayed { daemon, id }, address };
         let answer = known_speaks_varlink(self, client).then(|| connected(&candidate));
         self.release(client, at);
-        self.end_with_success(client, &candidate, handed, at);
-        let call = self.next_call(Caller::Nobody);
+        let listed = self.end_with_success(client, &candidate, handed, at);
+        let call = self.next_call(listed.map_or(Caller::Nobody, |id| Caller::Joined { id }));
         let message = varlink::call(ATTACH, &Agreed { id }, CallFlags::default());
         self.actions.push(Action::Join { client, answer, before, call, message });
         Ok(())

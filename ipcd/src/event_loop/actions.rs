@@ -37,17 +37,14 @@ impl EventLoop<'_> {
                 Action::Adopt { through, descriptor, maker } => {
                     self.adopt(through, descriptor, maker, now);
                 }
-                Action::PassOn { client, answer, receiver } => {
+                Action::PassOn { client, answer, receiver, listed } => {
                     answered = true;
-                    self.pass_on(client, answer, receiver, now);
+                    self.pass_on(client, answer, (receiver, listed), now);
                 }
                 Action::Join { client, answer, before, call, message } => {
                     answered = true;
-                    if let Some(socket) = self.release(client, answer, now)
-                        && !self.call_on(before, call, message, Some(socket))
-                    {
-                        self.report(Event::Answered { call, answer: Answer::Gone }, now);
-                    }
+                    let socket = self.release(client, answer, now);
+                    self.join(socket, before, (call, message), now);
                 }
                 Action::Notify { registration, message, descriptor } => {
                     self.notify(registration, message, descriptor, now);
@@ -147,7 +144,7 @@ impl EventLoop<'_> {
     }
 
     /// Makes a call on the connection of an answered one. False if that is gone.
-    fn call_on(
+    pub(super) fn call_on(
         &mut self,
         before: CallId,
         call: CallId,

@@ -20,7 +20,9 @@ impl EventLoop<'_> {
             .entrances
             .iter()
             .filter(|(_, way)| match (&way.place, &way.entrance) {
-                (Some(place), Entrance::Front(name)) => live.fronts.get(place) != Some(name),
+                (Some(place), Entrance::Front(name)) => {
+                    live.fronts.get(place) != Some(name) || !way.is_in_place()
+                }
                 _ => false,
             })
             .map(|(token, _)| *token)

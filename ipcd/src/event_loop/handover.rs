@@ -8,20 +8,41 @@ use libipc::varlink::Bytes;
 use sys::socket::SocketKind;
 
 use super::{EventLoop, Source};
-use crate::action::{ClientId, Receiver};
+use crate::action::{Answer, CallId, ClientId, Event, Receiver};
+use crate::connections::ConnectionId;
 
 impl EventLoop<'_> {
     /// Gives a client's own connection away, behind a last answer. If the receiver is gone, the
-    /// client sees the end of its connection.
+    /// client sees the end of its connection; if the client is gone, what is `listed` is over.
     pub(super) fn pass_on(
         &mut self,
         client: ClientId,
         answer: Option<Bytes>,
-        receiver: Receiver,
+        (receiver, listed): (Receiver, Option<ConnectionId>),
         now: Instant,
     ) {
-        let Some(socket) = self.release(client, answer, now) else { return };
-        self.notify(receiver.registration, receiver.message, Some(socket), now);
+        if let Some(socket) = self.release(client, answer, now) {
+            self.notify(receiver.registration, receiver.message, Some(socket), now);
+        } else if let Some(listed) = listed {
+            self.report(Event::NotGiven { listed }, now);
+        }
+    }
+
+    /// Gives a client's own connection to the daemon that has answered the call `before`, with a
+    /// further call. If the client is gone, what was made for it ends with its call.
+    pub(super) fn join(
+        &mut self,
+        socket: Option<OwnedFd>,
+        before: CallId,
+        (call, message): (CallId, Bytes),
+        now: Instant,
+    ) {
+        let is_joined =
+            socket.is_some_and(|socket| self.call_on(before, call, message, Some(socket)));
+        if !is_joined {
+            self.close_call(before);
+            self.report(Event::Answered { call, answer: Answer::Gone }, now);
+        }
     }
 
     /// Takes a client's socket out of the loop, and lets the broker know that it is gone.

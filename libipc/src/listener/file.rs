@@ -23,11 +23,15 @@ impl BoundFile {
         Ok(Self { path: path.to_owned(), device: facts.dev(), inode: facts.ino() })
     }
 
+    /// Whether what has its name is still the socket that was bound.
+    pub(super) fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|facts| (facts.dev(), facts.ino()) == (self.device, self.inode))
+    }
+
     /// Removes the file if it is still the one that was bound.
     pub(super) fn remove(&self) {
-        let still_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|facts| (facts.dev(), facts.ino()) == (self.device, self.inode));
-        if still_ours {
+        if self.is_there() {
             // Whoever removed it before us wanted the same.
             let _gone = fs::remove_file(&self.path).is_err();
         }
@@ -37,16 +41,20 @@ impl BoundFile {
 /// Makes what a private instance needs, and checks the directory.
 pub(super) fn prepare(directory: &RunDirectory) -> Result<(), ListenError> {
     if directory.instance() != Instance::System {
-        for path in [directory.path(), directory.services().as_path()] {
-            match fs::DirBuilder::new().mode(0o700).create(path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(ListenError::System { path: path.to_owned(), error });
-                }
-                _ => {}
-            }
-        }
+        make(directory.path())?;
     }
-    directory.check(nix::unistd::geteuid().as_raw()).map_err(ListenError::RunDirectory)
+    // In a directory of somebody else's nothing is made.
+    directory.check(nix::unistd::geteuid().as_raw()).map_err(ListenError::RunDirectory)?;
+    if directory.instance() == Instance::System { Ok(()) } else { make(&directory.services()) }
+}
+
+fn make(path: &Path) -> Result<(), ListenError> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(ListenError::System { path: path.to_owned(), error })
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn lock_file(path: &Path) -> io::Result<File> {

@@ -30,17 +30,19 @@ fn services_are_listed_with_their_kind_owner_and_clients() {
     assert_eq!(facts, [r#""db" "path" false 0"#, r#""pongd" "socket" true 1"#]);
     assert_eq!(all[1]["owner"], uid.as_raw());
     let table = said(&host, &["--format", "table", "services"]);
+    let owner = format!("uid {uid}");
+    let width = owner.len().max("unknown".len());
     assert_eq!(
         table,
         format!(
-            "NAME   KIND    OWNER    THERE  CLIENTS\n\
-             db     path    unknown  no     0\n\
-             pongd  socket  {:7}  yes    1\n",
-            format!("uid {uid}"),
+            "NAME   KIND    {:width$}  THERE  CLIENTS\n\
+             db     path    {:width$}  no     0\n\
+             pongd  socket  {owner:width$}  yes    1\n",
+            "OWNER", "unknown",
         )
     );
     let raw = said(&host, &["--format", "raw", "services"]);
-    assert_eq!(raw.lines().nth(1).unwrap(), format!("pongd\tsocket\tuid {uid}\tyes\t1"));
+    assert_eq!(raw.lines().nth(1).unwrap(), format!("pongd\tsocket\t{owner}\tyes\t1"));
 }
 
 #[test]
