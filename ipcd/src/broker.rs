@@ -17,8 +17,8 @@ use libipc::varlink;
 
 use crate::action::{Action, CallId, ClientId, Entrance, Event};
 use crate::audit::Audit;
-use crate::broker::arrivals::{Arriving, Bringer, Climbing};
-use crate::broker::logins::Verifying;
+use crate::broker::answers::Caller;
+use crate::broker::arrivals::Bringer;
 use crate::broker::narrowing::Narrowed;
 use crate::broker::quota::{Full, Most, Quota};
 use crate::broker::registry::Registry;
@@ -27,7 +27,7 @@ use crate::broker::strangers::Strangers;
 use crate::broker::targets::Targets;
 use crate::broker::waiting::Waiting;
 use crate::broker::watching::Watches;
-use crate::connections::{ConnectionId, Connections};
+use crate::connections::Connections;
 use crate::decision;
 use crate::monitors::Monitors;
 use crate::reload::{Live, Refusal};
@@ -139,37 +139,6 @@ enum Role {
     Serving(ServiceName),
     /// It is told of decisions.
     Watching,
-}
-
-/// For whom a call is made.
-#[derive(Debug)]
-enum Caller {
-    Client(ClientId),
-    /// A peer goes on up its stack.
-    Climb(Climbing),
-    Arrival(Box<Arriving>),
-    /// A peer whose login is looked at.
-    Login(Box<Verifying>),
-    /// A client's login is looked at, by this service.
-    Proof {
-        client: ClientId,
-        service: ServiceName,
-    },
-    /// The connection that a peer lives by, while its login is looked at.
-    Held {
-        login: CallId,
-    },
-    /// An administrator, who has a connection ended.
-    Kill {
-        client: ClientId,
-        id: ConnectionId,
-    },
-    /// A connection that is listed, and is none if it cannot be relayed.
-    Joined {
-        id: ConnectionId,
-    },
-    /// A call whose answer changes nothing.
-    Nobody,
 }
 
 impl Broker {

@@ -1,7 +1,43 @@
 //! Answers to calls of the broker, each for whom the call was made.
 
-use super::{Broker, Caller, Moment};
-use crate::action::{Answer, CallId};
+use libipc::name::ServiceName;
+
+use super::arrivals::{Arriving, Climbing};
+use super::logins::Verifying;
+use super::{Broker, Moment};
+use crate::action::{Answer, CallId, ClientId};
+use crate::connections::ConnectionId;
+
+/// For whom a call is made.
+#[derive(Debug)]
+pub(super) enum Caller {
+    Client(ClientId),
+    /// A peer goes on up its stack.
+    Climb(Climbing),
+    Arrival(Box<Arriving>),
+    /// A peer whose login is looked at.
+    Login(Box<Verifying>),
+    /// A client's login is looked at, by this service.
+    Proof {
+        client: ClientId,
+        service: ServiceName,
+    },
+    /// The connection that a peer lives by, while its login is looked at.
+    Held {
+        login: CallId,
+    },
+    /// An administrator, who has a connection ended.
+    Kill {
+        client: ClientId,
+        id: ConnectionId,
+    },
+    /// A connection that is listed, and is none if it cannot be relayed.
+    Joined {
+        id: ConnectionId,
+    },
+    /// A call whose answer changes nothing.
+    Nobody,
+}
 
 impl Broker {
     pub(super) fn answered_call(&mut self, call: CallId, answer: Answer, at: Moment<'_>) {
