@@ -68,8 +68,7 @@ fn the_service_sees_the_true_client_from_several_users() {
         return;
     }
     let host = Host::new(&["--instance", "system", "--rule", "allow local who"]);
-    let directory =
-        libipc::rundir::RunDirectory::new(host.rundir(), libipc::rundir::Instance::System);
+    let directory = RunDirectory::new(host.rundir(), Instance::System);
     let listener = Listener::bind_in(&directory, &name("who")).unwrap();
     for (uid, groups) in [(4711_u32, vec![4713_u32, 4714]), (4712, vec![]), (0, vec![0])] {
         let list = groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
@@ -116,7 +115,7 @@ fn the_broker_never_connects_to_a_service() {
     command.arg(program("ipcd").get_program()).arg("--rundir").arg(&rundir);
     let broker = Daemon::start(command.args(["--log-level", "warn"]));
     until("the broker answers", || sys::socket::connect_unix_now(&rundir.join("ipc")).is_ok());
-    let directory = libipc::rundir::RunDirectory::new(rundir, libipc::rundir::Instance::Private);
+    let directory = RunDirectory::new(rundir, Instance::Private);
     let listener = Listener::bind_in(&directory, &name("pong")).unwrap();
     for _ in 0..20 {
         let mut client = program("ipc");
@@ -129,9 +128,9 @@ fn the_broker_never_connects_to_a_service() {
     broker.signal(Signal::SIGTERM);
     broker.0.wait().unwrap();
     until("strace has written everything", || {
-        std::fs::read_to_string(&trace).is_ok_and(|text| text.contains("exited"))
+        fs::read_to_string(&trace).is_ok_and(|text| text.contains("exited"))
     });
-    let seen = std::fs::read_to_string(&trace).unwrap_or_default();
+    let seen = fs::read_to_string(&trace).unwrap_or_default();
     assert!(!seen.contains("services"), "{seen}");
     assert!(!seen.contains("/proc/self/fd"), "{seen}");
 }
