@@ -160,9 +160,28 @@ impl std::fmt::Display for NoSpan {
 
 impl std::error::Error for NoSpan {}
 
+/// Why a text of the command line is no channel.
+#[derive(Debug)]
+pub(crate) enum ChannelError {
+    Number(std::num::ParseIntError),
+    Reserved,
+}
+
+impl std::fmt::Display for ChannelError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(error) => write!(f, "{error}"),
+            Self::Reserved => f.write_str("5 to 255 are reserved; an application's begin at 256"),
+        }
+    }
+}
+
+impl std::error::Error for ChannelError {}
+
 /// A channel of the command line.
-pub(crate) fn channel(text: &str) -> Result<Channel, std::num::ParseIntError> {
-    text.parse().map(Channel)
+pub(crate) fn channel(text: &str) -> Result<Channel, ChannelError> {
+    let channel = text.parse().map(Channel).map_err(ChannelError::Number)?;
+    if channel.is_reserved() { Err(ChannelError::Reserved) } else { Ok(channel) }
 }
 
 /// The channels that every service of these commands has.

@@ -8,7 +8,8 @@ use libipc::Channel;
 use libipc::schema::{SchemaError, SchemaOptions, SchemaRegistry};
 use libipc::session::{Checked, ServerOptions, Session, SessionError};
 
-use super::{BUILTIN, Where, peers};
+use super::peers::{self, Service};
+use super::{BUILTIN, Where};
 use crate::log::{Log, Logging};
 use crate::report::Report;
 
@@ -32,8 +33,8 @@ pub(crate) fn run(echo: &Echo) -> Result<ExitCode, Report> {
     let options = ServerOptions::new(channels);
     let schemas = echo.validate.as_deref().map(schemas).transpose()?.map(Arc::new);
     let log = Log::new(echo.logging);
-    let listener = echo.at.listen()?;
-    peers::serve(&echo.at.address, &listener, options, move |session, _| {
+    let service = Service::open(&echo.at)?;
+    peers::serve(service, options, move |session, _| {
         if let Some(schemas) = &schemas {
             session.check(Arc::clone(schemas), Checked::Received);
         }

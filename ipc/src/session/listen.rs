@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use libipc::Channel;
 use libipc::session::ServerOptions;
 
-use super::peers::{self, After};
+use super::peers::{self, After, Service};
 use super::shown::{self, Shown};
 use super::{Where, builtin_and};
 use crate::format::Format;
@@ -25,11 +25,11 @@ pub(crate) struct Listen {
 }
 
 pub(crate) fn run(listen: &Listen, format: Format) -> Result<ExitCode, Report> {
-    let listener = listen.at.listen()?;
+    let service = Service::open(&listen.at)?;
     report::print(shown::heading(format))?;
     let options = ServerOptions::new(&builtin_and(&listen.channels));
     let (wanted, left) = (listen.channels.clone(), Mutex::new(listen.count));
-    peers::serve(&listen.at.address, &listener, options, move |session, peer| {
+    peers::serve(service, options, move |session, peer| {
         loop {
             let message = session.receive()?;
             if !wanted.is_empty() && !wanted.contains(&message.channel) {

@@ -11,6 +11,7 @@ use libipc::session::{ServerOptions, Session, SessionError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::Where;
 use crate::log::Complaints;
 use crate::report::Report;
 use crate::signals::{Signal, Signals};
@@ -27,18 +28,33 @@ pub(super) enum After {
     Done,
 }
 
-/// Serves every peer of `listener` with `serve` until a signal comes or one says that it is done.
+/// Somewhere to serve, and the signals that end it.
+pub(super) struct Service<'a> {
+    name: &'a str,
+    listener: Listener,
+    signals: Signals,
+}
+
+impl<'a> Service<'a> {
+    /// Listens. Whoever can connect can also end it in good order: signals come first.
+    pub(super) fn open(at: &'a Where) -> Result<Self, Report> {
+        let name = &at.address;
+        let signals = Signals::new().map_err(|error| Report::system(name, error))?;
+        Ok(Self { name, listener: at.listen()?, signals })
+    }
+}
+
+/// Serves every peer with `serve` until a signal comes or one says that it is done.
 ///
 /// A peer that is silent, refused, or breaks the rules ends its own session, and is named in a
 /// line on standard error.
 pub(super) fn serve(
-    name: &str,
-    listener: &Listener,
+    service: Service<'_>,
     options: ServerOptions,
     serve: impl Fn(&mut Session, &str) -> Result<After, SessionError> + Send + Sync + 'static,
 ) -> Result<ExitCode, Report> {
+    let Service { name, listener, mut signals } = service;
     let system = |error| Report::system(name, error);
-    let mut signals = Signals::new().map_err(system)?;
     let (mut ended, tells) = io::pipe().map_err(system)?;
     let serve = Arc::new((options, serve, Complaints::default()));
     let (mut count, mut now) = (0_u64, 0_usize);

@@ -173,13 +173,15 @@ fn the_exit_codes_are_those_of_the_table() {
     let place = Place::new();
     let (gone, file) = (place.path("gone"), place.file("file", ""));
     drop(std::os::unix::net::UnixListener::bind(place.path("dead")).unwrap());
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["send", &gone], 3, "there is no such socket"),
         (&["send", &place.path("dead")], 1, "nobody answers on it"),
         (&["send", "no name"], 64, "no service name"),
         (&["send", &gone, "--json", "{"], 64, "this is no JSON"),
         (&["send", &gone, "--file", &place.path("none")], 64, "cannot be read"),
         (&["send", &gone, "-c", "0"], 64, "channel 0 is not for the content"),
+        (&["send", &gone, "-c", "255"], 64, "5 to 255 are reserved"),
+        (&["echo", &gone, "--channels", "5"], 64, "5 to 255 are reserved"),
         (&["send", &gone, "--wait-timeout", "5m"], 64, "write a number of seconds"),
         (&["listen", &file], 71, "is not a socket, and is left as it is"),
     ];
