@@ -150,3 +150,47 @@ fn a_login_that_rules_deny_is_denied_and_one_that_nobody_asks_about_is_not_looke
     with_rule_out(&mut hosts, "allow out pongd tls:127.0.0.1:PORT");
     assert_eq!(hosts.ping("alice:right"), "ping", "there is nobody to ask, and no need to");
 }
+
+/// The method that the broker calls when a tlsd tells of a peer that has proven this.
+fn called_about(host: &Host, name: &str) -> String {
+    use libipc::interface::transport::{Arrival, LISTEN, Proven, Told};
+    use libipc::varlink;
+    use std::io::{Read, Write};
+    let place = host.rundir().join("transport/tls");
+    let listener = std::os::unix::net::UnixListener::bind(&place).unwrap();
+    let call = |caller: &mut std::os::unix::net::UnixStream| {
+        let mut message = Vec::new();
+        let mut byte = [1];
+        while caller.read(&mut byte).unwrap() == 1 && byte != [0] {
+            message.push(byte[0]);
+        }
+        varlink::read_call(&message).unwrap().method.into_owned()
+    };
+    let (mut told, _) = listener.accept().unwrap();
+    assert_eq!(call(&mut told), LISTEN);
+    let arrival = Arrival {
+        id: 1,
+        scheme: "tls".to_owned(),
+        listener: "fleet".to_owned(),
+        address: "192.0.2.1:1".parse().unwrap(),
+        service: Some("pongd".to_owned()),
+        hops: Some(1),
+        identity: Proven { names: vec![name.to_owned()] },
+        user: None,
+        secret: None,
+    };
+    told.write_all(&varlink::reply(&Told::Arrived { arrival }, true)).unwrap();
+    let (mut about, _) = listener.accept().unwrap();
+    std::fs::remove_file(place).unwrap();
+    call(&mut about)
+}
+
+#[test]
+fn that_somebody_has_logged_in_is_believed_of_nobody_but_the_authentication_service() {
+    use libipc::interface::transport::{ATTACH, REFUSE};
+    let rules = "allow in pongd tls:* for login:alice\nallow in pongd tls:* for key:fleet";
+    let host = Host::with_config(&format!("rules = '''\n{rules}\n'''\n{AUTHD}"), &[]);
+    let host = host.with_pongd("pongd");
+    assert_eq!(called_about(&host, "key:fleet"), ATTACH);
+    assert_eq!(called_about(&host, "login:alice"), REFUSE);
+}
