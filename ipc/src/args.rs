@@ -135,7 +135,7 @@ Examples:
   ipc why db --as user:www-data,unit:shop.service
   ipc why authd --from tls:web1.example.com --config /etc/ipcd
   ipc why db --as unit:shop.service --as-test >> /etc/ipcd/ipcd.d/50-shop.toml
-Exit codes: 0 allowed, 50 denied")]
+Exit codes: 0 allowed, 50 denied, 69 allowed and served by nobody")]
     Why(why::Why),
     /// Check configuration files, and tell everything that is wrong with them
     #[command(after_help = "\

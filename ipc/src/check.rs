@@ -19,6 +19,9 @@ pub(crate) struct Check {
     /// The main file alone, as `ipcd --config` reads it, or a directory like /etc/ipcd
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// The broker's run directory, below whose `front` its fronts are
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rundir: Option<PathBuf>,
     /// Print what all files say together, each line with where it stands
     #[arg(long)]
     pub(crate) dump: bool,
@@ -38,7 +41,8 @@ pub(crate) fn run(check: &Check, format: Format) -> Result<ExitCode, Report> {
     {
         return dump(&lines, format);
     }
-    let found = policy::check::check(&sources, &HostAccounts);
+    let found =
+        policy::check::check(&sources, &HostAccounts, &sources::fronts(check.rundir.as_deref()));
     let shown = match format {
         Format::Json => format!("{}\n", to_json(&found)),
         Format::Pretty => format!("{:#}\n", to_json(&found)),

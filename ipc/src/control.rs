@@ -96,9 +96,13 @@ pub(crate) fn unknown_connection(name: &str, id: u64) -> Report {
         .cure("to do", "look for its number: ipc connections")
 }
 
-/// A problem of a configuration, with where it is.
+/// A problem of a configuration, with where it is. One that is about no line of a file, for example
+/// that the file cannot be read, says by itself what it is about.
 pub(crate) fn place_of(problem: &Problem) -> String {
     let Problem { file, line, column, message, .. } = problem;
+    if *line == 0 {
+        return message.clone();
+    }
     format!("{file}:{line}:{column}: {message}")
 }
 
@@ -140,6 +144,10 @@ mod tests {
              problem  ipcd.toml:9:2: unknown key\n  to do    mend it, then: ipc reload"
         );
         assert_eq!(report.code(), 78);
+        let message = "/etc/ipcd/ipcd.toml: Permission denied";
+        let unread =
+            Problem { file: String::new(), column: 0, message: message.into(), ..problem(0, None) };
+        assert_eq!(place_of(&unread), message);
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn of_modes(path: &Path) -> Option<Finding> {
 fn of_configuration() -> Vec<Finding> {
     match sources::installed() {
         Ok(sources) => {
-            let report = policy::check::check(&sources, &HostAccounts);
+            let report = policy::check::check(&sources, &HostAccounts, &sources::fronts(None));
             finding::of_configuration(report.problems.iter().map(ToString::to_string).collect())
         }
         Err(report) => vec![finding::of_files(&report.to_string())],

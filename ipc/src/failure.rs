@@ -1,5 +1,7 @@
 //! Why there is no connection, for people: each error with its exit code, its facts and its cure.
 
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use libipc::ConnectError;
@@ -24,11 +26,11 @@ pub(crate) fn of(name: &str, asker: &str, error: &ConnectError) -> Report {
         }
         ConnectError::NoBroker { path } => {
             let why = format!("nothing listens at {}", path.display());
-            new(69, "no broker", &why).cure("to start", starting(path))
+            no_broker(new(69, "no broker", &why), path)
         }
         ConnectError::BrokerDown { path, error } => {
             let why = format!("{} does not answer: {error}", path.display());
-            new(69, "no broker", &why).cure("to start", starting(path))
+            no_broker(new(69, "no broker", &why), path)
         }
         ConnectError::BrokerGone => new(69, "no broker", &"it closed the connection")
             .cure("to do", "try again; the broker's log says why"),
@@ -127,6 +129,17 @@ fn denied(report: Report, rule: Option<&str>, cure: Option<&str>) -> Report {
             report.cure("to allow", format!("{cure}     then: ipc reload"))
         }
         _ => report.cure("to do", "ask again: the rules have just changed"),
+    }
+}
+
+/// What is done where no broker answers: one is started, but not where something else has its place.
+fn no_broker(report: Report, path: &Path) -> Report {
+    match fs::symlink_metadata(path) {
+        Ok(facts) if !facts.file_type().is_socket() => {
+            let path = path.display();
+            report.cure("to do", format!("move {path} away, which is no socket, and start ipcd"))
+        }
+        _ => report.cure("to start", starting(path)),
     }
 }
 

@@ -110,7 +110,7 @@ fn find(program: &OsStr) -> Result<(), Report> {
     if is_there {
         return Ok(());
     }
-    Err(not_started(&program.to_string_lossy(), &io::ErrorKind::NotFound.into()))
+    Err(not_started(&program.to_string_lossy(), &Errno::ENOENT.into()))
 }
 
 /// Waits for a signal, or for a client if one can be taken; whether there is a client.

@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use libipc::environment::Environment;
+use libipc::rundir::RunDirectory;
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use policy::accounts::Accounts;
 use policy::config::Sources;
@@ -67,6 +69,17 @@ pub(crate) fn installed() -> Result<Sources, Report> {
         user_base().into_iter().collect()
     };
     below(&bases)
+}
+
+/// The places of fronts of the brokers that a configuration may be meant for: of the one in
+/// `rundir`, else of the one that the environment names, else of the usual ones.
+pub(crate) fn fronts(rundir: Option<&Path>) -> Vec<PathBuf> {
+    let mut environment = Environment::of_process();
+    if let Some(rundir) = rundir {
+        environment.rundir =
+            Some(std::path::absolute(rundir).unwrap_or_else(|_| rundir.to_owned()));
+    }
+    environment.run_directories().iter().map(RunDirectory::fronts).collect()
 }
 
 /// The files of directories like /etc/ipcd, the most important first.

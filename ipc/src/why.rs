@@ -11,7 +11,7 @@ use libipc::network;
 use libipc::secret::Secret;
 use policy::config::Config;
 use policy::described;
-use policy::resolved::{Question, Who, answer};
+use policy::resolved::{Question, Reach, Who, answer};
 
 use crate::args;
 use crate::format::{self, Format, Listing};
@@ -65,8 +65,16 @@ pub(crate) fn run(why: &Why, format: Format) -> Result<ExitCode, Report> {
     } else {
         format::print(format, &answer, &describe(&answer))?;
     }
-    let is_allowed = answer.candidates.iter().any(|candidate| candidate.verdict.allowed);
-    Ok(ExitCode::from(if is_allowed { 0 } else { 50 }))
+    Ok(ExitCode::from(exit_code(&answer.candidates)))
+}
+
+/// That of `ipc connect`: 69 where rules allow what nobody serves.
+fn exit_code(candidates: &[Candidate]) -> u8 {
+    let mut allowed = candidates.iter().filter(|candidate| candidate.verdict.allowed).peekable();
+    if allowed.peek().is_none() {
+        return 50;
+    }
+    if allowed.any(|candidate| candidate.unserved.is_none()) { 0 } else { 69 }
 }
 
 fn nobody(error: impl std::fmt::Display) -> Report {
@@ -137,7 +145,13 @@ fn ask_files(
         (None, None) => Who::Known(&itself, &text),
     };
     let network = network.map(Secret::expose);
-    let question = Question { asked: name, network, who, service_owner: &owner };
+    let question = Question {
+        asked: name,
+        network,
+        who,
+        service_owner: &owner,
+        service_reach: &|_| Reach::Unknown,
+    };
     answer(&loaded.config, &question, &HostAccounts, 0).map_err(|error| {
         Report::new(64, &why.name, "invalid request", error)
             .cure("to do", "correct the target, or who is described")
@@ -169,8 +183,19 @@ fn describe_candidate(listing: &mut Listing, candidate: &Candidate) {
         (true, true) => "allowed, though it would be denied",
         (false, _) => "denied",
     };
-    listing.add("verdict", format!("{word}: {}", verdict.reason));
-    if verdict.allowed {
+    match &candidate.unserved {
+        Some(why) if verdict.allowed => {
+            listing.add("verdict", format!("{word}, but {why}"));
+            listing.add("", format!("  {}", verdict.reason));
+        }
+        unserved => {
+            listing.add("verdict", format!("{word}: {}", verdict.reason));
+            if let Some(why) = unserved {
+                listing.add("", format!("  besides, {why}"));
+            }
+        }
+    }
+    if verdict.allowed && candidate.unserved.is_none() {
         listing.add("bytes", &candidate.carrier);
     }
     if let Some(cure) = verdict.cure.as_ref().filter(|cure| !cure.is_empty()) {
@@ -209,7 +234,8 @@ mod tests {
         let hops =
             vec![Hop { name: "db".into(), target: "tls:h:1".into(), source: "ipcd.toml:6".into() }];
         let carrier = "through ipcd-tlsd".into();
-        let candidate = Candidate { hops, target: "tls:h:1".into(), verdict, carrier };
+        let candidate =
+            Candidate { hops, target: "tls:h:1".into(), verdict, carrier, unserved: None };
         let mut listing = Listing::new(String::new());
         describe_candidate(&mut listing, &candidate);
         assert_eq!(

@@ -12,7 +12,7 @@ use policy::config::CommandLine;
 #[derive(Debug, Parser)]
 #[command(name = "ipcd", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The main configuration file, instead of the default one and its ipcd.d
+    /// The only configuration file, instead of the default ones; an ipcd.d beside FILE is not read
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The run directory

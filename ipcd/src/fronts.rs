@@ -1,46 +1,12 @@
-//! Fronts: paths that stand for names, for programs that can only open a path.
+//! Fronts, opened where `policy::fronts` says.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libipc::listener::{ListenError, Listener};
-use libipc::name::ServiceName;
 use libipc::rundir::{Instance, RunDirectory};
-use policy::config::{Config, Front};
-use settings::Problem;
-
-/// Bytes of the longest path that a socket can have.
-const PATH_MOST: usize = 107;
-
-/// Where the configuration wants fronts, and for which names.
-pub(crate) fn places(
-    config: &Config,
-    directory: &RunDirectory,
-) -> Result<BTreeMap<PathBuf, ServiceName>, Vec<Problem>> {
-    let fronts = directory.fronts();
-    let mut places: BTreeMap<PathBuf, ServiceName> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for (name, service) in &config.services {
-        let path = match &service.front {
-            None => continue,
-            Some(Front::ByName) => fronts.join(name.as_str()),
-            Some(Front::At(path)) => path.clone(),
-        };
-        let mut report = |what: String| problems.push(Problem::new(&service.position, what));
-        let shown = path.display().to_string();
-        if !path.starts_with(&fronts) || path == fronts {
-            report(format!("the front {shown} is not below {}", fronts.display()));
-        } else if path.as_os_str().len() > PATH_MOST {
-            report(format!("the front {shown} is longer than {PATH_MOST} bytes"));
-        } else if let Some(other) = places.insert(path, name.clone()) {
-            report(format!("the front {shown} is also that of {other}"));
-        }
-    }
-    if problems.is_empty() { Ok(places) } else { Err(problems) }
-}
 
 /// Listens at a front, whose directories are made below that of all fronts.
 pub(crate) fn bind(path: &Path, directory: &RunDirectory) -> Result<Listener, ListenError> {
@@ -51,7 +17,7 @@ pub(crate) fn bind(path: &Path, directory: &RunDirectory) -> Result<Listener, Li
     let parent = path.parent().unwrap_or(path);
     make(parent, &directory.fronts(), directories)
         .map_err(|error| ListenError::System { path: parent.to_owned(), error })?;
-    Listener::bind_at(path, mode, &directory.fronts().join(".lock"))
+    Listener::bind_at(path, mode, &policy::fronts::lock(&directory.fronts()))
 }
 
 fn make(path: &Path, root: &Path, mode: u32) -> io::Result<()> {

@@ -76,7 +76,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let files = Files::of(directory.instance(), args.config.as_deref(), args.policy.clone());
     if args.check {
-        return check(&files, args.strict);
+        return check(&files, &directory, args.strict);
     }
     refuse_partial_maps()?;
     let signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
@@ -162,9 +162,9 @@ fn shut_in(
     sandbox.enter(log)
 }
 
-fn check(files: &Files, strict: bool) -> Result<(), Failure> {
+fn check(files: &Files, directory: &RunDirectory, strict: bool) -> Result<(), Failure> {
     let sources = files.read().map_err(|error| Failure::Config(error.to_string()))?;
-    let report = policy::check::check(&sources, &HostAccounts);
+    let report = policy::check::check(&sources, &HostAccounts, &[directory.fronts()]);
     if report.passes(strict) {
         return Ok(());
     }

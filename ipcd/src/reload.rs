@@ -9,11 +9,11 @@ use libipc::interface::control;
 use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
 use policy::config::{Config, WarningKind};
+use policy::fronts;
 use settings::Problem;
 
 use crate::accounts::HostAccounts;
 use crate::files::Files;
-use crate::fronts;
 
 /// Why a configuration is not taken: all that is wrong with it.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Live {
 pub(crate) fn load(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>, Refusal> {
     let sources = files.read().map_err(|error| Refusal::File(error.to_string()))?;
     let loaded = Config::load(&sources, &HostAccounts).map_err(Refusal::Problems)?;
-    let fronts = fronts::places(&loaded.config, directory).map_err(Refusal::Problems)?;
+    let fronts = fronts::places(&loaded.config, &directory.fronts()).map_err(Refusal::Problems)?;
     for warning in &loaded.warnings {
         tracing::warn!(event = "configuration", warning = ?warning.problem.to_string());
     }

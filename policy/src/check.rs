@@ -1,11 +1,13 @@
 //! What `ipc check` and `ipcd --check` say of a configuration.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use settings::Problem;
 
 use crate::accounts::Accounts;
 use crate::config::{Config, Sources, Warning, WarningKind};
+use crate::fronts;
 
 /// Everything that can be said of a configuration without running it.
 ///
@@ -23,15 +25,29 @@ pub struct Report {
     pub tests: usize,
 }
 
-/// Reads and checks `sources`.
+/// Reads and checks `sources`. `fronts` are the places of fronts of the brokers that they may be
+/// meant for: one of them has to fit, and what is wrong is told of the first.
 #[must_use]
-pub fn check(sources: &Sources, accounts: &dyn Accounts) -> Report {
+pub fn check(sources: &Sources, accounts: &dyn Accounts, fronts: &[PathBuf]) -> Report {
     let order = sources.order();
     let (problems, warnings, tests) = match Config::examine(sources, accounts) {
-        Ok(loaded) => (Vec::new(), loaded.warnings, loaded.tests),
+        Ok(loaded) => (misplaced(&loaded.config, fronts), loaded.warnings, loaded.tests),
         Err(problems) => (problems, Vec::new(), 0),
     };
     Report { order, problems, warnings, tests }
+}
+
+/// The fronts that could not be opened in any of `directories`.
+fn misplaced(config: &Config, directories: &[PathBuf]) -> Vec<Problem> {
+    let mut first = Vec::new();
+    for directory in directories {
+        match fronts::places(config, directory) {
+            Ok(_) => return Vec::new(),
+            Err(problems) if first.is_empty() => first = problems,
+            Err(_) => {}
+        }
+    }
+    first
 }
 
 impl Report {

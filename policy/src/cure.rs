@@ -9,16 +9,26 @@ use crate::described::UNNAMED;
 use crate::host::Host;
 use crate::peer::{Kind, Peer};
 use crate::query::Query;
+use crate::rule::RuleText;
 use crate::special;
 use crate::subject::is_user_manager;
 
-/// The text of the rule that, before all others, would allow exactly what `query` asks. Empty for
-/// the one service that no rule can name, because its name means any service.
-pub(crate) fn cure(query: &Query<'_>) -> String {
-    let service = query.service();
-    if service.as_str() == "any" {
+/// The text of the rule that would allow exactly what `query` asks, with the place before which it
+/// has to stand as its comment, where a rule `denies`: behind that one it would change nothing.
+/// Empty for the one service that no rule can name, because its name means any service.
+pub(crate) fn cure(query: &Query<'_>, denies: Option<&RuleText>) -> String {
+    if query.service().as_str() == "any" {
         return String::new();
     }
+    let rule = allowing(query);
+    match denies {
+        Some(denies) => format!("{rule}   # before {}", denies.source()),
+        None => rule,
+    }
+}
+
+fn allowing(query: &Query<'_>) -> String {
+    let service = query.service();
     match query {
         Query::Out { target, address, asker, .. } => {
             // An address that no rule about the target's name reaches.

@@ -1,6 +1,6 @@
 //! Where a name leads for whoever asks, and whether that is allowed: route and verdict together.
 
-use libipc::identity::{LocalIdentity, RemoteIdentity};
+use libipc::identity::LocalIdentity;
 use libipc::name::ServiceName;
 use std::net::IpAddr;
 
@@ -12,7 +12,6 @@ use crate::peer::Peer;
 use crate::query::{Query, Verdict};
 use crate::route::{Asker, Hop, Route, RouteError, routes};
 use crate::rule::Direction;
-use crate::scheme::Protection;
 use crate::target::{RemoteTarget, Target};
 
 /// Who asks for what.
@@ -109,7 +108,7 @@ pub fn recheck(
         return Verdict::Deny {
             rule: None,
             reason: format!("{address} is not the address that was asked for"),
-            cure: cure(&query),
+            cure: cure(&query, None),
         };
     }
     evaluate(&config.rules, &query)
@@ -143,7 +142,7 @@ fn judge_all(
 fn judge_route(
     config: &Config,
     request: &Request<'_>,
-    route: &Route<'_>,
+    route: &Route,
     judge: &mut dyn FnMut(&Query<'_>) -> Verdict,
 ) -> Option<(Direction, Verdict)> {
     let service = &route.service;
@@ -161,19 +160,8 @@ fn judge_route(
             Direction::In,
             judge(&Query::In { service, peer: Peer::of(peer, config.schemes()) }),
         )),
-        (Asker::Remote(peer, _), Target::Remote(target)) => {
-            let redirect = route.redirect.filter(|redirect| redirect.gateway)?;
-            let entered = judge(&Query::In { service, peer: Peer::of(peer, config.schemes()) });
-            if !entered.is_allow() {
-                return Some((Direction::In, entered));
-            }
-            let asker = &LocalIdentity::default();
-            let query = Query::Out { service, target, address: None, asker };
-            if !redirect.insecure && lowers_protection(config, peer, target) {
-                return Some((Direction::Out, unprotected(&query)));
-            }
-            Some((Direction::Out, judge(&query)))
-        }
+        // Nobody comes here to be led on to another host.
+        (Asker::Remote(..), Target::Remote(_)) => None,
     }
 }
 
@@ -182,22 +170,6 @@ fn local_facts(asker: Asker<'_>) -> LocalIdentity {
     match asker {
         Asker::Local(identity) => identity.clone(),
         Asker::Remote(..) => LocalIdentity::default(),
-    }
-}
-
-fn lowers_protection(config: &Config, peer: &RemoteIdentity, target: &RemoteTarget) -> bool {
-    let schemes = config.schemes();
-    schemes.protection(&peer.scheme) == Protection::Encrypted
-        && schemes.protection(&target.scheme) == Protection::Plain
-}
-
-fn unprotected(query: &Query<'_>) -> Verdict {
-    Verdict::Deny {
-        rule: None,
-        reason: "what came encrypted would go on in the clear, which the redirect allows only \
-                 with insecure = true"
-            .to_owned(),
-        cure: cure(query),
     }
 }
 

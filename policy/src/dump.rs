@@ -89,10 +89,8 @@ impl Dump {
         if !redirect.subjects.is_everybody() {
             self.bare(format!("for = \"{}\"", redirect.subjects));
         }
-        for (key, is_set) in [("gateway", redirect.gateway), ("insecure", redirect.insecure)] {
-            if is_set {
-                self.bare(format!("{key} = true"));
-            }
+        if redirect.insecure {
+            self.bare("insecure = true".to_owned());
         }
     }
 

@@ -57,7 +57,10 @@ pub fn evaluate(rules: &Rules, query: &Query<'_>) -> Verdict {
     match rules.key(query) {
         // What would allow it names the host, and is no part of what hosts have in common.
         Some(key) => match rules.memo().get_or(key, decide) {
-            Verdict::Deny { rule, reason, .. } => Verdict::Deny { rule, reason, cure: cure(query) },
+            Verdict::Deny { rule, reason, .. } => {
+                let cure = cure(query, rule.as_deref());
+                Verdict::Deny { rule, reason, cure }
+            }
             allow @ Verdict::Allow { .. } => allow,
         },
         None => decide(),
@@ -207,9 +210,9 @@ fn matched(rule: &Rule, query: &Query<'_>, addresses: Vec<AddressRule>) -> Verdi
     let text = Arc::clone(&rule.text);
     match rule.action {
         Action::Deny => Verdict::Deny {
+            cure: cure(query, Some(&text)),
             rule: Some(text),
             reason: rule.reason.as_deref().unwrap_or("a rule denies it").to_owned(),
-            cure: cure(query),
         },
         Action::Allow | Action::Permissive => {
             let (permissive, addresses) = (rule.action == Action::Permissive, addresses.into());
@@ -229,7 +232,7 @@ fn unmatched(query: &Query<'_>) -> Verdict {
 }
 
 fn refused(query: &Query<'_>, reason: String) -> Verdict {
-    Verdict::Deny { rule: None, reason, cure: cure(query) }
+    Verdict::Deny { rule: None, reason, cure: cure(query, None) }
 }
 
 /// The rule behind all others of direction `local`.

@@ -23,6 +23,7 @@ pub mod evaluate;
 pub mod expectation;
 pub mod explain;
 pub mod fact;
+pub mod fronts;
 pub mod host;
 pub mod lint;
 pub mod pattern;

@@ -93,7 +93,8 @@ pub enum Verdict {
         rule: Option<Arc<RuleText>>,
         /// Why, for people.
         reason: String,
-        /// The rule that would allow exactly this.
+        /// The rule that would allow exactly this; where a rule denies it, its comment says before
+        /// which place it has to stand.
         cure: String,
     },
 }

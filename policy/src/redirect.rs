@@ -26,8 +26,6 @@ pub struct Redirect {
     pub to: Vec<Destination>,
     /// For whom; everybody, if it names nobody.
     pub subjects: Subjects,
-    /// Peers on other hosts may be led on to another host.
-    pub gateway: bool,
     /// What would be encrypted otherwise may be led over a scheme that is not.
     pub insecure: bool,
     /// Where it stands, for people.

@@ -10,12 +10,12 @@ use libipc::name::ServiceName;
 
 use crate::accounts::Accounts;
 use crate::config::Config;
-use crate::decide::{Explained, Explanation, Request, explain};
+use crate::decide::{Candidate, Explained, Request, explain};
 use crate::described::{self, DescribedError};
 use crate::explain::Considered;
 use crate::query::Verdict;
 use crate::route::{Asker, Hop, RouteError};
-use crate::rule::Source;
+use crate::rule::{Direction, Source};
 use crate::target::Target;
 
 /// Where a name leads for somebody, and why: the question behind `ipc why`.
@@ -29,6 +29,21 @@ pub struct Question<'q> {
     pub who: Who<'q>,
     /// The user that a service of this host belongs to, if there is one that is known.
     pub service_owner: &'q dyn Fn(&ServiceName) -> Option<u32>,
+    /// How clients reach a service of this host now.
+    pub service_reach: &'q dyn Fn(&ServiceName) -> Reach,
+}
+
+/// How clients reach a service of this host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// Files are asked, which do not know.
+    Unknown,
+    /// It has registered, and gets the connections on which clients ask.
+    Registered,
+    /// It has a socket of its own.
+    Socket,
+    /// In no way now: why, and what to do.
+    Unserved(String),
 }
 
 /// Who asks in a [`Question`].
@@ -57,7 +72,16 @@ pub fn answer(
         let Question { asked, network, service_owner, .. } = *question;
         let request = Request { asked, network, asker, service_owner };
         let explanation = explain(config, &request).map_err(QuestionError::Route)?;
-        Ok(resolved(asked, who, revision, &explanation))
+        Ok(Resolved {
+            service: asked.to_string(),
+            asker: who,
+            revision,
+            candidates: explanation
+                .candidates
+                .iter()
+                .map(|explained| of_explained(explained, question.service_reach))
+                .collect(),
+        })
     };
     match question.who {
         Who::Known(identity, text) => ask(Asker::Local(identity), text.to_owned()),
@@ -99,22 +123,12 @@ impl From<DescribedError> for QuestionError {
     }
 }
 
-fn resolved(
-    asked: &ServiceName,
-    who: String,
-    revision: u64,
-    explanation: &Explanation,
-) -> Resolved {
-    Resolved {
-        service: asked.to_string(),
-        asker: who,
-        revision,
-        candidates: explanation.candidates.iter().map(of_explained).collect(),
-    }
-}
-
-fn of_explained(explained: &Explained) -> broker::Candidate {
+fn of_explained(
+    explained: &Explained,
+    service_reach: &dyn Fn(&ServiceName) -> Reach,
+) -> broker::Candidate {
     let candidate = &explained.candidate;
+    let (carrier, unserved) = carrier(candidate, service_reach);
     let verdict = &candidate.verdict;
     let (permissive, reason, cure) = match verdict {
         Verdict::Allow { permissive: true, .. } => {
@@ -134,7 +148,8 @@ fn of_explained(explained: &Explained) -> broker::Candidate {
     broker::Candidate {
         hops: candidate.hops.iter().map(of_hop).collect(),
         target: candidate.target.to_string(),
-        carrier: carrier(&candidate.target),
+        carrier,
+        unserved,
         verdict: broker::Verdict {
             allowed: verdict.is_allow(),
             permissive,
@@ -166,15 +181,34 @@ fn of_considered(considered: &Considered) -> broker::Considered {
     }
 }
 
-/// Who will carry the bytes, for people.
-fn carrier(target: &Target) -> String {
-    match target {
-        Target::Local(service) => format!("direct: the client connects to {service} itself"),
+/// Who will carry the bytes, for people, and why nobody can if that is so.
+fn carrier(
+    candidate: &Candidate,
+    service_reach: &dyn Fn(&ServiceName) -> Reach,
+) -> (String, Option<String>) {
+    let service = match &candidate.target {
+        Target::Local(service) => service,
         Target::Remote(remote) if remote.scheme == "tcp" => {
-            "direct: the client gets the TCP socket".to_owned()
+            return ("direct: the client gets the TCP socket".to_owned(), None);
         }
-        Target::Remote(remote) => format!("through ipcd-{}", program_of(&remote.scheme)),
-    }
+        Target::Remote(remote) => {
+            return (format!("through ipcd-{}", program_of(&remote.scheme)), None);
+        }
+    };
+    // Of what a rule denies, nobody is told whether it is there.
+    let is_told = candidate.verdict.is_allow() || candidate.verdict.rule().is_none();
+    let reach = if is_told { service_reach(service) } else { Reach::Unknown };
+    let carrier = match (reach, candidate.direction) {
+        (Reach::Unserved(why), _) => return ("nobody".to_owned(), Some(why)),
+        (Reach::Registered, Direction::Local) => {
+            format!("direct: the client's own connection is passed on to {service}")
+        }
+        (Reach::Socket, Direction::Local) => {
+            format!("direct: the client connects to {service} itself")
+        }
+        _ => format!("to {service} on this host"),
+    };
+    (carrier, None)
 }
 
 /// The program that a daemon's short name stands for.

@@ -7,7 +7,6 @@ use libipc::name::ServiceName;
 use libipc::network::{self, NetworkError};
 
 use crate::config::Config;
-use crate::redirect::Redirect;
 use crate::rule::Source;
 use crate::target::{Author, Target, TargetError};
 
@@ -39,22 +38,20 @@ pub struct Hop {
 
 /// One end that a name leads to.
 #[derive(Debug)]
-pub(crate) struct Route<'c> {
+pub(crate) struct Route {
     pub(crate) hops: Vec<Hop>,
     pub(crate) target: Target,
     /// The last name that the client chose: the one that policy is asked about.
     pub(crate) service: ServiceName,
-    /// The redirect that led here last.
-    pub(crate) redirect: Option<&'c Redirect>,
 }
 
 /// All ways that `name` leads, in the order in which they are to be tried.
-pub(crate) fn routes<'c>(
-    config: &'c Config,
+pub(crate) fn routes(
+    config: &Config,
     name: &ServiceName,
     network: Option<&str>,
     asker: Asker<'_>,
-) -> Result<Vec<Route<'c>>, RouteError> {
+) -> Result<Vec<Route>, RouteError> {
     let identity = match asker {
         Asker::Local(identity) => Some(identity),
         Asker::Remote(_, hops) if usize::from(hops) > HOPS_MOST => {
@@ -77,7 +74,7 @@ pub(crate) fn routes<'c>(
             Target::Remote(remote) => {
                 let service = remote.service.clone().unwrap_or_else(|| name.clone());
                 let target = Target::Remote(remote);
-                walk.end(Route { hops: vec![hop], target, service, redirect: None })?;
+                walk.end(Route { hops: vec![hop], target, service })?;
             }
         }
     }
@@ -94,33 +91,23 @@ fn wishes(config: &Config, name: &ServiceName, text: &str) -> Result<Vec<Target>
     .collect()
 }
 
-struct Walk<'c, 'a> {
-    config: &'c Config,
-    asker: Option<&'a LocalIdentity>,
-    routes: Vec<Route<'c>>,
+struct Walk<'w> {
+    config: &'w Config,
+    asker: Option<&'w LocalIdentity>,
+    routes: Vec<Route>,
 }
 
-impl<'c> Walk<'c, '_> {
+impl Walk<'_> {
+    /// Follows `name` through redirects to its ends.
     fn look_up(
         &mut self,
         name: &ServiceName,
         hops: Vec<Hop>,
         service: &ServiceName,
     ) -> Result<(), RouteError> {
-        self.follow(name, hops, service, None)
-    }
-
-    /// Follows `name`, to which `last` led, through redirects to its ends.
-    fn follow(
-        &mut self,
-        name: &ServiceName,
-        hops: Vec<Hop>,
-        service: &ServiceName,
-        last: Option<&'c Redirect>,
-    ) -> Result<(), RouteError> {
         let Some(redirect) = self.config.redirects.first(name, self.asker) else {
             let target = Target::Local(name.clone());
-            return self.end(Route { hops, target, service: service.clone(), redirect: last });
+            return self.end(Route { hops, target, service: service.clone() });
         };
         let passed = hops.iter().filter(|hop| hop.source != Source::Client).count();
         if passed >= HOPS_MOST {
@@ -135,16 +122,16 @@ impl<'c> Walk<'c, '_> {
             hops.push(Hop { name: name.clone(), target: target_text, source });
             let service = service.clone();
             match target {
-                Target::Local(next) => self.follow(&next, hops, &service, Some(redirect))?,
+                Target::Local(next) => self.look_up(&next, hops, &service)?,
                 Target::Remote(_) => {
-                    self.end(Route { hops, target, service, redirect: Some(redirect) })?;
+                    self.end(Route { hops, target, service })?;
                 }
             }
         }
         Ok(())
     }
 
-    fn end(&mut self, route: Route<'c>) -> Result<(), RouteError> {
+    fn end(&mut self, route: Route) -> Result<(), RouteError> {
         if self.routes.len() >= CANDIDATES_MOST {
             return Err(RouteError::TooManyCandidates);
         }

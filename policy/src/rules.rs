@@ -2,6 +2,7 @@
 
 use libipc::identity::LocalIdentity;
 
+use crate::address::LOCALHOST;
 use crate::index::Index;
 use crate::query::Query;
 use crate::rule::{Direction, Rule};
@@ -104,7 +105,8 @@ impl Rules {
     pub(crate) fn key(&self, query: &Query<'_>) -> Option<Key> {
         let Query::Out { service, target, address: None, asker } = query else { return None };
         let list = self.list(Direction::Out);
-        let name = target.host.name()?;
+        // Which rules deny that name is not what they have in common about others.
+        let name = target.host.name().filter(|name| *name != LOCALHOST)?;
         if !list.index.has_many_networks() || !self.schemes.dials_addresses(&target.scheme) {
             return None;
         }

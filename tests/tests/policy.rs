@@ -75,12 +75,13 @@ fn about_others_only_administrators_may_ask() {
     let (code, said, _) = ask(4711, &[]);
     assert!(code == 0 && said.contains("uid 4711"), "{said}");
     assert_eq!(ask(4712, &[]).0, 50);
-    for who in [["--as", "user:4711"], ["--from", "tcp:192.0.2.7"]] {
+    // Nobody serves the name here, where the peer would be led.
+    for (who, expected) in [(["--as", "user:4711"], 0), (["--from", "tcp:192.0.2.7"], 69)] {
         let (code, _, said) = ask(4711, &who);
         assert_eq!(code, 50);
         assert!(said.contains("ipc: db: denied: only root, the broker's own user"), "{said}");
         let (code, said, errors) = ask(0, &who);
-        assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+        assert_eq!((code, errors.as_str()), (expected, ""), "{said}");
     }
     let (code, said, _) = ask(0, &["--as", "user:4712"]);
     assert_eq!(code, 50);
@@ -135,4 +136,96 @@ fn a_rule_about_a_user_who_does_not_exist_wakes_up_when_he_asks() {
     let mut file = OpenOptions::new().append(true).open(&passwd).unwrap();
     file.write_all(b"late:x:4713:4720::/:/bin/false\n").unwrap();
     assert_eq!((ask(4713), ask(4712)), (0, 50));
+}
+
+/// The line is taken as it is printed, and put where it says.
+#[test]
+fn what_why_prints_to_allow_something_allows_it_where_it_says_and_nowhere_else() {
+    let rules = "rules = '''\nallow local other\ndeny local secret* reason \"closed\"\n'''\n";
+    let host = Host::with_config(rules, &[]).with_pongd("secrets");
+    let why = || outcome(&mut host.ipc(&["why", "secrets", "--format", "table"]));
+    let (code, said, _) = why();
+    assert_eq!(code, 50);
+    let line = said.lines().find_map(|line| line.strip_prefix("  to allow  ")).unwrap();
+    let line = line.strip_suffix("     then: ipc reload").unwrap();
+    assert!(line.starts_with("allow local secrets for user:"), "{line}");
+    let place = line.split_once("   # before ").unwrap().1;
+    assert!(place.ends_with("ipcd.toml:3"), "{line}");
+    let (_, _, refused) = outcome(&mut host.ipc(&["connect", "secrets"]));
+    assert!(refused.contains(&format!("  to allow  {line}     then: ipc reload")), "{refused}");
+    host.configure(&rules.replace("\"closed\"\n", &format!("\"closed\"\n{line}\n")));
+    assert_eq!(outcome(&mut host.ipc(&["reload"])).0, 0);
+    assert_eq!(why().0, 50, "behind the rule that denies");
+    host.configure(&rules.replace("deny", &format!("{line}\ndeny")));
+    assert_eq!(outcome(&mut host.ipc(&["reload"])).0, 0);
+    let (code, said, _) = why();
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn why_knows_what_is_there_and_ends_as_connect_does() {
+    let rules = "rules = ['deny local shut', 'allow local *']\n";
+    let host = Host::with_config(rules, &[]).with_pongd("door").with_registered_pongd("echo");
+    let why = |name: &str| outcome(&mut host.ipc(&["why", name, "--format", "table"]));
+    let (code, said, _) = why("nothere");
+    let verdict = "  verdict   allowed, but nobody serves it here: start nothere, or write a redirect \
+                   for it\n";
+    assert!(code == 69 && said.contains(verdict) && !said.contains("  bytes"), "{said}");
+    assert_eq!(outcome(&mut host.ipc(&["connect", "nothere"])).0, 69);
+    let (code, said, _) = why("echo");
+    let bytes = "  bytes     direct: the client's own connection is passed on to echo\n";
+    assert!(code == 0 && said.contains(bytes), "{said}");
+    let (code, said, _) = why("door");
+    let bytes = "  bytes     direct: the client connects to door itself\n";
+    assert!(code == 0 && said.contains(bytes), "{said}");
+    let (code, said, _) = why("shut");
+    assert!(code == 50 && !said.contains("serves it"), "of a denial nobody learns more: {said}");
+}
+
+#[test]
+fn redirects_through_this_host_are_refused_wherever_they_are_read() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("ipcd.toml");
+    fs::write(&file, "[[redirect]]\nfrom = 'x'\nto = 'tcp://h:1'\ngateway = true\n").unwrap();
+    let said = format!("{}:4:1: `gateway`: not in this version: leave it out", file.display());
+    let shown = file.to_str().unwrap();
+    for (command, arguments) in [
+        ("ipcd", &["--check", "--config", shown][..]),
+        ("ipcd", &["--config", shown]),
+        ("ipc", &["check", "--format", "table", "--config", shown]),
+        ("ipc", &["why", "x", "--from", "tcp:192.0.2.1", "--config", shown]),
+    ] {
+        let mut run = program(command);
+        let (code, out, errors) = outcome(run.args(arguments).env("IPC_RUNDIR", place.path()));
+        assert_eq!(code, 78);
+        assert!(format!("{out}{errors}").contains(&said), "{out}{errors}");
+    }
+}
+
+#[test]
+fn fronts_that_could_not_be_opened_are_found_by_every_check() {
+    let place = tempfile::tempdir().unwrap();
+    let rundir = place.path().join("run");
+    let fronts =
+        libipc::rundir::RunDirectory::new(rundir.clone(), libipc::rundir::Instance::Private)
+            .fronts();
+    let fronts = fronts.to_str().unwrap();
+    let file = place.path().join("ipcd.toml");
+    let (shown, rundir) = (file.to_str().unwrap(), rundir.to_str().unwrap());
+    for (front, fault) in [
+        ("/tmp/x".to_owned(), format!("is not below {fronts}")),
+        (format!("{fronts}/"), format!("is not below {fronts}")),
+        (format!("{fronts}/.lock"), "has the name of the broker's own lock there".to_owned()),
+        (format!("{fronts}/x"), String::new()),
+    ] {
+        fs::write(&file, format!("[services.x]\nfront = '{front}'\n")).unwrap();
+        for (command, arguments) in [
+            ("ipcd", &["--check", "--config", shown, "--rundir", rundir][..]),
+            ("ipc", &["check", "--format", "table", "--config", shown, "--rundir", rundir]),
+        ] {
+            let (code, out, errors) = outcome(program(command).args(arguments));
+            assert_eq!(code, if fault.is_empty() { 0 } else { 78 }, "{front}: {out}{errors}");
+            assert!(format!("{out}{errors}").contains(&fault), "{front}: {out}{errors}");
+        }
+    }
 }

@@ -103,7 +103,7 @@ fn a_program_that_is_not_there_is_told_before_any_client_comes() {
     let place = Place::new();
     let (code, _, said) = run(&mut place.ipc(&["serve", "x", "--", "no-such-program"]), b"");
     assert_eq!(code, 127);
-    assert!(said.starts_with("ipc: no-such-program: cannot be started: "), "{said}");
+    assert!(said.starts_with("ipc: no-such-program: cannot be started: No such file"), "{said}");
     assert!(!place.socket("x").exists());
 }
 

@@ -5,6 +5,7 @@ use libipc::name::ServiceName;
 use libipc::rundir::Instance;
 use policy::decide::Candidate;
 use policy::query::Verdict;
+use policy::resolved::Reach;
 use sys::door::{Door, DoorError};
 
 use super::requests::{Offer, Outcome};
@@ -22,6 +23,26 @@ impl Broker {
         }
         let place = ServiceSettings::of(&self.live.config, service).socket;
         at.world.owner(service, place)
+    }
+
+    /// How clients reach a service of this host now.
+    pub(super) fn reach_of(&self, service: &ServiceName, at: Moment<'_>) -> Reach {
+        if self.registry.get(service).is_some() {
+            return Reach::Registered;
+        }
+        let settings = ServiceSettings::of(&self.live.config, service);
+        let error = match at.world.door(service, settings.socket) {
+            Ok(door) if settings.may_belong_to(door.owner, self.private_uid()) => {
+                return Reach::Socket;
+            }
+            Ok(door) => answer::foreign_owner(service, door.owner),
+            Err(DoorError::NotFound) => self.nobody(service),
+            Err(error) => answer::no_door(service, &error),
+        };
+        Reach::Unserved(match error {
+            BrokerError::Unreachable { reason, .. } => reason,
+            _ => format!("nobody serves it here: start {service}, or write a redirect for it"),
+        })
     }
 
     /// Tries a candidate that ends on this host.

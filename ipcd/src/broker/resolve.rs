@@ -43,6 +43,7 @@ impl Broker {
             network: network.as_ref().map(Secret::expose),
             who,
             service_owner: &|service| self.owner_of(service, at),
+            service_reach: &|service| self.reach_of(service, at),
         };
         let config = &self.live.config;
         match policy::resolved::answer(config, &question, at.world.accounts(), self.revision) {

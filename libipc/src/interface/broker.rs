@@ -140,6 +140,10 @@ pub struct Candidate {
     pub verdict: Verdict,
     /// Who will carry the bytes, for people.
     pub carrier: String,
+    /// Why nobody answers there now, whatever the verdict, and what to do; `None` if somebody does,
+    /// for other hosts, and where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unserved: Option<String>,
 }
 
 /// One step of a route.

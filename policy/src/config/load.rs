@@ -148,7 +148,6 @@ impl Loading<'_> {
                 from: Text::plain(&name, from),
                 to: vec![Text::plain(&name, to)],
                 subjects: Vec::new(),
-                gateway: false,
                 insecure: false,
                 position: Position::start(&name),
             };
@@ -197,7 +196,6 @@ impl Loading<'_> {
             from,
             to,
             subjects,
-            gateway: written.gateway,
             insecure: written.insecure,
             source,
             position: written.position.clone(),

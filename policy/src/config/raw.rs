@@ -9,6 +9,10 @@ use crate::scheme::is_scheme;
 /// What is said of keys that the design has and this version does not.
 pub(super) const NOT_IN_THIS_VERSION: &str = "not in this version";
 
+/// What is said of a redirect that is to lead peers through this host.
+const NO_GATEWAY: &str = "not in this version: leave it out, and lead to the other host where the \
+                          peers are, since from here they are led on within this host alone";
+
 /// A file, with every value of its type, and nothing looked up yet.
 #[derive(Debug, Default)]
 pub(super) struct Raw {
@@ -31,7 +35,6 @@ pub(super) struct Redirect {
     pub(super) from: Text,
     pub(super) to: Vec<Text>,
     pub(super) subjects: Vec<Text>,
-    pub(super) gateway: bool,
     pub(super) insecure: bool,
     pub(super) position: Position,
 }
@@ -84,8 +87,8 @@ fn read_short_redirects(mut section: Section<'_>) -> Vec<Redirect> {
     entries
         .filter_map(|(from, value)| {
             let position = from.position().clone();
-            let (subjects, gateway, insecure) = (Vec::new(), false, false);
-            Some(Redirect { from, to: vec![value.text()?], subjects, gateway, insecure, position })
+            let (subjects, insecure) = (Vec::new(), false);
+            Some(Redirect { from, to: vec![value.text()?], subjects, insecure, position })
         })
         .collect()
 }
@@ -100,10 +103,10 @@ fn read_redirect(mut section: Section<'_>) -> Option<Redirect> {
         Some(to)
     });
     let subjects = section.value("for").map(|value| read_for(&value)).unwrap_or_default();
-    let gateway = section.flag("gateway").unwrap_or_default();
+    section.refuse("gateway", NO_GATEWAY);
     let insecure = section.flag("insecure").unwrap_or_default();
     let position = section.position();
-    Some(Redirect { from: from?, to: to?, subjects, gateway, insecure, position })
+    Some(Redirect { from: from?, to: to?, subjects, insecure, position })
 }
 
 /// An empty `for` would be nobody to its author, and everybody to us.

@@ -9,7 +9,7 @@ fn what_is_in_force_is_shown_with_where_it_stands_and_without_secrets() {
     let main = "rules = 'allow out db tls:h:5432'\nadmin-groups = 'users'\n\
                 redirects.db = 'tls://u:CANARYP@h:5432/db?pin=sha256-CANARYPIN0000000000000000000000000000000000='\n\
                 limits = { clients = 8, dials = 9 }\nservices.db.door = false\nlog.decisions = 'all'\n\
-                [[redirect]]\nfrom = 'x-*'\nto = ['y-{name}', 'tcp://{name}.example.com/a']\nfor = 'user:shop'\ngateway = true\n";
+                [[redirect]]\nfrom = 'x-*'\nto = ['y-{name}', 'tcp://{name}.example.com/a']\nfor = 'user:shop'\ninsecure = true\n";
     let sources = Sources {
         command_line: vec![
             rule_argument("allow local x"),
@@ -45,7 +45,7 @@ fn what_is_in_force_is_shown_with_where_it_stands_and_without_secrets() {
         "from = \"x-*\"",
         "to = [\"y-{name}\", \"tcp://{name}.example.com/a\"]",
         "for = \"user:shop\"",
-        "gateway = true",
+        "insecure = true",
         "admin-groups = ['www'] @ ipcd.d/10.toml:3",
         "admin-groups = 'users' @ ipcd.toml:2",
         "[limits]",

@@ -8,7 +8,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use libipc::identity::LocalIdentity;
 
 use super::{Outcome, Record, addresses, concerns, first, matched, refused, unmatched};
-use crate::address::{Address, Hosts};
+use crate::address::{Address, Hosts, LOCALHOST};
+use crate::cure::cure;
 use crate::query::{AddressRule, Query, Verdict};
 use crate::rule::{Action, Rule, RuleText, Source};
 use crate::scheme::Schemes;
@@ -286,10 +287,17 @@ impl<'r> List<'r> {
             return refused(query, reason);
         }
         let Some(rule) = self.allowing.or(self.allowing_special) else {
-            return match self.ordinary_decided {
+            let mut verdict = match self.ordinary_decided {
                 Some(denying) => matched(denying, query, Vec::new()),
                 None => unmatched(query),
             };
+            // All of that name's addresses are special: the first rule about them decides.
+            if let (Verdict::Deny { cure: shown, .. }, Some(first), true) =
+                (&mut verdict, self.special.first(), is_localhost(query))
+            {
+                *shown = cure(query, Some(&first.rule));
+            }
+            return verdict;
         };
         let last_allow = self.special.iter().rposition(|entry| entry.allow);
         self.special.truncate(last_allow.map_or(0, |last| last + 1));
@@ -302,6 +310,10 @@ impl<'r> List<'r> {
         list.extend(self.ordinary);
         matched(rule, query, list)
     }
+}
+
+fn is_localhost(query: &Query<'_>) -> bool {
+    matches!(query, Query::Out { target, .. } if target.host.name() == Some(LOCALHOST))
 }
 
 fn entry(rule: &Rule, network: IpNet) -> AddressRule {

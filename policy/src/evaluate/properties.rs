@@ -202,7 +202,7 @@ proptest! {
         })?;
     }
 
-    /// The cure, before all other rules, allows what was denied.
+    /// The cure, where it says that it has to stand, else behind all rules, allows what was denied.
     #[test]
     fn the_cure_allows_what_was_denied(
         lines in proptest::collection::vec(rule_line(), 0..6), service in service(), asked in asked()
@@ -210,8 +210,12 @@ proptest! {
         let text = lines.join("\n");
         query_with(service, &asked, |query| {
             if let Verdict::Deny { cure, .. } = evaluate(&rules(&text), query) {
-                let cured = rules(&format!("{cure}\n{text}"));
-                prop_assert!(evaluate(&cured, query).is_allow(), "{}", cure);
+                let place = cure.split_once("   # before ");
+                let line = place.map(|(_, place)| place.rsplit_once(':').unwrap().1.parse::<usize>());
+                let at = line.map_or(lines.len(), |line| line.unwrap() - 1);
+                let mut cured = lines.clone();
+                cured.insert(at, cure.clone());
+                prop_assert!(evaluate(&rules(&cured.join("\n")), query).is_allow(), "{}", cure);
             }
             Ok(())
         })?;

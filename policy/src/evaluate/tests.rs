@@ -403,7 +403,8 @@ fn a_refusal_names_its_rule_its_reason_and_the_cure() {
         panic!()
     };
     assert_eq!(rule.unwrap().to_string(), text);
-    assert_eq!((reason.as_str(), cure.as_str()), ("freeze", "allow out x tls:h:9001 for user:998"));
+    let before = "allow out x tls:h:9001 for user:998   # before rules:1";
+    assert_eq!((reason.as_str(), cure.as_str()), ("freeze", before));
     let Verdict::Deny { rule, reason, cure } = out("", "x", &target, &LocalIdentity::default())
     else {
         panic!()
@@ -422,6 +423,24 @@ fn a_refusal_names_its_rule_its_reason_and_the_cure() {
     let Verdict::Deny { reason, cure, .. } = evaluate(&rules(""), &query) else { panic!() };
     assert_eq!(cure, "allow in x tcp:10.0.0.1");
     assert_eq!(reason, "nothing is proven about the peer but its address, and no rule allows that");
+}
+
+#[test]
+fn a_cure_stands_before_the_rule_that_denies_and_is_none_behind_it() {
+    let (service, asker) = (&name("secrets"), &user(998));
+    let query = Query::Local { service, target: service, asker, owner: Some(1) };
+    let text = "allow local other\ndeny local secret*";
+    let Verdict::Deny { cure, .. } = evaluate(&rules(text), &query) else { panic!() };
+    assert_eq!(cure, "allow local secrets for user:998   # before rules:2");
+    assert!(!evaluate(&rules(&format!("{text}\n{cure}")), &query).is_allow());
+    let before = text.replace("deny", &format!("{cure}\ndeny"));
+    assert!(evaluate(&rules(&before), &query).is_allow());
+    // All that localhost leads to is denied by the first of these, whatever else denies it.
+    let text = "deny out * *:127.0.0.0/8:*\ndeny out * *:[::1]:*\ndeny out * *";
+    let target = remote("tcp://localhost:80");
+    let Verdict::Deny { cure, .. } = out(text, "x", &target, asker) else { panic!() };
+    assert_eq!(cure, "allow out x tcp:localhost:80 for user:998   # before rules:1");
+    assert!(out(&format!("{cure}\n{text}"), "x", &target, asker).is_allow());
 }
 
 /// attacks.md C9: of 10,000 rules only those are looked at that may be about a request.

@@ -60,7 +60,6 @@ pub(crate) const COMPONENTS: &[Component] = &[
             ("systemd/tmpfiles.conf", "usr/lib/tmpfiles.d/ipcd.conf"),
             ("CHANGELOG.md", "usr/share/doc/ipcd/CHANGELOG.md"),
             ("config/examples/00-ceiling.toml", "usr/share/doc/ipcd/examples/00-ceiling.toml"),
-            ("config/examples/relay-host.toml", "usr/share/doc/ipcd/examples/relay-host.toml"),
             ("config/examples/service-host.toml", "usr/share/doc/ipcd/examples/service-host.toml"),
             ("config/examples/web-host.toml", "usr/share/doc/ipcd/examples/web-host.toml"),
         ],
