@@ -128,8 +128,8 @@ fn the_cure_of_a_missing_broker_names_its_place() {
 fn where_something_else_has_the_place_of_the_broker_nobody_is_told_to_start_one_there() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("ipc");
-    std::fs::write(&path, "a file").unwrap();
-    let error = std::io::ErrorKind::ConnectionRefused.into();
+    fs::write(&path, "a file").unwrap();
+    let error = io::ErrorKind::ConnectionRefused.into();
     let said = of("x", "me", &ConnectError::BrokerDown { path: path.clone(), error }).to_string();
     let cure =
         format!("\n  to do  move {} away, which is no socket, and start ipcd", path.display());
