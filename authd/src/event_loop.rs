@@ -110,6 +110,8 @@ impl EventLoop {
         while let Some(signal) = self.signals.read() {
             match signal {
                 Signal::Stop => return true,
+                // Nothing that it does outlasts a moment.
+                Signal::Finish => {}
                 Signal::Reload => {
                     notifier.reloading();
                     self.reload();

@@ -107,6 +107,11 @@ impl Notifier {
         self.beat.map(|beat| beat.next)
     }
 
+    /// Another process shows from now on that the daemon lives.
+    pub fn retire(&mut self) {
+        self.beat = None;
+    }
+
     /// Shows that the loop turns, if that is due.
     pub fn beat(&mut self, now: Instant) {
         let Some(beat) = &mut self.beat else { return };

@@ -13,6 +13,8 @@ pub enum Signal {
     Stop,
     /// Read the configuration again: SIGHUP.
     Reload,
+    /// Begin nothing new, and end with the last of what goes on: SIGUSR1.
+    Finish,
 }
 
 /// The signals of this process, blocked everywhere and readable here.
@@ -30,7 +32,7 @@ impl Signals {
     /// The kernel's: no descriptors left.
     pub fn new() -> io::Result<Self> {
         let mut set = SigSet::empty();
-        for signal in [Native::SIGTERM, Native::SIGINT, Native::SIGHUP] {
+        for signal in [Native::SIGTERM, Native::SIGINT, Native::SIGHUP, Native::SIGUSR1] {
             set.add(signal);
         }
         set.thread_block()?;
@@ -44,6 +46,7 @@ impl Signals {
         let number = i32::try_from(number).ok()?;
         Some(match Native::try_from(number).ok()? {
             Native::SIGHUP => Signal::Reload,
+            Native::SIGUSR1 => Signal::Finish,
             _ => Signal::Stop,
         })
     }

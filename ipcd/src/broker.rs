@@ -37,6 +37,7 @@ mod adoption;
 mod answers;
 mod arrivals;
 mod calls;
+mod carriers;
 mod control;
 mod dial;
 mod health;
@@ -89,6 +90,7 @@ pub(crate) struct Broker {
     connections: Connections,
     monitors: Monitors,
     transports: Vec<String>,
+    finishing: Vec<(String, u64)>,
     strangers: Strangers,
     last_call: u64,
 }
@@ -168,6 +170,7 @@ impl Broker {
             connections: Connections::default(),
             monitors: Monitors::default(),
             transports: Vec::new(),
+            finishing: Vec::new(),
             strangers: Strangers::default(),
             last_call: 0,
         }
@@ -252,14 +255,6 @@ impl Broker {
     /// The number of the live configuration.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
-    }
-
-    /// Tells which transport daemons answer now.
-    pub(crate) fn set_transports(&mut self, available: Vec<String>) {
-        for gone in self.transports.iter().filter(|known| !available.contains(known)) {
-            self.connections.daemon_gone(gone);
-        }
-        self.transports = available;
     }
 
     /// Reads the configuration again because a signal says so. Whether it was taken is in the log

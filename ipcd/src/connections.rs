@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use libipc::interface::Identity;
+use libipc::interface::transport::GENERATION;
 
 pub(crate) use entry::{Carried, Entry, Handed, Process};
 
@@ -177,13 +178,36 @@ impl Connections {
         }
     }
 
-    /// A daemon is gone, and with it what it relayed.
-    pub(crate) fn daemon_gone(&mut self, daemon: &str) {
+    /// A daemon is gone, and with it what it relayed, `but` for what these generations of it do.
+    pub(crate) fn daemon_gone(&mut self, daemon: &str, but: &[u64]) {
         self.ended_early.retain(|(by, _)| by != daemon);
-        let relayed = self.relays.iter().filter(|((by, _), _)| by == daemon);
+        let relayed = self
+            .relays
+            .iter()
+            .filter(|((by, relay), _)| by == daemon && !but.contains(&(relay / GENERATION)));
         for id in relayed.map(|(_, id)| *id).collect::<Vec<_>>() {
             self.end(id);
         }
+    }
+
+    /// A generation of a daemon is gone, and with it what it relayed.
+    pub(crate) fn generation_gone(&mut self, daemon: &str, generation: u64) {
+        let relayed = self
+            .relays
+            .iter()
+            .filter(|((by, relay), _)| by == daemon && relay / GENERATION == generation);
+        for id in relayed.map(|(_, id)| *id).collect::<Vec<_>>() {
+            self.end(id);
+        }
+    }
+
+    /// How many a generation of a daemon relays.
+    pub(crate) fn relayed_by_generation(&self, daemon: &str, generation: u64) -> usize {
+        let relayed = self
+            .relays
+            .keys()
+            .filter(|(by, relay)| by == daemon && relay / GENERATION == generation);
+        relayed.count()
     }
 
     /// When [`Connections::sweep`] is to be called.

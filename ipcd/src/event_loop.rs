@@ -78,6 +78,8 @@ struct Watched {
 /// A transport daemon that may bring remote peers.
 struct Daemon {
     name: String,
+    /// Which generation it is, if another one has its place by now.
+    finishing: Option<u64>,
     listening: bool,
     /// Since when it is known not to be there, and when it is looked for next.
     absent_since: Instant,
@@ -222,6 +224,8 @@ impl<'w> EventLoop<'w> {
         while let Some(signal) = self.signals.read() {
             match signal {
                 Signal::Stop => self.end(now),
+                // What it hands over goes on without it: there is nothing to finish.
+                Signal::Finish => {}
                 Signal::Reload => {
                     notifier.reloading();
                     let table = Table { sources: &self.sources, clients: &self.clients };

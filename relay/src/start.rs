@@ -25,10 +25,19 @@ impl Inheritance {
     /// Takes it over. Call it before anything else opens descriptors.
     #[must_use]
     pub fn take() -> Self {
+        Self::of(sys::inherited::take())
+    }
+
+    /// Takes over what the parent has left to this generation of its program.
+    #[must_use]
+    pub fn take_of_parent() -> Self {
+        Self::of(sys::inherited::take_of_parent())
+    }
+
+    fn of(inherited: Vec<Inherited>) -> Self {
         let is_place =
             |one: &Inherited| sys::socket::is_unix(one.descriptor.as_fd()).unwrap_or(false);
-        let (mut places, others): (Vec<_>, Vec<_>) =
-            sys::inherited::take().into_iter().partition(is_place);
+        let (mut places, others): (Vec<_>, Vec<_>) = inherited.into_iter().partition(is_place);
         Self { place: places.pop().map(|place| place.descriptor), others }
     }
 }

@@ -2,16 +2,18 @@
 //! sockets it inherited.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use daemon::generations::LEFT;
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
-use libipc::interface::transport::{Serve, TransportError, Wrap};
+use libipc::interface::transport::{GENERATION, Serve, Told, TransportError, Wrap};
 use libipc::name::ServiceName;
 use libipc::poller::{Interest, Poller, Token, Waker};
+use libipc::varlink;
 use sys::inherited::Inherited;
 
 use crate::codec::Codec;
@@ -91,6 +93,9 @@ pub struct EventLoop<W: Wrapping> {
     resume: Option<Instant>,
     /// When connections that are left are cut.
     cut: Option<Instant>,
+    /// Which generation of the daemon this is, and whether another one has its place.
+    generation: u64,
+    stage: Stage,
     last_token: u64,
     /// Links are counted by themselves, so that each thread has its share of them.
     last_link: u64,
@@ -106,6 +111,23 @@ const REST: Duration = Duration::from_millis(50);
 
 /// Connections accepted before others are served again.
 const ACCEPT_BATCH: usize = 64;
+
+/// Where a generation is in its life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// The one before has the place still.
+    Waiting,
+    /// The broker has not asked for peers yet: they wait in their sockets.
+    Beginning,
+    Serving,
+    Leaving {
+        until: Instant,
+    },
+    Finishing,
+}
+
+/// How long a generation that leaves its place waits for the broker's word about peers.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Whether the loop goes on.
 #[derive(Eq, PartialEq)]
@@ -152,9 +174,22 @@ impl<W: Wrapping> EventLoop<W> {
             turned_away: TurnedAway::new(Instant::now()),
             resume: None,
             cut: None,
+            generation: 0,
+            stage: Stage::Serving,
             last_token,
             last_link: 0,
         })
+    }
+
+    /// As a generation of its daemon: its numbers are no other one's, and it accepts nobody before it
+    /// is told to.
+    #[must_use]
+    pub fn of_generation(mut self, generation: u64) -> Self {
+        self.generation = generation;
+        self.last_link = generation * GENERATION;
+        self.stage = Stage::Waiting;
+        self.watch_listeners(Interest::NONE);
+        self
     }
 
     /// Serves until told to stop, then until the last connection has ended or is cut.
@@ -184,7 +219,12 @@ impl<W: Wrapping> EventLoop<W> {
                     token => self.accept_peers(token, now),
                 }
             }
-            if self.cut.is_some_and(|when| when <= now || self.workers.live() == 0) {
+            if self.stage == Stage::Beginning && self.told.is_some() {
+                self.stage = Stage::Serving;
+                self.watch_listeners(Interest::READ);
+            }
+            self.leave_if_due(now);
+            if self.is_over(now) {
                 return Ok(());
             }
             if self.resume.is_some_and(|when| when <= now) {
@@ -195,16 +235,43 @@ impl<W: Wrapping> EventLoop<W> {
         }
     }
 
+    fn is_over(&self, now: Instant) -> bool {
+        let live = self.workers.live();
+        let is_cut = self.cut.is_some_and(|when| when <= now);
+        if is_cut && live > 0 {
+            tracing::warn!(event = "cut", connections = live);
+        }
+        let asks_nobody = self.callers.len() == usize::from(self.told.is_some());
+        let is_finished = self.stage == Stage::Finishing && asks_nobody && self.known.is_empty();
+        is_cut || (live == 0 && (self.cut.is_some() || is_finished))
+    }
+
     fn timeout(&self, notifier: &Notifier, now: Instant) -> Option<Duration> {
-        let first = self.resume.into_iter().chain(self.cut).chain(notifier.next_beat()).min();
+        let leaves = match self.stage {
+            Stage::Leaving { until } => Some(until),
+            _ => None,
+        };
+        let all = self.resume.into_iter().chain(self.cut).chain(leaves);
+        let first = all.chain(notifier.next_beat()).min();
         first.map(|when| when.saturating_duration_since(now))
     }
 
-    fn take_signals(&mut self, notifier: &Notifier, now: Instant) -> Life {
+    fn take_signals(&mut self, notifier: &mut Notifier, now: Instant) -> Life {
         while let Some(signal) = self.signals.read() {
             match signal {
                 // Who asks twice does not want to wait.
-                Signal::Stop if self.cut.is_some() => return Life::IsOver,
+                Signal::Stop if self.cut.is_some() || self.stage == Stage::Finishing => {
+                    self.cut = Some(now);
+                    self.is_over(now);
+                    return Life::IsOver;
+                }
+                Signal::Finish if self.stage == Stage::Waiting => {
+                    self.stage = Stage::Beginning;
+                    if let Some(server) = &self.server {
+                        let _watched = self.poller.change(server, SERVER, Interest::READ).is_ok();
+                    }
+                }
+                Signal::Finish => self.begin_to_leave(notifier, now),
                 Signal::Stop => self.drain(notifier, now),
                 Signal::Reload => {
                     notifier.reloading();
@@ -214,6 +281,34 @@ impl<W: Wrapping> EventLoop<W> {
             }
         }
         Life::GoesOn
+    }
+
+    /// Another generation waits for the place. First the broker says what becomes of peers that it
+    /// was told of: it could say so to nobody else.
+    fn begin_to_leave(&mut self, notifier: &mut Notifier, now: Instant) {
+        if matches!(self.stage, Stage::Serving | Stage::Beginning) {
+            notifier.retire();
+            self.listeners.clear();
+            self.stage = Stage::Leaving { until: now + LEAVING };
+        }
+    }
+
+    /// Another generation has the place: what was begun goes on to its end, however long that takes.
+    fn leave_if_due(&mut self, now: Instant) {
+        let Stage::Leaving { until } = self.stage else { return };
+        let is_asked = self.known.values().any(Known::is_of_peer);
+        if is_asked && now < until {
+            return;
+        }
+        tracing::info!(event = "generation-finishes", connections = self.workers.live());
+        self.stage = Stage::Finishing;
+        self.server = None;
+        if let Some(told) = self.told {
+            let finishing = Told::Finishing { finishing: self.generation };
+            self.answer(told, varlink::reply(&finishing, true), None);
+        }
+        // Nobody waits for it who is gone.
+        let _gone = io::stdout().write_all(LEFT).is_err();
     }
 
     /// Nothing new is begun, and another of our kind may take the place; what relays goes on.

@@ -26,17 +26,27 @@ pub struct Inherited {
 /// Call it before anything else opens descriptors: the environment's word is all there is.
 #[must_use]
 pub fn take() -> Vec<Inherited> {
-    static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::SeqCst) || crate::secure::raised_rights() {
         return Vec::new();
     }
+    take_of(std::process::id())
+}
+
+/// As [`take`], what was meant for the parent, which has left it to this process.
+#[must_use]
+pub fn take_of_parent() -> Vec<Inherited> {
+    if TAKEN.swap(true, Ordering::SeqCst) || crate::secure::raised_rights() {
+        return Vec::new();
+    }
+    take_of(std::os::unix::process::parent_id())
+}
+
+/// Whether it was taken over.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+fn take_of(pid: u32) -> Vec<Inherited> {
     let read = |name| env::var(name).unwrap_or_default();
-    let names = names(
-        &read("LISTEN_PID"),
-        &read("LISTEN_FDS"),
-        &read("LISTEN_FDNAMES"),
-        std::process::id(),
-    );
+    let names = names(&read("LISTEN_PID"), &read("LISTEN_FDS"), &read("LISTEN_FDNAMES"), pid);
     (FIRST..).zip(names).filter_map(|(number, name)| own(number, name)).collect()
 }
 

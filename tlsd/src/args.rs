@@ -22,6 +22,12 @@ pub(crate) struct Args {
     /// Print the pin of the key in this file, which is made if it is not there, then end
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "check"])]
     pub(crate) key: Option<PathBuf>,
+    /// Start anew at SIGHUP, and let the process before that finish what goes through it
+    #[arg(long)]
+    pub(crate) generations: bool,
+    /// Which generation this is
+    #[arg(long, hide = true, value_name = "N")]
+    pub(crate) generation: Option<u64>,
     #[command(flatten)]
     pub(crate) broker: BrokerOptions,
     /// The name under which the broker finds it
@@ -41,6 +47,8 @@ Examples:
   tlsd --config /etc/ipcd/tlsd.toml --check
   tlsd --key /etc/ipcd/tls/host.key
 
-Signals: SIGHUP reads everything again, SIGTERM lets connections finish
+Signals: SIGHUP reads everything again, SIGTERM lets connections finish.
+With --generations SIGHUP also takes a new program that was installed meanwhile: a process of its
+own, while the one before ends with the last connection that goes through it.
 
 Exit codes: 0 ended by a signal, 64 usage, 78 configuration, 71 the system";

@@ -48,6 +48,10 @@ const ACCOUNT: &str = "ipcd-tlsd";
 
 fn main() -> ExitCode {
     match Args::try_parse() {
+        Ok(args) if args.generations => match run_generations(&args) {
+            Ok(code) => code,
+            Err(failure) => finish("tlsd", Err(failure)),
+        },
         Ok(args) => finish("tlsd", run(args)),
         Err(error) => {
             // Where even that cannot be written, nobody reads it.
@@ -57,12 +61,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Starts `tlsd` as often as it is to be replaced. This process reads no file and no byte of a peer.
+fn run_generations(args: &Args) -> Result<ExitCode, Failure> {
+    let log = args.log.start();
+    // Before anybody replaces it: afterwards it would be told as deleted.
+    let program = std::env::current_exe().map_err(|error| Failure::system("tlsd", &error))?;
+    let arguments = std::env::args_os().skip(1).filter(|one| one != "--generations");
+    daemon::generations::run(program, arguments.collect(), log)
+}
+
 /// Starts `tlsd` and serves until told to stop. The order is the contract: nobody can look into
 /// the process before there is a key in it, nothing is opened before the configuration and its
 /// files are known to be good, root is given up before the first byte of a stranger is read, and
 /// the broker finds us only once we answer.
 fn run(args: Args) -> Result<(), Failure> {
-    let inherited = Inheritance::take();
+    let inherited = match args.generation {
+        Some(_) => Inheritance::take_of_parent(),
+        None => Inheritance::take(),
+    };
     memory::hide()?;
     if let Some(path) = &args.key {
         let pin = keygen::pin_of(path, &rustls::crypto::aws_lc_rs::default_provider())?;
@@ -92,8 +108,16 @@ fn run(args: Args) -> Result<(), Failure> {
     shut_in(&directory, Sockets::Unix, &["/".into()], log)?;
     let mut event_loop = EventLoop::new(tls, server, inherited.others, signals)
         .map_err(|error| Failure::system("the event loop", &error))?;
+    if let Some(generation) = args.generation {
+        event_loop = event_loop.of_generation(generation);
+    }
     tracing::info!(event = "started", rundir = ?directory.path());
     notifier.ready("Connecting and listening as the broker says");
+    if args.generation.is_some() {
+        io::stdout()
+            .write_all(daemon::generations::READY)
+            .map_err(|error| Failure::system("output", &error))?;
+    }
     event_loop.run(&mut notifier).map_err(|error| Failure::system("the event loop", &error))?;
     tracing::info!(event = "stopped");
     Ok(())

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("libipc", &["ipcd-sys"]),
     ("ipcd-settings", &[]),
     ("ipcd-policy", &["libipc", "ipcd-settings"]),
-    ("ipcd-daemon", &["libipc", "ipcd-settings"]),
+    ("ipcd-daemon", &["libipc", "ipcd-settings", "ipcd-sys"]),
     ("ipcd-relay", &["ipcd-daemon", "libipc", "ipcd-settings", "ipcd-sys"]),
     ("ipcd", &["ipcd-daemon", "libipc", "ipcd-policy", "ipcd-settings", "ipcd-sys"]),
     ("ipcd-tcpd", &["ipcd-daemon", "libipc", "ipcd-relay", "ipcd-settings", "ipcd-sys"]),

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use libipc::interface::control::{
-    ControlError, Metrics, Monitor, Reloaded, Status, Taken, Transport,
-};
+use libipc::interface::control::{ControlError, Metrics, Monitor, Reloaded, Status, Taken};
 use libipc::varlink::{self, Call};
 
 use super::quota::{Full, Share};
@@ -53,16 +51,6 @@ impl Broker {
             transports: self.carriers(),
             counters: self.audit.counters(),
         }
-    }
-
-    fn carriers(&self) -> Vec<Transport> {
-        let names = self.live.daemons().into_iter();
-        let carrier = |name: String| Transport {
-            available: self.transports.contains(&name),
-            relays: number(self.connections.relayed_by(&name)),
-            name,
-        };
-        names.map(carrier).collect()
     }
 
     fn taken(&self) -> Vec<Taken> {

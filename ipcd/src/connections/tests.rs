@@ -98,8 +98,8 @@ fn relays_end_by_report_or_with_their_daemon() {
     connections.relay_ended("tls", 2);
     connections.relay_ended("tcp", 1);
     assert_eq!(ids(&connections), [1, 3, 4]);
-    connections.daemon_gone("tcp");
-    connections.daemon_gone("tls");
+    connections.daemon_gone("tcp", &[]);
+    connections.daemon_gone("tls", &[]);
     assert_eq!(ids(&connections), [4]);
 }
 
@@ -116,7 +116,7 @@ fn a_relay_whose_end_was_told_first_is_never_listed() {
     assert_eq!(connections.len(), 0);
     connections.begin(relay(7), MOST, now);
     assert_eq!(connections.len(), 1, "an end is of one relay");
-    connections.daemon_gone("tls");
+    connections.daemon_gone("tls", &[]);
     assert!(connections.ended_early.is_empty());
 }
 

@@ -17,7 +17,7 @@ const REST_MOST: Duration = Duration::from_secs(1);
 
 impl Daemon {
     fn new(name: String, now: Instant) -> Self {
-        Self { name, listening: false, absent_since: now, retry: now }
+        Self { name, finishing: None, listening: false, absent_since: now, retry: now }
     }
 
     /// It was there until now.
@@ -37,16 +37,38 @@ impl EventLoop<'_> {
     /// Takes the daemons of the configuration; those that listen already go on.
     pub(super) fn know_daemons(&mut self, now: Instant) {
         for name in self.broker.live().daemons() {
-            if !self.daemons.iter().any(|daemon| daemon.name == name) {
-                self.daemons.push(Daemon::new(name, now));
+            let is_known = |one: &Daemon| one.name == name && one.finishing.is_none();
+            if !self.daemons.iter().any(is_known) {
+                self.add_daemon(Daemon::new(name, now));
             }
         }
+    }
+
+    /// In the place of one that has finished, if there is such a place.
+    fn add_daemon(&mut self, daemon: Daemon) {
+        let is_over = |one: &&mut Daemon| one.finishing.is_some() && !one.listening;
+        match self.daemons.iter_mut().find(is_over) {
+            Some(place) => *place = daemon,
+            None => self.daemons.push(daemon),
+        }
+    }
+
+    /// A daemon leaves its place to another generation of itself, which is asked for peers from now
+    /// on. What goes through it is still told by it.
+    fn finishes(&mut self, index: usize, generation: u64, now: Instant) {
+        let Some(daemon) = self.daemons.get_mut(index) else { return };
+        if daemon.finishing.replace(generation).is_none() {
+            let next = Daemon::new(daemon.name.clone(), now);
+            self.add_daemon(next);
+            self.look_for_daemons(now);
+        }
+        self.tell_transports();
     }
 
     pub(super) fn look_for_daemons(&mut self, now: Instant) {
         for index in 0..self.daemons.len() {
             let Some(daemon) = self.daemons.get_mut(index) else { continue };
-            if daemon.listening || daemon.retry > now {
+            if daemon.listening || daemon.finishing.is_some() || daemon.retry > now {
                 continue;
             }
             daemon.is_absent(now);
@@ -89,6 +111,10 @@ impl EventLoop<'_> {
                     let event = match channel::read_reply(&message.bytes) {
                         Some(Told::Arrived { arrival }) => Event::Arrived { daemon, arrival },
                         Some(Told::Ended { ended }) => Event::RelayEnded { daemon, id: ended },
+                        Some(Told::Finishing { finishing }) => {
+                            self.finishes(index, finishing, now);
+                            continue;
+                        }
                         None => continue,
                     };
                     self.report(event, now);
@@ -99,7 +125,12 @@ impl EventLoop<'_> {
 
     pub(super) fn tell_transports(&mut self) {
         let listening = self.daemons.iter().filter(|daemon| daemon.listening);
-        self.broker.set_transports(listening.map(|daemon| daemon.name.clone()).collect());
+        let (finishing, serving): (Vec<_>, Vec<_>) =
+            listening.partition(|daemon| daemon.finishing.is_some());
+        let generation = |one: &Daemon| Some((one.name.clone(), one.finishing?));
+        let finishing = finishing.into_iter().filter_map(generation).collect();
+        let serving = serving.into_iter().map(|daemon| daemon.name.clone()).collect();
+        self.broker.set_transports(serving, finishing);
     }
 }
 

@@ -169,7 +169,7 @@ pub struct Arrived {
     pub arrival: Arrival,
 }
 
-/// One reply to `Listen`: either of both.
+/// One reply to `Listen`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Told {
@@ -183,7 +183,15 @@ pub enum Told {
         /// The number.
         ended: u64,
     },
+    /// The daemon begins nothing new, and leaves its place to another generation of itself.
+    Finishing {
+        /// Which generation it is: its numbers are this one's times [`GENERATION`] and more.
+        finishing: u64,
+    },
 }
+
+/// What numbers of one generation of a daemon are apart from those of the next.
+pub const GENERATION: u64 = 1 << 40;
 
 /// Parameters of `Attach` and `Close`.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

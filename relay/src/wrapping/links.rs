@@ -39,6 +39,13 @@ pub(super) struct Known {
     pub(super) is_agreed: bool,
 }
 
+impl Known {
+    /// Whether it is that of a peer, about whom the broker has the next word.
+    pub(super) fn is_of_peer(&self) -> bool {
+        matches!(self.role, Role::Server { .. })
+    }
+}
+
 #[derive(Debug)]
 enum Role {
     Client,

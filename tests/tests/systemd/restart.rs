@@ -168,7 +168,7 @@ fn a_daemon_that_hangs_is_ended_by_the_watchdog_and_is_back_and_cuts_nothing() {
         host.0.until("ipc connect far --timeout 1 </dev/null");
         let pid = format!("systemctl show --value --property MainPID {unit}");
         let before = host.0.output(&pid);
-        host.0.must(&format!("kill -STOP {before}"));
+        host.0.must(&format!("systemctl kill --signal=STOP {unit}"));
         host.0.until(&format!("[ $({pid}) != 0 ] && [ $({pid}) != {} ]", before.trim()));
         let why = format!("journalctl --unit {unit} --output cat | grep -c 'Watchdog timeout'");
         assert_eq!(host.0.output(&why), "1\n", "{unit}");
@@ -179,4 +179,95 @@ fn a_daemon_that_hangs_is_ended_by_the_watchdog_and_is_back_and_cuts_nothing() {
         assert!(told.failed <= 2 * 4 * 3, "{}", told.text);
         assert!(told.made > 100, "{}", told.text);
     }
+}
+
+/// A way to pongd and back over TLS, both ends of which are this host's tlsd.
+const OVER_TLS: &str = r#"
+set -e
+mkdir --parents /etc/ipcd/tls; cd /etc/ipcd/tls
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=own \
+  -keyout ca.key -out ca.crt 2>/dev/null
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=host -keyout host.key -out host.csr 2>/dev/null
+printf 'subjectAltName = DNS:localhost\nextendedKeyUsage = serverAuth\n' |
+  openssl x509 -req -in host.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 9 -extfile /dev/stdin -out host.crt 2>/dev/null
+chown ipcd-tlsd host.key; chmod 600 host.key
+cat >/etc/ipcd/tlsd.toml <<'END'
+drain-seconds = 1
+[certificate.host]
+chain = "/etc/ipcd/tls/host.crt"
+key = "/etc/ipcd/tls/host.key"
+[trust.own]
+ca = "/etc/ipcd/tls/ca.crt"
+[dial]
+trust = "own"
+[listen.fleet]
+certificate = "host"
+clients = "none"
+END
+cat >/etc/ipcd/ipcd.toml <<'END'
+rules = '''
+allow in pongd tls for anonymous
+allow out far tls:localhost:9001
+'''
+[redirects]
+far = 'tls://localhost:9001/pongd'
+END
+systemctl start pongd@pongd.socket
+systemctl enable --quiet ipcd-tlsd-listen.socket
+systemctl restart ipcd-tlsd ipcd
+"#;
+
+#[test]
+fn a_reload_of_tlsd_takes_a_new_program_and_the_one_before_finishes() {
+    let Some(host) = Container::installed() else { return };
+    host.must(OVER_TLS);
+    host.install(Path::new(env!("CARGO_BIN_EXE_load")), "/usr/local/bin/load");
+    host.until("echo ping | ipc connect far | grep -q ping");
+    let host = Loaded(host);
+    host.0.must(
+        "systemd-run --quiet --unit=load-far sh -c 'exec load far 2 /run/far.end >/run/far.told 2>&1'",
+    );
+    host.0.until("ipc --json status | grep -q '\"relays\":[4-9]'");
+    let serving = |number: usize| format!("pgrep --full 'generation {number}$'");
+    let turns = usize::try_from(ends(20)).unwrap();
+    for turn in 2..turns + 2 {
+        // As an upgrade does it: another file under the same name.
+        host.0.must(
+            "cd /usr/libexec/ipcd; cp tlsd tlsd.new; mv tlsd.new tlsd; systemctl reload ipcd-tlsd",
+        );
+        host.0.until(&serving(turn));
+        host.0.until(&format!("! {}", serving(turn - 1)).replace(
+            "! ",
+            // The first one has connections that are kept.
+            if turn == 2 { "" } else { "! " },
+        ));
+    }
+    // The first generation finishes as long as the clients have what it relays.
+    let finishing = "ipc --json status | grep -q 'tls, generation 1, finishing'";
+    host.0.must(finishing);
+    let told = host.told("far");
+    assert_eq!(told.failed, 0, "{}", told.text);
+    assert!(told.made > 100, "{}", told.text);
+    host.0.until(&format!("! {finishing}"));
+    host.0.until(&format!("! {}", serving(1)));
+    assert_eq!(host.0.output("pgrep --count tlsd"), "2\n");
+
+    // What cannot be started changes nothing.
+    host.0.must("cp /etc/ipcd/tlsd.toml /run/good; echo nonsense >/etc/ipcd/tlsd.toml");
+    host.0.must("systemctl reload ipcd-tlsd");
+    host.0.until("journalctl --unit ipcd-tlsd --output cat | grep -q 'generation-over.*78'");
+    host.0.must("echo ping | ipc connect far | grep -q ping; cp /run/good /etc/ipcd/tlsd.toml");
+
+    // A restart cuts, and says so.
+    host.0.must(
+        "mkfifo /run/words; systemd-run --quiet --unit=client sh -c 'ipc connect far </run/words'",
+    );
+    host.0.must("(echo before; sleep 30) >/run/words 2>&1 & echo $! >/run/holder");
+    host.0.until(
+        "ipc --json status | grep -q '\"name\":\"tls\",\"available\":true,\"relays\":[1-9]'",
+    );
+    host.0.must("systemctl restart ipcd-tlsd; kill $(cat /run/holder)");
+    host.0.until("journalctl --unit ipcd-tlsd --output cat | grep -q 'cut.*connections=[1-9]'");
+    host.0.until("! systemctl --quiet is-active client");
+    host.0.must("echo ping | ipc connect far | grep -q ping");
 }
