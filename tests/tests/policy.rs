@@ -50,6 +50,7 @@ fn a_rule_without_effect_is_a_warning_at_the_start_and_a_mistake_when_checked() 
     let file = place.path().join("ipcd.toml");
     fs::write(&file, "rules = ['deny out * *', 'allow out db tcp:h:1']\n").unwrap();
     let mut check = program("ipcd");
+    check.arg("--rundir").arg(place.path());
     let (code, _, said) = outcome(check.arg("--check").arg("--config").arg(&file));
     assert_eq!(code, 78);
     assert!(said.contains("the rule never decides: `deny out * *` stands before it"), "{said}");
