@@ -6,7 +6,8 @@ use crate::position::Position;
 
 /// Something that a person has to change in a file.
 ///
-/// `Display` is `FILE:LINE:COLUMN: message`, and a second line `  help: …` if there is help.
+/// `Display` is `FILE:LINE:COLUMN: message`, or `command line, rule 1, character COLUMN: message` of
+/// what stands in no file, and a second line `  help: …` if there is help.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Problem {
     /// The file, as its reader is to see it.
@@ -50,9 +51,17 @@ impl Problem {
     }
 }
 
+/// What begins the names of texts that stand in no file and so have no lines.
+const COMMAND_LINE: &str = "command line, ";
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        let Self { file, line, column, message, .. } = self;
+        if file.starts_with(COMMAND_LINE) {
+            write!(f, "{file}, character {column}: {message}")?;
+        } else {
+            write!(f, "{file}:{line}:{column}: {message}")?;
+        }
         match &self.help {
             Some(help) => write!(f, "\n  help: {help}"),
             None => Ok(()),

@@ -192,13 +192,13 @@ fn all_problems_of_all_texts_are_reported_at_once() {
         "ipcd.d/10-a.toml:",
         "ipcd.d/50-b.toml:4:1: unknown key `colour`",
         "ipcd.toml:1:18: wants a whole number from 1 to 1000000, not 0",
-        "command line, rule 1:1:1: a rule begins with allow, deny or permissive",
-        "command line, rule 2:1:1: a rule of direction out needs an address",
-        "command line, rule 3:1:1: a rule is one line",
+        "command line, rule 1, character 1: a rule begins with allow, deny or permissive",
+        "command line, rule 2, character 1: a rule of direction out needs an address",
+        "command line, rule 3, character 1: a rule is one line",
         "ipcd.d/50-b.toml:2:13: something is missing between the dots of the host",
-        "command line, redirect 1:1:1: a service name has only",
-        "command line, redirect 1:1:1: a target without /SERVICE names its port",
-        "command line, redirect 2:1:1: a secret on a command line is no secret; write the redirect in a file",
+        "command line, redirect 1, character 1: a service name has only",
+        "command line, redirect 1, character 1: a target without /SERVICE names its port",
+        "command line, redirect 2, character 1: a secret on a command line is no secret; write the redirect in a file",
     ];
     assert_eq!(problems.len(), beginnings.len(), "{problems:#?}");
     for (problem, beginning) in problems.iter().zip(beginnings) {

@@ -197,7 +197,7 @@ fn a_text_outside_of_files_begins_at_its_first_character() {
     let text = Text::plain("command line, rule 1", "ab\ncd");
     assert_eq!(text.position_at(0).to_string(), "command line, rule 1:1:1");
     assert_eq!(text.position_at(4).to_string(), "command line, rule 1:2:2");
-    assert_eq!(text.problem("x").to_string(), "command line, rule 1:1:1: x");
+    assert_eq!(text.problem("x").to_string(), "command line, rule 1, character 1: x");
 }
 
 #[test]
