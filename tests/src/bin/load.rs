@@ -44,7 +44,10 @@ fn main() {
 
 fn ask(name: &str, end: &Path) -> Seen {
     let mut seen = Seen::default();
-    let mut kept = libipc::connect(name).expect("the connection to keep");
+    // A broker may be killed in this very moment too.
+    let mut kept = std::iter::repeat_with(|| libipc::connect(name))
+        .find_map(Result::ok)
+        .expect("the connection to keep");
     let mut turn = 0_u64;
     while !end.exists() {
         turn += 1;
