@@ -142,8 +142,12 @@ fn echoes(stream: &mut Stream, number: u64) -> bool {
 
 /// Asks for each service again and again, and keeps a connection to each that may not be cut.
 fn ask(environment: &Environment, daemon: &str, over: &AtomicBool, seen: &Seen) {
-    let connected =
-        |name: &&str| std::iter::repeat_with(|| connect(environment, name)).find(Option::is_some);
+    let end = Instant::now() + PATIENCE;
+    let connected = |name: &&str| {
+        std::iter::repeat_with(|| connect(environment, name))
+            .take_while(|_| Instant::now() < end)
+            .find(Option::is_some)
+    };
     let mut kept: Vec<_> = NAMES.iter().map(|name| connected(name).flatten()).collect();
     let mut number = 0;
     while !over.load(Ordering::Relaxed) {
