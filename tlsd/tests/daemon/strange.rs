@@ -310,7 +310,8 @@ fn what_a_peer_calls_us_decides_nothing() {
             assert_eq!(answer.names(), ["dns:web1.example.com", &pin], "{name:?}");
             assert_eq!(answer.parameter("arrival")["service"], "pong");
             drop(call.attach(&answer.parameter("arrival")["id"]));
-            client.near.shutdown(Shutdown::Both).unwrap();
+            // It may have noticed by itself that its relay is gone.
+            let _ = client.near.shutdown(Shutdown::Both);
         }
     }
 }
