@@ -8,6 +8,7 @@ pub mod account;
 pub mod descriptors;
 pub mod event;
 pub mod exit;
+pub mod file;
 pub mod generations;
 pub mod log;
 pub mod memory;

@@ -7,6 +7,7 @@ use settings::Problem;
 
 use crate::account;
 use crate::exit::Failure;
+use crate::file;
 
 /// The configuration that `parse` makes of the file; the default one without a file.
 ///
@@ -19,8 +20,7 @@ pub fn read_config<C: Default>(
 ) -> Result<C, Failure> {
     let Some(path) = path else { return Ok(C::default()) };
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Config(format!("{name}: cannot be read: {error}")))?;
+    let text = file::read_text(path).map_err(|why| Failure::Config(format!("{name}: {why}")))?;
     parse(&name, &text).map_err(|problems| {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Failure::Config(problems.join("\n"))

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File as OpenFile};
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use daemon::file::{CONFIG_BYTES_MOST, Links, Unusable};
 use libipc::rundir::Instance;
-use nix::libc;
 use policy::config::{CommandLine, Sources};
 use settings::File;
-
-/// Bytes of the longest configuration file.
-const FILE_BYTES_MOST: u64 = 4 * 1024 * 1024;
 
 /// Where to look: what stays the same from reload to reload.
 #[derive(Debug)]
@@ -90,7 +87,8 @@ fn user_base() -> Option<PathBuf> {
 }
 
 fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let system = |error| FileError::System { path: directory.to_owned(), error };
+    let system =
+        |error: io::Error| FileError::Unusable { path: directory.to_owned(), why: error.into() };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -107,47 +105,37 @@ fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 fn read_one(path: &Path, required: bool) -> Result<Option<File>, FileError> {
-    let system = |error| FileError::System { path: path.to_owned(), error };
-    // What is no file must not keep us waiting.
-    let opened = OpenFile::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let mut file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => return Ok(None),
-        Err(error) => return Err(system(error)),
+    let unusable = |why| FileError::Unusable { path: path.to_owned(), why };
+    let (file, facts) = match daemon::file::open(path, CONFIG_BYTES_MOST, Links::Followed) {
+        Ok(opened) => opened,
+        Err(Unusable::System(error)) if error.kind() == io::ErrorKind::NotFound && !required => {
+            return Ok(None);
+        }
+        Err(why) => return Err(unusable(why)),
     };
-    let facts = file.metadata().map_err(system)?;
-    if !facts.is_file() {
-        return Err(system(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
-    }
     let uid = nix::unistd::geteuid().as_raw();
     if (facts.uid() != 0 && facts.uid() != uid) || facts.mode() & 0o022 != 0 {
         return Err(FileError::Untrusted { path: path.to_owned() });
     }
-    if facts.len() > FILE_BYTES_MOST {
-        return Err(FileError::TooLong { path: path.to_owned() });
-    }
     let mut text = String::new();
-    file.by_ref().take(FILE_BYTES_MOST).read_to_string(&mut text).map_err(system)?;
+    file.take(CONFIG_BYTES_MOST)
+        .read_to_string(&mut text)
+        .map_err(|error| unusable(error.into()))?;
     Ok(Some(File { name: path.display().to_string(), text }))
 }
 
 /// Why a file is not read.
 #[derive(Debug)]
 pub(crate) enum FileError {
-    /// The kernel's answer.
-    System {
+    /// It cannot be read, is no file, or is too long.
+    Unusable {
         /// The file.
         path: PathBuf,
-        /// What it said.
-        error: io::Error,
+        /// Which of that.
+        why: Unusable,
     },
     /// Somebody else could have written it.
     Untrusted {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is too long.
-    TooLong {
         /// The file.
         path: PathBuf,
     },
@@ -156,16 +144,13 @@ pub(crate) enum FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::System { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Unusable { path, why } => write!(f, "{}: {why}", path.display()),
             Self::Untrusted { path } => write!(
                 f,
                 "{}: others could have written it: it has to belong to root or to the broker's \
                  user, and group and others may not write to it (chmod go-w)",
                 path.display()
             ),
-            Self::TooLong { path } => {
-                write!(f, "{}: longer than {FILE_BYTES_MOST} bytes", path.display())
-            }
         }
     }
 }

@@ -163,7 +163,7 @@ fn a_configuration_that_is_a_pipe_is_an_error_and_stops_nobody() {
     fs::remove_file(&file).unwrap();
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
     let (code, _, said) = outcome(&mut host.ipc(&["reload"]));
-    assert!(code == 78 && said.contains("it is no file"), "{said}");
+    assert!(code == 78 && said.contains("ipcd.toml: is no file"), "{said}");
     assert_eq!(host.ping("pong", ""), "ping");
 }
 

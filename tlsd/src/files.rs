@@ -1,11 +1,12 @@
 //! Files that the configuration names: certificates for everybody, secrets for us alone.
 
 use std::fmt;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::libc;
+use daemon::file::{Links, Unusable};
 use nix::unistd::User;
 use zeroize::Zeroizing;
 
@@ -24,9 +25,7 @@ pub(crate) struct FileError {
 
 #[derive(Debug)]
 enum Why {
-    System(io::Error),
-    NotAFile,
-    TooLong,
+    Unusable(Unusable),
     Readable { mode: u32 },
     Owner { uid: u32 },
     NoCredentials,
@@ -84,31 +83,18 @@ fn is_accounts(uid: u32) -> bool {
     account().is_some_and(|(user, _)| user == uid)
 }
 
-fn open(path: &Path) -> Result<(std::fs::File, std::fs::Metadata), FileError> {
-    let fail = |why| FileError { path: path.to_owned(), why };
-    // A pipe in the place of a file must not keep us waiting.
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|error| fail(Why::System(error)))?;
-    let metadata = file.metadata().map_err(|error| fail(Why::System(error)))?;
-    if !metadata.is_file() {
-        return Err(fail(Why::NotAFile));
-    }
-    if metadata.len() > FILE_BYTES_MOST {
-        return Err(fail(Why::TooLong));
-    }
-    Ok((file, metadata))
+fn open(path: &Path) -> Result<(File, Metadata), FileError> {
+    daemon::file::open(path, FILE_BYTES_MOST, Links::Followed)
+        .map_err(|why| FileError { path: path.to_owned(), why: Why::Unusable(why) })
 }
 
-fn read(path: &Path, file: std::fs::File) -> Result<Zeroizing<Vec<u8>>, FileError> {
+fn read(path: &Path, file: File) -> Result<Zeroizing<Vec<u8>>, FileError> {
     // Room for all of it at once: a vector that grows leaves copies behind.
     let room = usize::try_from(FILE_BYTES_MOST.min(file.metadata().map_or(0, |one| one.len()) + 1));
     let mut bytes = Zeroizing::new(Vec::with_capacity(room.unwrap_or(0)));
     file.take(FILE_BYTES_MOST)
         .read_to_end(&mut bytes)
-        .map_err(|error| FileError { path: path.to_owned(), why: Why::System(error) })?;
+        .map_err(|error| FileError { path: path.to_owned(), why: Why::Unusable(error.into()) })?;
     Ok(bytes)
 }
 
@@ -116,9 +102,7 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.why {
-            Why::System(error) => write!(f, "{path}: cannot be read: {error}"),
-            Why::NotAFile => write!(f, "{path}: is no file"),
-            Why::TooLong => write!(f, "{path}: is longer than {FILE_BYTES_MOST} bytes"),
+            Why::Unusable(why) => write!(f, "{path}: {why}"),
             Why::Readable { mode } => {
                 write!(f, "{path}: others may read it (mode {mode:04o}): chmod 0600 {path}")
             }
@@ -180,16 +164,24 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_file_of_the_most_bytes_is_read_and_one_more_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("roots.pem");
+        let file = File::create(&path).unwrap();
+        file.set_len(FILE_BYTES_MOST).unwrap();
+        assert_eq!(read_public(&path).unwrap().len() as u64, FILE_BYTES_MOST);
+        file.set_len(FILE_BYTES_MOST + 1).unwrap();
+        let error = read_public(&path).unwrap_err().to_string();
+        assert!(error.ends_with("is longer than 8388608 bytes"), "{error}");
+    }
+
+    #[test]
     fn what_is_no_file_or_is_not_there_is_told() {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
         assert!(said(&SecretPlace::File(pipe)).ends_with("is no file"));
         assert!(said(&SecretPlace::File(directory.path().join("none"))).contains("cannot be read"));
-        let long = directory.path().join("long");
-        std::fs::File::create(&long).unwrap().set_len(FILE_BYTES_MOST + 1).unwrap();
-        let error = read_public(&long).unwrap_err().to_string();
-        assert!(error.ends_with("is longer than 8388608 bytes"), "{error}");
         assert_eq!(
             said(&SecretPlace::Credential("host.key".to_owned())),
             "credential:host.key: the service manager passes no credentials: write LoadCredential= \

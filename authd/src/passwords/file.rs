@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use daemon::file::{Links, Unusable};
 use nix::libc;
 
 use super::{LineError, Passwords};
@@ -23,9 +24,7 @@ pub(crate) struct FileError {
 
 #[derive(Debug)]
 enum Why {
-    System(io::Error),
-    NotAFile,
-    TooLong,
+    Unusable(Unusable),
     Open { mode: u32 },
     Owner { uid: u32 },
     Directory { mode: u32 },
@@ -46,18 +45,12 @@ pub(crate) fn load(path: &Path) -> Result<Passwords, FileError> {
 fn read(path: &Path) -> Result<String, FileError> {
     let fail = |why| FileError { path: path.to_owned(), why };
     check_directory(path)?;
-    // A pipe in the place of a file must not keep us waiting.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|error| fail(Why::System(error)))?;
-    let facts = file.metadata().map_err(|error| fail(Why::System(error)))?;
-    let directory = parent(path).metadata().map_err(|error| fail(Why::System(error)))?;
+    let system = |error| fail(Why::Unusable(Unusable::System(error)));
+    let (file, facts) = daemon::file::open(path, FILE_BYTES_MOST, Links::Refused)
+        .map_err(|why| fail(Why::Unusable(why)))?;
+    let directory = parent(path).metadata().map_err(system)?;
     let us = nix::unistd::geteuid().as_raw();
     match (facts.uid(), facts.mode() & 0o7777) {
-        _ if !facts.is_file() => return Err(fail(Why::NotAFile)),
-        _ if facts.len() > FILE_BYTES_MOST => return Err(fail(Why::TooLong)),
         // Root, who edits it, believes whom it belongs to: the account of the directory.
         (uid, _) if uid != 0 && uid != us && !(us == 0 && uid == directory.uid()) => {
             return Err(fail(Why::Owner { uid }));
@@ -66,9 +59,7 @@ fn read(path: &Path) -> Result<String, FileError> {
         _ => {}
     }
     let mut text = String::new();
-    file.take(FILE_BYTES_MOST)
-        .read_to_string(&mut text)
-        .map_err(|error| fail(Why::System(error)))?;
+    file.take(FILE_BYTES_MOST).read_to_string(&mut text).map_err(system)?;
     Ok(text)
 }
 
@@ -76,7 +67,7 @@ fn read(path: &Path) -> Result<String, FileError> {
 fn check_directory(path: &Path) -> Result<(), FileError> {
     let directory = parent(path);
     let fail = |why| FileError { path: directory.to_owned(), why };
-    let facts = fs::metadata(directory).map_err(|error| fail(Why::System(error)))?;
+    let facts = fs::metadata(directory).map_err(|error| fail(Why::Unusable(error.into())))?;
     let mode = facts.mode() & 0o7777;
     if mode & 0o022 != 0 { Err(fail(Why::Directory { mode })) } else { Ok(()) }
 }
@@ -93,11 +84,12 @@ pub(crate) fn edit<R>(
     path: &Path,
     change: impl FnOnce(&str, &Passwords) -> (Option<String>, R),
 ) -> Result<R, FileError> {
-    let fail = |error| FileError { path: path.to_owned(), why: Why::System(error) };
+    let fail =
+        |error| FileError { path: path.to_owned(), why: Why::Unusable(Unusable::System(error)) };
     let directory = File::open(parent(path)).map_err(fail)?;
     directory.lock().map_err(fail)?;
     let text = match read(path) {
-        Err(FileError { why: Why::System(error), .. })
+        Err(FileError { why: Why::Unusable(Unusable::System(error)), .. })
             if error.kind() == io::ErrorKind::NotFound =>
         {
             String::new()
@@ -151,12 +143,10 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.why {
-            Why::System(error) if error.kind() == io::ErrorKind::NotFound => {
+            Why::Unusable(Unusable::System(error)) if error.kind() == io::ErrorKind::NotFound => {
                 write!(f, "{path}: is not there: authd add USER makes it")
             }
-            Why::System(error) => write!(f, "{path}: {error}"),
-            Why::NotAFile => write!(f, "{path}: is no file"),
-            Why::TooLong => write!(f, "{path}: is longer than {FILE_BYTES_MOST} bytes"),
+            Why::Unusable(why) => write!(f, "{path}: {why}"),
             Why::Open { mode } => {
                 write!(f, "{path}: is open to others (mode {mode:04o}): chmod 0600 {path}")
             }

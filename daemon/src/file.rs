@@ -1,0 +1,133 @@
+//! Files that somebody named: opened so that what was checked is what is read, and that nothing in
+//! their place keeps a daemon waiting.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::libc;
+
+/// Bytes of the longest configuration file.
+pub const CONFIG_BYTES_MOST: u64 = 4 * 1024 * 1024;
+
+/// Why a file is not read, without its name.
+#[derive(Debug)]
+pub enum Unusable {
+    /// The kernel's answer.
+    System(io::Error),
+    /// A directory, a pipe, a device.
+    NotAFile,
+    /// It has more bytes than this.
+    TooLong(u64),
+}
+
+/// Whether the last part of a path may be a link to somewhere else.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Links {
+    /// It leads to the file.
+    Followed,
+    /// [`Unusable::System`] with `ELOOP`.
+    Refused,
+}
+
+/// Opens a file of at most `most` bytes for reading, and tells what it is. Never blocks for a
+/// writer, and never makes a terminal ours.
+///
+/// The file may grow while it is read: read it with [`Read::take`](io::Read::take).
+///
+/// # Errors
+///
+/// [`Unusable`].
+pub fn open(path: &Path, most: u64, links: Links) -> Result<(File, Metadata), Unusable> {
+    let followed = if links == Links::Followed { 0 } else { libc::O_NOFOLLOW };
+    let file = File::options()
+        .read(true)
+        .custom_flags(followed | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(Unusable::System)?;
+    let facts = file.metadata().map_err(Unusable::System)?;
+    match facts.len() {
+        _ if !facts.is_file() => Err(Unusable::NotAFile),
+        len if len > most => Err(Unusable::TooLong(most)),
+        _ => Ok((file, facts)),
+    }
+}
+
+/// The text of a configuration file, of at most [`CONFIG_BYTES_MOST`].
+///
+/// # Errors
+///
+/// [`Unusable`].
+pub fn read_text(path: &Path) -> Result<String, Unusable> {
+    let (file, _) = open(path, CONFIG_BYTES_MOST, Links::Followed)?;
+    let mut text = String::new();
+    file.take(CONFIG_BYTES_MOST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(error) => write!(f, "cannot be read: {error}"),
+            Self::NotAFile => f.write_str("is no file"),
+            Self::TooLong(most) => write!(f, "is longer than {most} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn said(path: &Path, links: Links) -> String {
+        open(path, 4, links)
+            .map_or_else(|error| error.to_string(), |(_, facts)| format!("{} bytes", facts.len()))
+    }
+
+    #[test]
+    fn a_configuration_of_the_most_bytes_is_read_and_one_more_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("daemon.toml");
+        let file = File::create(&path).unwrap();
+        file.set_len(CONFIG_BYTES_MOST).unwrap();
+        assert_eq!(read_text(&path).unwrap().len() as u64, CONFIG_BYTES_MOST);
+        file.set_len(CONFIG_BYTES_MOST + 1).unwrap();
+        assert_eq!(read_text(&path).unwrap_err().to_string(), "is longer than 4194304 bytes");
+        fs::write(&path, [0xff]).unwrap();
+        let said = read_text(&path).unwrap_err().to_string();
+        assert_eq!(said, "cannot be read: stream did not contain valid UTF-8");
+    }
+
+    #[test]
+    fn only_a_file_of_that_length_is_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        fs::write(path("full"), "four").unwrap();
+        fs::write(path("over"), "fives").unwrap();
+        std::os::unix::fs::symlink(path("full"), path("link")).unwrap();
+        nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let both =
+            |name: &str| [Links::Followed, Links::Refused].map(|links| said(&path(name), links));
+        assert_eq!(both("full"), ["4 bytes", "4 bytes"]);
+        assert_eq!(both("over"), ["is longer than 4 bytes"; 2]);
+        assert_eq!(both("pipe"), ["is no file"; 2]);
+        assert_eq!(both("."), ["is no file"; 2]);
+        let missing = "cannot be read: No such file or directory (os error 2)";
+        assert_eq!(both("none"), [missing; 2]);
+        let [followed, refused] = both("link");
+        assert_eq!(followed, "4 bytes");
+        assert!(refused.contains("Too many levels of symbolic links"), "{refused}");
+    }
+}
