@@ -336,3 +336,6 @@ static SPECIAL: LazyLock<Arc<RuleText>> = LazyLock::new(|| {
                 only by a rule that names them";
     Arc::new(RuleText::new(text, Source::BuiltIn))
 });
+
+#[cfg(test)]
+mod tests;
