@@ -138,7 +138,7 @@ fn receive_into(
     header.msg_iov = &raw mut part;
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = size_of_val(&control);
+    header.msg_controllen = size_of_val(&control) as _;
     let flags = wait.flag() | libc::MSG_CMSG_CLOEXEC;
     let bytes = retry(|| {
         // SAFETY: `header` points to `room` and `control`, both alive and exclusively borrowed,
@@ -196,7 +196,8 @@ fn take_control(header: &libc::msghdr, received: &mut Received) -> usize {
 fn data_length(message: &libc::cmsghdr) -> usize {
     // SAFETY: pure arithmetic on a constant.
     let header = unsafe { libc::CMSG_LEN(0) } as usize;
-    message.cmsg_len.saturating_sub(header)
+    let whole: usize = message.cmsg_len as _;
+    whole.saturating_sub(header)
 }
 
 /// Owns every descriptor number in `length` bytes at `data`.
@@ -251,7 +252,7 @@ pub fn send_parts(
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     // An IoSlice is an iovec, as std promises.
     header.msg_iov = parts.as_ptr().cast::<libc::iovec>().cast_mut();
-    header.msg_iovlen = parts.len();
+    header.msg_iovlen = parts.len() as _;
     if descriptors.is_empty() {
         return send_header(socket, &header, wait);
     }
@@ -280,14 +281,14 @@ fn write_rights(
     let size = u32::try_from(size_of_val(descriptors)).unwrap_or(u32::MAX);
     header.msg_control = control.as_mut_ptr().cast();
     // SAFETY: pure arithmetic.
-    header.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as usize;
+    header.msg_controllen = unsafe { libc::CMSG_SPACE(size) } as _;
     // SAFETY: pure arithmetic.
-    let length = unsafe { libc::CMSG_LEN(size) } as usize;
-    let message = libc::cmsghdr {
-        cmsg_len: length,
-        cmsg_level: libc::SOL_SOCKET,
-        cmsg_type: libc::SCM_RIGHTS,
-    };
+    let length = unsafe { libc::CMSG_LEN(size) } as _;
+    // SAFETY: all zeroes is a valid cmsghdr; some libraries' has padding of its own.
+    let mut message: libc::cmsghdr = unsafe { mem::zeroed() };
+    message.cmsg_len = length;
+    message.cmsg_level = libc::SOL_SOCKET;
+    message.cmsg_type = libc::SCM_RIGHTS;
     let start = control.as_mut_ptr();
     // SAFETY: `control` is aligned and has room for a header and DESCRIPTORS_MOST numbers.
     unsafe { ptr::write(start.cast::<libc::cmsghdr>(), message) };

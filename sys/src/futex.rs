@@ -21,7 +21,8 @@ pub enum Woken {
 /// The kernel's, which is not expected.
 pub fn wait(word: &AtomicU32, expected: u32, limit: Duration) -> io::Result<Woken> {
     let limit = libc::timespec {
-        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        // That is 68 years, whatever the library of C has for times.
+        tv_sec: i32::try_from(limit.as_secs()).unwrap_or(i32::MAX).into(),
         tv_nsec: limit.subsec_nanos().into(),
     };
     // SAFETY: the word and the time outlive the call, and the kernel only reads them.

@@ -22,7 +22,7 @@ pub fn raise() -> io::Result<()> {
         *to = libc::c_char::from_ne_bytes([*from]);
     }
     // SAFETY: the kernel reads and fills one ifreq.
-    let answer = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) };
+    let answer = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCGIFFLAGS as _, &raw mut request) };
     check(answer)?;
     // SAFETY: the call has filled the flags.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
@@ -32,7 +32,8 @@ pub fn raise() -> io::Result<()> {
     }
     request.ifr_ifru.ifru_flags = up;
     // SAFETY: the kernel reads one ifreq.
-    let answer = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    let answer =
+        unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
     check(answer)
 }
 

@@ -44,10 +44,17 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The environment variable that names a feature which the binaries are to be built with.
 pub const FEATURE: &str = "IPCD_TESTS_FEATURE";
 
+/// The environment variable that names the directory of binaries which have been built already,
+/// for example static ones.
+pub const PROGRAMS: &str = "IPCD_TESTS_PROGRAMS";
+
 /// The directory of the real binaries, which are built first.
 pub fn binaries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(built) = std::env::var_os(PROGRAMS) {
+            return std::path::absolute(built).expect("a directory");
+        }
         let own = std::env::current_exe().expect("the test's own path");
         let directory = own.ancestors().nth(2).expect("target/debug/deps/test").to_owned();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
+use ipcd_tests::raw::Raw;
 use ipcd_tests::{Host, PATIENCE};
 use sys::ancillary::{self, Wait};
 
@@ -82,6 +83,10 @@ fn a_lookup_is_answered_by_ok_and_the_descriptor_in_one_message() {
 #[test]
 fn what_cannot_be_served_is_an_end_and_hurts_nobody() {
     let host = Host::new(&["--rule", "deny local closed"]).with_pongd("pong").with_pongd("closed");
+    // One that is answered and stays: by then the broker has all that it needs.
+    let mut kept = Raw::to(&host);
+    kept.ask("org.varlink.service.GetInfo", &serde_json::json!({})).unwrap();
+    assert_eq!(kept.error(), "none");
     let baseline = host.broker.descriptors();
     for text in [
         "unknown;",

@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: every check, the quick ones first.
 
-use crate::{Failed, always_deny, arch, demo, fuzz, limits, man, ring_model, run, size};
+use crate::{Failed, always_deny, arch, demo, fuzz, limits, man, musl, ring_model, run, size};
 
 pub(crate) fn run_all() -> Result<(), Failed> {
     step("fmt", || run("cargo", &["fmt", "--all", "--check"]))?;
@@ -10,6 +10,7 @@ pub(crate) fn run_all() -> Result<(), Failed> {
     step("clippy", || {
         run("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
     })?;
+    step("musl", musl::check)?;
     step("doc", || {
         run("env", &["RUSTDOCFLAGS=-D warnings", "cargo", "doc", "--workspace", "--no-deps"])
     })?;

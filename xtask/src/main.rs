@@ -14,6 +14,7 @@ mod fuzz;
 mod limits;
 mod man;
 mod miri;
+mod musl;
 mod package;
 mod ring_model;
 mod size;
@@ -33,6 +34,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   miri                   codecs and states, under an interpreter (nightly)
   man [--check]          manual pages, from what the programs say of themselves
   deb                    Debian packages
+  static                 programs that need no library of the machine
 ";
 
 /// Why a task failed, for the person who called it.
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run_all(),
         ["man"] => man::run(man::Task::Write),
         ["man", "--check"] => man::run(man::Task::Check),
+        ["static"] => musl::build(),
         ["deb", words @ ..] => package::deb(words),
         _ => {
             eprint!("{USAGE}");

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use clap::Parser;
 
+use crate::musl::elf;
 use crate::package::component::{COMPONENTS, Component};
 use crate::package::sbom::Crates;
 use crate::{Failed, run};
@@ -59,11 +60,20 @@ pub(crate) fn deb(words: &[&str]) -> Result<(), Failed> {
     COMPONENTS.iter().try_for_each(|component| run.package(component))
 }
 
+/// The programs of all packages.
+pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
+    COMPONENTS.iter().flat_map(|component| component.programs).map(|(name, _)| *name)
+}
+
+/// The crates that they are built from.
+pub(crate) fn crates() -> Vec<String> {
+    programs().map(crate_of).collect()
+}
+
 /// Builds the programs for release; the directory that they lie in.
 fn build() -> Result<PathBuf, Failed> {
-    let packages = ["ipcd", "ipcd-tcpd", "ipcd-tlsd", "ipcd-authd", "pongd", "ipc"]
-        .map(|name| ["-p", name])
-        .concat();
+    let crates = crates();
+    let packages: Vec<_> = crates.iter().flat_map(|name| ["-p", name]).collect();
     run("cargo", &[&["build", "--quiet", "--release"], packages.as_slice()].concat())?;
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     Ok(PathBuf::from(target).join("release"))
@@ -141,7 +151,7 @@ impl Run {
     /// The files by which dpkg knows what the package is and does.
     fn add_control(&self, component: &Component, tree: &Path) -> Result<(), Failed> {
         let control = tree.join("DEBIAN");
-        write(&control.join("control"), &self.description(component), 0o644)?;
+        write(&control.join("control"), &self.description(component)?, 0o644)?;
         let configuration = component.files.iter().filter(|(_, path)| path.starts_with("etc/"));
         let configuration: Vec<_> = configuration.map(|(_, path)| format!("/{path}")).collect();
         if !configuration.is_empty() {
@@ -154,11 +164,17 @@ impl Run {
         Ok(())
     }
 
-    fn description(&self, component: &Component) -> String {
-        let needs = ["libc6 (>= 2.34)", "libgcc-s1"].iter().chain(component.needs);
-        let needs = needs.copied().collect::<Vec<_>>().join(", ");
+    fn description(&self, component: &Component) -> Result<String, Failed> {
+        let mut needs = component.needs.to_vec();
+        for (program, _) in component.programs {
+            let program = fs::read(self.programs.join(program))?;
+            if !needs.contains(&LIBRARIES) && !elf::is_static(&program) {
+                needs.insert(0, LIBRARIES);
+            }
+        }
+        let needs = needs.join(", ");
         let about = component.about.join("\n ");
-        format!(
+        Ok(format!(
             "Package: {}\nVersion: {}\nArchitecture: {}\nSection: net\nPriority: optional\n\
              Maintainer: The ipcd maintainers <ipcd@example.org>\nDepends: {}\n\
              Description: {}\n {about}\n",
@@ -167,9 +183,12 @@ impl Run {
             self.architecture,
             needs.replace("@VERSION@", &self.version),
             component.title,
-        )
+        ))
     }
 }
+
+/// What programs need that are not static.
+const LIBRARIES: &str = "libc6 (>= 2.34), libgcc-s1";
 
 /// The crate of a program: those that carry connections are named apart from Debian's.
 fn crate_of(program: &str) -> String {

@@ -112,7 +112,7 @@ fn needed(sandbox: &Sandbox<'_>) -> Vec<Call> {
         .map(|what| vec![(0, SeccompCmpOp::Eq, number(what))]);
     calls.push((libc::SYS_prctl, named.into()));
     let asked = [libc::TCGETS, libc::FIONBIO, libc::FIONREAD, libc::FIOCLEX, libc::TIOCOUTQ];
-    calls.push((libc::SYS_ioctl, asked.map(|what| vec![(1, SeccompCmpOp::Eq, what)]).into()));
+    calls.push((libc::SYS_ioctl, asked.map(|what| vec![(1, SeccompCmpOp::Eq, what as _)]).into()));
     if sandbox.has_children {
         calls.push((libc::SYS_kill, Vec::new()));
     }

@@ -86,7 +86,8 @@ pub(super) fn set_timeout(
 ) -> io::Result<()> {
     let span = span.unwrap_or_default();
     let value = libc::timeval {
-        tv_sec: libc::time_t::try_from(span.as_secs()).unwrap_or(libc::time_t::MAX),
+        // That is 68 years, whatever the library of C has for times.
+        tv_sec: i32::try_from(span.as_secs()).unwrap_or(i32::MAX).into(),
         tv_usec: span.subsec_micros().into(),
     };
     // SAFETY: the kernel reads a whole timeval.
