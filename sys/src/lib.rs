@@ -23,6 +23,7 @@ pub mod child;
 pub mod credentials;
 pub mod diag;
 pub mod door;
+pub mod forgetful;
 pub mod futex;
 pub mod inherited;
 pub mod loopback;

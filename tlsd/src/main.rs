@@ -17,6 +17,7 @@ use daemon::signals::Signals;
 use daemon::start::give_up_root;
 use relay::start::{Inheritance, serve, shut_in};
 use relay::wrapping::EventLoop;
+use sys::forgetful::Forgetful;
 
 use crate::args::Args;
 use crate::checkup::Remark;
@@ -42,6 +43,10 @@ mod session;
 mod starttls;
 mod tls;
 mod verify;
+
+/// The library for TLS gives back what it has opened as it is; a login may be among that.
+#[global_allocator]
+static MEMORY: Forgetful = Forgetful;
 
 /// The account that the system's tlsd runs as.
 const ACCOUNT: &str = "ipcd-tlsd";
