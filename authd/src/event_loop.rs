@@ -111,7 +111,7 @@ impl EventLoop {
             match signal {
                 Signal::Stop => return true,
                 // Nothing that it does outlasts a moment.
-                Signal::Finish => {}
+                Signal::Finish | Signal::ChildEnded => {}
                 Signal::Reload => {
                     notifier.reloading();
                     self.reload();

@@ -32,6 +32,7 @@ pub const EVENTS: &[Event] = &[
     event("generation-over", "b7e43d7b6f77482d806b4e3df868f1f8"),
     event("cut", "f21358a9ddec44428564c2ab15887e0e"),
     event("child-started", "a13977183d43bf5910d3a9a078fc432f"),
+    event("child-ended", "9fe6eb21da27de43fee2a5ca63ad5ab5"),
     event("reloaded", "f1ea91a7324e73a266846feacb5fd44d"),
     event("reload-refused", "dfccf6c0f0b63574f750186c42e807a1"),
     event("not-reloaded", "fe4d6b00fcc8d6d8ed2ece8c1d6fac5e"),

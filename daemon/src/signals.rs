@@ -15,6 +15,8 @@ pub enum Signal {
     Reload,
     /// Begin nothing new, and end with the last of what goes on: SIGUSR1.
     Finish,
+    /// Nothing: one child or several have ended, SIGCHLD.
+    ChildEnded,
 }
 
 /// The signals of this process, blocked everywhere and readable here.
@@ -32,9 +34,11 @@ impl Signals {
     /// The kernel's: no descriptors left.
     pub fn new() -> io::Result<Self> {
         let mut set = SigSet::empty();
-        for signal in [Native::SIGTERM, Native::SIGINT, Native::SIGHUP, Native::SIGUSR1] {
-            set.add(signal);
-        }
+        set.add(Native::SIGTERM);
+        set.add(Native::SIGINT);
+        set.add(Native::SIGHUP);
+        set.add(Native::SIGUSR1);
+        set.add(Native::SIGCHLD);
         set.thread_block()?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         Ok(Self(SignalFd::with_flags(&set, flags)?))
@@ -47,6 +51,7 @@ impl Signals {
         Some(match Native::try_from(number).ok()? {
             Native::SIGHUP => Signal::Reload,
             Native::SIGUSR1 => Signal::Finish,
+            Native::SIGCHLD => Signal::ChildEnded,
             _ => Signal::Stop,
         })
     }

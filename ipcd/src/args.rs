@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// What kind of instance --rundir is
     #[arg(long, value_name = "KIND", requires = "rundir")]
     pub(crate) instance: Option<InstanceKind>,
-    /// Start these daemons as children, for example tcpd
+    /// Start these daemons as children, for example tcpd; not again if they end
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) with: Vec<String>,
     /// Allow: DIRECTION SERVICE ADDRESS

@@ -9,9 +9,15 @@ use libipc::rundir::RunDirectory;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The children. Dropping this ends them, and waits for them.
+/// The children that live. Dropping this ends them, and waits for them.
 #[derive(Debug, Default)]
-pub(crate) struct Children(Vec<Child>);
+pub(crate) struct Children(Vec<Running>);
+
+#[derive(Debug)]
+struct Running {
+    name: String,
+    process: Child,
+}
 
 impl Children {
     /// Starts the named programs, which lie beside this one or in PATH.
@@ -30,15 +36,27 @@ impl Children {
             {
                 command.env_remove(name);
             }
+            // What this process reads as signals is not to be blocked in one that does not.
+            sys::child::with_no_signal_blocked(&mut command);
             // However this ends. It starts them on its main thread, which lasts as long as it does.
             sys::child::ending_with_its_parent(&mut command);
-            let child = command
+            let process = command
                 .spawn()
                 .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
-            tracing::info!(event = "child-started", name = ?name, pid = child.id());
-            children.0.push(child);
+            tracing::info!(event = "child-started", name = ?name, pid = process.id());
+            children.0.push(Running { name: name.clone(), process });
         }
         Ok(children)
+    }
+
+    /// Takes note of those that have ended. They are not started again: by now this process may
+    /// start nothing, and whoever wants that has a service manager.
+    pub(crate) fn take_note(&mut self) {
+        self.0.retain_mut(|Running { name, process }| {
+            let Ok(Some(status)) = process.try_wait() else { return true };
+            tracing::error!(event = "child-ended", name = ?name, pid = process.id(), %status);
+            false
+        });
     }
 }
 
@@ -51,13 +69,13 @@ fn program(name: &str) -> PathBuf {
 impl Drop for Children {
     fn drop(&mut self) {
         for child in &self.0 {
-            if let Ok(pid) = i32::try_from(child.id()) {
-                // One that has ended already needs no signal.
+            if let Ok(pid) = i32::try_from(child.process.id()) {
+                // One that has ended already needs no signal. Not waited for, its number is its own.
                 let _ended = kill(Pid::from_raw(pid), Signal::SIGTERM).is_err();
             }
         }
         for child in &mut self.0 {
-            let _status = child.wait().is_ok();
+            let _status = child.process.wait().is_ok();
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::action::{Answer, CallId, ClientId, Event};
 use crate::asking::Asking;
 use crate::broker::{Broker, Moment};
 use crate::channel::{self, Channel, Heard};
+use crate::children::Children;
 use crate::client::{Connection, Read, Sent};
 use crate::entrance::Way;
 use crate::patience::Patience;
@@ -38,6 +39,7 @@ mod table;
 
 /// The parts that the loop moves.
 pub(crate) struct EventLoop<'w> {
+    children: Children,
     poller: Poller,
     entrances: BTreeMap<Token, Way>,
     signals: Signals,
@@ -118,6 +120,7 @@ impl<'w> EventLoop<'w> {
         }
         poller.add(&signals, SIGNALS, Interest::READ)?;
         let mut this = Self {
+            children: Children::default(),
             poller,
             last_token: FIRST_ENTRANCE + u64::try_from(entrances.len()).unwrap_or(u64::MAX),
             entrances,
@@ -138,6 +141,11 @@ impl<'w> EventLoop<'w> {
         };
         this.know_configuration(Instant::now());
         Ok(this)
+    }
+
+    /// Minds daemons that this process has started.
+    pub(crate) fn mind(&mut self, children: Children) {
+        self.children = children;
     }
 
     /// Serves until told to stop; the service manager sees that it turns, and what it works by.
@@ -226,6 +234,7 @@ impl<'w> EventLoop<'w> {
                 Signal::Stop => self.end(now),
                 // What it hands over goes on without it: there is nothing to finish.
                 Signal::Finish => {}
+                Signal::ChildEnded => self.children.take_note(),
                 Signal::Reload => {
                     notifier.reloading();
                     let table = Table { sources: &self.sources, clients: &self.clients };

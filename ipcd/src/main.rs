@@ -102,8 +102,9 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut event_loop = EventLoop::new(&directory, ways, signals, broker, &host)
         .map_err(|error| Failure::system("the event loop", &error))?;
-    let _children = Children::start(&args.with, &directory)
+    let children = Children::start(&args.with, &directory)
         .map_err(|error| Failure::system("cannot start a child", &error))?;
+    event_loop.mind(children);
     let mut notifier = Notifier::of_process(Instant::now());
     shut_in(args, &directory, &places, log)?;
     tracing::info!(

@@ -273,6 +273,7 @@ impl<W: Wrapping> EventLoop<W> {
                 }
                 Signal::Finish => self.begin_to_leave(notifier, now),
                 Signal::Stop => self.drain(notifier, now),
+                Signal::ChildEnded => {}
                 Signal::Reload => {
                     notifier.reloading();
                     self.wrapping.reload();

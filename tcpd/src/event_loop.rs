@@ -150,7 +150,7 @@ impl EventLoop {
             match signal {
                 Signal::Stop => return true,
                 // Nothing of this daemon is configured by a file.
-                Signal::Reload | Signal::Finish => {}
+                Signal::Reload | Signal::Finish | Signal::ChildEnded => {}
             }
         }
         false

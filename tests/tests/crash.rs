@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ipcd_tests::black_hole::BlackHole;
 use ipcd_tests::unmodified::{Dialogue, Servers};
-use ipcd_tests::{Host, PATIENCE, free_port, until};
+use ipcd_tests::{Host, PATIENCE, Setup, free_port, until};
 use libipc::{ConnectError, Stream};
 use nix::sys::signal::Signal;
 
@@ -132,6 +132,38 @@ fn a_tcpd_that_is_killed_while_it_connects_is_an_error_within_the_deadline() {
     assert!(after < SECOND, "{after:?}");
     let next = host.connect_within(SECOND, "hole", &format!("hole tcp://{}", hole.address));
     assert_eq!(next.unwrap_err().to_string(), "cannot connect: tcpd does not run");
+}
+
+/// What the broker has started itself is noticed by it alone.
+#[test]
+fn a_child_of_the_broker_that_is_killed_is_told_at_once_and_costs_its_own_clients_alone() {
+    let hole = BlackHole::new();
+    let rule = format!("allow out hole tcp:{}", hole.address);
+    let arguments = ["--with", "tcpd", "--rule", &rule];
+    let setup = Setup { arguments: &arguments, logs: true, ..Setup::default() };
+    let mut host = Host::of(&setup).with_pongd("pongd");
+    let socket = host.rundir().join("transport/tcp");
+    until("tcpd answers", || sys::socket::connect_unix_now(&socket).is_ok());
+    let place = format!("/proc/{0}/task/{0}/children", host.broker.pid());
+    let children = || std::fs::read_to_string(&place).unwrap();
+    let pid = children().trim().parse().unwrap();
+    let (error, after) = while_asking(&host, &hole, || {
+        until("tcpd dials", || is_dialling(&hole));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    });
+    assert!(error.to_string().contains("tcpd") && after < SECOND, "{error} after {after:?}");
+    let began = Instant::now();
+    until("it is told", || host.log().contains("child-ended"));
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    let log = host.log();
+    let told = log.lines().find(|line| line.contains("child-ended")).unwrap();
+    assert!(told.contains("tcpd") && told.contains("SIGKILL"), "{told}");
+    assert_eq!(children(), "", "it is waited for");
+    let next = host.connect_within(SECOND, "hole", &format!("hole tcp://{}", hole.address));
+    assert_eq!(next.unwrap_err().to_string(), "cannot connect: tcpd does not run");
+    assert_eq!(host.ping("pongd", ""), "ping");
+    host.broker.signal(Signal::SIGTERM);
+    assert!(host.broker.0.wait().unwrap().success(), "it ends as ever");
 }
 
 #[test]
