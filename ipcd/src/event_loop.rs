@@ -13,7 +13,7 @@ use daemon::signals::{Signal, Signals};
 use libipc::poller::{Interest, Poller, Ready, Token};
 use libipc::rundir::RunDirectory;
 
-use crate::action::{Answer, CallId, ClientId, Event};
+use crate::action::{Action, Answer, CallId, ClientId, Event};
 use crate::asking::Asking;
 use crate::broker::{Broker, Moment};
 use crate::channel::{self, Channel, Heard};
@@ -53,6 +53,8 @@ pub(crate) struct EventLoop<'w> {
     daemons: Vec<Daemon>,
     patience: Patience,
     accepting: Accepting,
+    /// How many to accept if somebody waits at an entrance in this turn as in the last one.
+    crowd: usize,
     last_token: u64,
     /// The configuration whose daemons and fronts are known here.
     revision: u64,
@@ -135,6 +137,7 @@ impl<'w> EventLoop<'w> {
             daemons: Vec::new(),
             patience: Patience::default(),
             accepting: Accepting::Yes,
+            crowd: 1,
             revision: 0,
             spare: spare(),
             keeping: Keeping::new()?,
@@ -168,12 +171,7 @@ impl<'w> EventLoop<'w> {
                     self.serve(*one, now);
                 }
             }
-            // Those who leave make room for those who come.
-            for one in &ready {
-                if self.entrances.contains_key(&one.token) {
-                    self.accept(one.token, ready.len(), now);
-                }
-            }
+            self.accept_at(&ready, now);
             self.keep_time(now);
             self.tell_of_kept(notifier);
             if self.has_ended(now) {
@@ -211,10 +209,7 @@ impl<'w> EventLoop<'w> {
     }
 
     fn keep_time(&mut self, now: Instant) {
-        let table = Table { sources: &self.sources, clients: &self.clients };
-        let at = Moment { now, world: self.world, sockets: &table };
-        let actions = self.broker.expire(at);
-        self.carry_out(actions, now);
+        self.decide(now, Broker::expire);
         for (client, due) in self.patience.over(now) {
             self.lose_patience(client, due, now);
         }
@@ -237,10 +232,7 @@ impl<'w> EventLoop<'w> {
                 Signal::ChildEnded => self.children.take_note(),
                 Signal::Reload => {
                     notifier.reloading();
-                    let table = Table { sources: &self.sources, clients: &self.clients };
-                    let at = Moment { now, world: self.world, sockets: &table };
-                    let actions = self.broker.reload_by_signal(at);
-                    self.carry_out(actions, now);
+                    self.decide(now, Broker::reload_by_signal);
                     notifier.ready(&self.broker.health().to_string());
                 }
             }
@@ -352,9 +344,17 @@ impl<'w> EventLoop<'w> {
 
     /// Tells the broker, and does what it says. True if a client was answered by it.
     fn report(&mut self, event: Event, now: Instant) -> bool {
+        self.decide(now, |broker, at| broker.handle(event, at))
+    }
+
+    /// Lets the broker decide, and does what it says. True if a client was answered by it.
+    fn decide(
+        &mut self,
+        now: Instant,
+        decide: impl FnOnce(&mut Broker, Moment<'_>) -> Vec<Action>,
+    ) -> bool {
         let table = Table { sources: &self.sources, clients: &self.clients };
-        let at = Moment { now, world: self.world, sockets: &table };
-        let actions = self.broker.handle(event, at);
+        let actions = decide(&mut self.broker, Moment { now, world: self.world, sockets: &table });
         self.carry_out(actions, now)
     }
 
