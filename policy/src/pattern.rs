@@ -2,46 +2,52 @@
 
 use std::fmt;
 
-/// A pattern for names: `*` stands for any characters but `:` and `/`, also none.
+/// A pattern for names: `*` stands for any characters, also none; but for `:` and `/` only where
+/// they part nothing.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Pattern(Box<str>);
+pub struct Pattern {
+    text: Box<str>,
+    parts: bool,
+}
 
 impl Pattern {
-    /// Keeps `text`, of which every `*` is a wildcard; several in a row are one.
+    /// Keeps `text`, of which every `*` is a wildcard that stands for neither `:` nor `/`; several
+    /// in a row are one.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        let mut kept = String::with_capacity(text.len());
-        for character in text.chars() {
-            if character != '*' || !kept.ends_with('*') {
-                kept.push(character);
-            }
-        }
-        Self(kept.into())
+        Self { text: wildcards(text), parts: true }
+    }
+
+    /// A pattern for units. A `:` in their names is a letter like others, which whoever names them
+    /// may use: a rule that denies something to `*` misses nobody.
+    #[must_use]
+    pub fn of_units(text: &str) -> Self {
+        Self { text: wildcards(text), parts: false }
     }
 
     /// The pattern as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether the pattern is one name and nothing else.
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        !self.0.contains('*')
+        !self.text.contains('*')
     }
 
     /// Whether every service name matches.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        &*self.0 == "*"
+        &*self.text == "*"
     }
 
     /// Whether `name` matches, in time proportional to the product of the lengths at worst: after
     /// a mismatch only the last `*` takes one character more.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
+        let (pattern, name) = (self.text.as_bytes(), name.as_bytes());
         let (mut at, mut read) = (0, 0);
         let mut star: Option<(usize, usize)> = None;
         while let Some(byte) = name.get(read) {
@@ -57,7 +63,7 @@ impl Pattern {
                 _ => {
                     let Some((behind, from)) = star else { return false };
                     // What the last `*` cannot take, an earlier one could not have taken either.
-                    if name.get(from).is_none_or(|taken| is_boundary(*taken)) {
+                    if name.get(from).is_none_or(|taken| !self.stands_for(*taken)) {
                         return false;
                     }
                     star = Some((behind, from + 1));
@@ -69,22 +75,34 @@ impl Pattern {
         pattern.get(at..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
     }
 
+    /// Whether a `*` stands for this character.
+    #[must_use]
+    pub(crate) fn stands_for(&self, byte: u8) -> bool {
+        !self.parts || !matches!(byte, b':' | b'/')
+    }
+
     /// Whether every name that `other` matches is certain to match here.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         // `*` of the other pattern is a character that no name has: only our own `*` takes it.
-        self == other || self.matches(&other.0)
+        self == other || self.matches(&other.text)
     }
 }
 
-/// Whether no `*` stands for this character.
-fn is_boundary(byte: u8) -> bool {
-    matches!(byte, b':' | b'/')
+/// The text, with one `*` for several in a row.
+fn wildcards(text: &str) -> Box<str> {
+    let mut kept = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character != '*' || !kept.ends_with('*') {
+            kept.push(character);
+        }
+    }
+    kept.into()
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -125,6 +143,16 @@ mod tests {
                 prop_assert!(wide.matches(&name));
             }
         }
+    }
+
+    #[test]
+    fn of_a_unit_no_character_parts_anything() {
+        for name in ["", "a.service", "a:b.service", "disk-by\\x2dpath-pci:00:1.device"] {
+            assert!(Pattern::of_units("*").matches(name), "{name}");
+        }
+        assert!(Pattern::of_units("shop@*.service").matches("shop@1:2.service"));
+        assert!(!Pattern::of_units("shop@*.service").matches("shop@1:2.scope"));
+        assert!(!Pattern::new("*").matches("a:b"));
     }
 
     #[test]

@@ -76,8 +76,15 @@ fn asker(dice: &mut Dice) -> LocalIdentity {
         uid: dice.pick(&id),
         gid: dice.pick(&id),
         groups: dice.pick(&[true, true, false]).then(|| dice.some(&[0, 1, 2, 3], 2)),
-        unit: text(dice.pick(&["", "a.service", "ab.service", "x.service", "user@1.service"])),
-        user_unit: text(dice.pick(&["", "", "a.service", "b.scope", "x.slice"])),
+        unit: text(dice.pick(&[
+            "",
+            "a.service",
+            "ab.service",
+            "x.service",
+            "user@1.service",
+            "a:b.mount",
+        ])),
+        user_unit: text(dice.pick(&["", "", "a.service", "b.scope", "x.slice", "a:b.scope"])),
         socket: text(dice.pick(&["", "", "s", "t"])),
         logins: dice.some(&["bob", "eve", "@staff"], 2).into_iter().map(str::to_owned).collect(),
     }

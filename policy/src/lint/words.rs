@@ -47,8 +47,7 @@ impl Language {
     /// Characters that no `*` stands for: always worth a try.
     fn boundaries(self) -> &'static str {
         match self {
-            Self::Service | Self::Dns => "",
-            Self::Unit => ":",
+            Self::Service | Self::Unit | Self::Dns => "",
             Self::Text => ":/",
         }
     }
@@ -108,7 +107,7 @@ pub(crate) fn find(
     }
     let patterns = musts.first().map(AsRef::as_ref).unwrap_or_default();
     for filler in ["x", "", "q0"] {
-        let any = Pattern::new("*");
+        let any = Pattern::of_units("*");
         let patterns = patterns.iter().chain(musts.is_empty().then_some(&any));
         let mut guesses = patterns.map(|pattern| pattern.as_str().replace('*', filler));
         if let Some(guess) = guesses.find(|guess| language.is_name(guess) && fits(guess)) {
@@ -137,6 +136,7 @@ struct Search<'s> {
 /// One pattern, and where its state begins.
 struct Machine<'s> {
     pattern: &'s [u8],
+    of: &'s Pattern,
     at: usize,
 }
 
@@ -169,7 +169,7 @@ impl<'s> Search<'s> {
 
     fn add(&mut self, pattern: &'s Pattern) {
         let at = self.machines.last().map_or(0, |last| last.at + words(last.pattern));
-        self.machines.push(Machine { pattern: pattern.as_str().as_bytes(), at });
+        self.machines.push(Machine { pattern: pattern.as_str().as_bytes(), of: pattern, at });
     }
 
     /// All that a pattern has, one that none has, and those that no `*` stands for.
@@ -294,7 +294,7 @@ impl Machine<'_> {
                 continue;
             }
             match wanted {
-                b'*' if !matches!(letter, b':' | b'/') => self.enter(next, position),
+                b'*' if self.of.stands_for(letter) => self.enter(next, position),
                 wanted if *wanted == letter => self.enter(next, position + 1),
                 _ => {}
             }

@@ -60,7 +60,7 @@ fn unit(text: &str, accounts: &dyn Accounts) -> Result<Pattern, SubjectError> {
     if !text.contains(['.', '*']) {
         return Err(SubjectError::UnitType(text.into()));
     }
-    if accounts.tells_units() { Ok(Pattern::new(text)) } else { Err(SubjectError::NoUnits) }
+    if accounts.tells_units() { Ok(Pattern::of_units(text)) } else { Err(SubjectError::NoUnits) }
 }
 
 /// Bytes of the longest name of a unit, of a socket (both systemd's limit), and of what is proven.

@@ -96,7 +96,7 @@ impl Askers {
         if !self.has_user_units {
             return vec![known(|known| known.user_unit == UserUnit::None)];
         }
-        let managers = ["user@*.service"].map(Pattern::new);
+        let managers = ["user@*.service"].map(Pattern::of_units);
         vec![
             known(|known| known.user_unit == UserUnit::Known),
             known(|known| known.user_unit == UserUnit::Unknown && !known.unit),
@@ -130,7 +130,7 @@ impl Askers {
     /// What `all` says too much: the managers' units among those of whom it is known that they are
     /// in no user's.
     fn never(&self) -> Option<Block> {
-        let managers = ["user@*.service"].map(Pattern::new);
+        let managers = ["user@*.service"].map(Pattern::of_units);
         self.has_user_units.then(|| {
             let none = known(|known| known.user_unit == UserUnit::None);
             [none, vec![(UNIT, matching(&managers))]].concat()
