@@ -1,5 +1,7 @@
 //! What an encapsulation has to be able to do. No I/O: bytes in, bytes out.
 
+use std::io;
+
 use libipc::interface::transport::{Hello, TransportError};
 use libipc::varlink::Bytes;
 
@@ -54,6 +56,11 @@ pub trait Codec: Send + 'static {
     /// What it means that the far end went away before it was agreed.
     fn silent(&self) -> TransportError {
         failure::silent()
+    }
+
+    /// What it means that the connection broke before it was agreed.
+    fn broken(&self, error: &io::Error) -> TransportError {
+        failure::unreachable(error)
     }
 
     /// What the far end has proven, each as `KIND:VALUE`.

@@ -17,7 +17,6 @@ use sys::ancillary::Wait;
 use sys::socket::{SocketKind, unix_pair};
 
 use crate::codec::Codec;
-use crate::failure;
 use crate::hello::{self, Asked, HelloError, Reader};
 
 use self::plain::Plain;
@@ -94,6 +93,8 @@ pub(crate) struct Link<C> {
     unsent: Leftover,
     /// Plain bytes that the plain side has not taken.
     undelivered: Leftover,
+    /// Why the far end hears nothing any more, though it is not agreed.
+    deaf: Option<io::Error>,
     /// How far each direction has ended: from the network, and to it.
     inward: Course,
     outward: Course,
@@ -167,6 +168,8 @@ enum Stop {
     Failed(TransportError),
     /// The far end asks for what it does not get.
     Rejected(HelloError),
+    /// The network side is over: it has ended, or broke for this reason.
+    Gone(Option<io::Error>),
 }
 
 impl From<TransportError> for Stop {
@@ -191,6 +194,7 @@ impl<C: Codec> Link<C> {
             partial: Leftover::default(),
             unsent: Leftover::default(),
             undelivered: Leftover::default(),
+            deaf: None,
             inward: Course::Open,
             outward: Course::Open,
         }
@@ -275,14 +279,19 @@ impl<C: Codec> Link<C> {
 
     /// Adds what the codec has to send, and sends; `Blocked` until all of it is gone.
     fn send(&mut self, scratch: &mut Scratch) -> Result<(), Stop> {
-        self.send_what_can_be(scratch)?;
+        self.send_what_can_be(scratch);
         if self.unsent.is_empty() { Ok(()) } else { Err(Stop::Blocked) }
     }
 
-    fn send_what_can_be(&mut self, scratch: &mut Scratch) -> Result<(), Stop> {
+    fn send_what_can_be(&mut self, scratch: &mut Scratch) {
         self.unsent.push(scratch.outgoing.bytes());
         scratch.outgoing.clear();
-        self.flush().map_err(|error| Stop::Failed(failure::unreachable(&error)))
+        if let Err(error) = self.flush() {
+            // Before it closed it may have said why: that is read to its end.
+            self.unsent.clear();
+            self.net_is_ready = true;
+            self.deaf.get_or_insert(error);
+        }
     }
 
     /// Sends what waits, as far as there is room.
@@ -308,7 +317,7 @@ impl<C: Codec> Link<C> {
         let room = scratch.room(kept);
         let most = room.len();
         let count = match read(self.net.as_fd(), room) {
-            Ok(0) => return Err(self.codec.silent().into()),
+            Ok(0) => return Err(Stop::Gone(None)),
             Ok(count) => {
                 // Whatever comes later is told.
                 self.net_is_ready = count == most;
@@ -320,7 +329,7 @@ impl<C: Codec> Link<C> {
                     self.net_is_ready = false;
                     return Err(Stop::Blocked);
                 }
-                return Err(failure::unreachable(&error).into());
+                return Err(Stop::Gone(Some(error)));
             }
         };
         let (rest, is_end) = scratch.open(kept + count, &mut self.codec)?;

@@ -41,9 +41,22 @@ pub(crate) fn not_pinned() -> TransportError {
 
 /// The far end went away without a word.
 pub(crate) fn closed_at_greeting() -> TransportError {
-    protocol(
-        "the far end closes when it is greeted with TLS; one that switches to TLS on request wants \
-         the option starttls=postgres, smtp, imap or ldap",
+    protocol(&with_hint("the far end closes when it is greeted with TLS"))
+}
+
+/// What may help if a far end goes away without a word.
+pub(crate) fn with_hint(reason: &str) -> String {
+    format!(
+        "{reason}; one that switches to TLS on request wants the option starttls=postgres, smtp, \
+         imap or ldap"
+    )
+}
+
+/// The far end has asked who we are, and went away without a word when it was told.
+pub(crate) fn closed_at_certificate() -> TransportError {
+    refused(
+        "it has asked for a certificate, and closes without saying why; certificate= of a \
+         redirect says which one is shown",
     )
 }
 
@@ -133,10 +146,6 @@ fn names(presented: &[String]) -> String {
 /// What the far end says that we did wrong.
 fn of_alert(alert: AlertDescription) -> TransportError {
     use AlertDescription as Alert;
-    let refused = |why: &str| TransportError::Refused {
-        reason: format!("the far end does not accept us: {why}"),
-        retry: false,
-    };
     match alert {
         Alert::CertificateRequired => refused("it wants a certificate of ours"),
         Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown => {
@@ -175,6 +184,11 @@ fn of_stream(error: &Error) -> String {
         Error::NoApplicationProtocol => "the far end does not speak our protocol (ALPN)".to_owned(),
         other => other.to_string(),
     }
+}
+
+fn refused(why: &str) -> TransportError {
+    let reason = format!("the far end does not accept us: {why}");
+    TransportError::Refused { reason, retry: false }
 }
 
 fn untrusted(reason: &str) -> TransportError {

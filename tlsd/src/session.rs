@@ -1,5 +1,6 @@
 //! One end of a TLS connection, as a state machine that does no I/O.
 
+use std::io;
 use std::sync::Arc;
 
 use libipc::interface::transport::{Hello, TransportError};
@@ -191,6 +192,16 @@ impl Session {
 
     fn is_client(&self) -> bool {
         matches!(self.connection, Connection::Client(_))
+    }
+
+    /// Whether we have greeted a server with TLS, and it has not said a word.
+    fn is_greeting(&self) -> bool {
+        self.phase == Phase::Begun && self.is_client() && self.observed.greeting.is_none()
+    }
+
+    /// Whether a server wants to know who we are, and has not said since what it makes of that.
+    fn has_asked_for_certificate(&self) -> bool {
+        self.observed.reception.as_ref().is_some_and(|reception| reception.is_open())
     }
 
     /// Does `write` as soon as sealing is possible, which it always is when the session is open.
@@ -398,10 +409,25 @@ impl Codec for Session {
     }
 
     fn silent(&self) -> TransportError {
-        if self.phase == Phase::Begun && self.is_client() && self.observed.greeting.is_none() {
+        if self.is_greeting() {
             return failure::closed_at_greeting();
         }
+        if self.has_asked_for_certificate() {
+            return failure::closed_at_certificate();
+        }
         relay::failure::silent()
+    }
+
+    fn broken(&self, error: &io::Error) -> TransportError {
+        let is_reset =
+            matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+        match relay::failure::unreachable(error) {
+            _ if is_reset && self.has_asked_for_certificate() => failure::closed_at_certificate(),
+            TransportError::Unreachable { reason, retry } if is_reset && self.is_greeting() => {
+                TransportError::Unreachable { reason: failure::with_hint(&reason), retry }
+            }
+            other => other,
+        }
     }
 
     fn ask(&mut self, hello: &Hello) -> Result<Bytes, TransportError> {

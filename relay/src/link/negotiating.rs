@@ -12,6 +12,10 @@ impl<C: Codec> Link<C> {
             Ok(agreement) => Fate::Agreed(agreement),
             Err(Stop::Blocked) => self.fate_of_waiting(),
             Err(Stop::Rejected(error)) => Fate::Rejected(protocol(&error)),
+            Err(Stop::Gone(error)) => Fate::Failed(match error.or(self.deaf.take()) {
+                Some(error) => self.codec.broken(&error),
+                None => self.codec.silent(),
+            }),
             Err(Stop::Failed(error)) => {
                 // What the codec has to say about it is worth one try.
                 self.unsent.push(scratch.outgoing.bytes());
@@ -57,13 +61,13 @@ impl<C: Codec> Link<C> {
                 // A ticket, say: it goes with the yes or the no.
                 self.unsent.push(scratch.outgoing.bytes());
             } else {
-                self.send_what_can_be(scratch)?;
+                self.send_what_can_be(scratch);
             }
             if let Some(agreement) = agreement? {
                 return Ok(agreement);
             }
             if is_end {
-                return Err(self.codec.silent().into());
+                return Err(Stop::Gone(None));
             }
         }
     }

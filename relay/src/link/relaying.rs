@@ -119,7 +119,7 @@ impl<C: Codec> Link<C> {
         let is_end = match self.receive(scratch) {
             Ok(is_end) => is_end,
             Err(Stop::Blocked) => return Ok(Step::Stands),
-            Err(Stop::Failed(_) | Stop::Rejected(_)) => {
+            Err(Stop::Failed(_) | Stop::Rejected(_) | Stop::Gone(_)) => {
                 self.unsent.push(scratch.outgoing.bytes());
                 return Err(Break::Net);
             }
@@ -235,10 +235,11 @@ impl<C: Codec> Link<C> {
     fn not_sent(&mut self, error: &io::Error) -> Result<(), Break> {
         match error.kind() {
             io::ErrorKind::WouldBlock => Ok(()),
-            // A far end that closed its reading side may have answered before.
-            io::ErrorKind::BrokenPipe => {
+            // A far end that hears no more may have answered before, and that is to arrive.
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 self.outward = Course::Refused;
                 self.unsent.clear();
+                self.net_is_ready = true;
                 // As above. What is missing at the end of what it has heard, it will miss.
                 let _gone = sys::socket::end_sending(self.net.as_fd()).is_err();
                 Ok(())

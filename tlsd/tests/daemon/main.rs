@@ -9,6 +9,7 @@ mod keys;
 mod openssl;
 mod peers;
 mod process;
+mod refusals;
 mod reload;
 mod servers;
 mod slow;
