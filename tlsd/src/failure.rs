@@ -16,6 +16,17 @@ pub(crate) fn of_server(error: &Error) -> TransportError {
     }
 }
 
+/// As [`of_server`], of one that has asked for a certificate and not said since that ours will do.
+pub(crate) fn of_asking_server(error: &Error) -> TransportError {
+    match error {
+        // Before TLS 1.3 there is no better word for it.
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            refused("it wants a certificate of ours, or another one")
+        }
+        other => of_server(other),
+    }
+}
+
 /// What a peer did wrong that came to us.
 pub(crate) fn of_peer(error: &Error) -> TransportError {
     match error {
@@ -153,6 +164,10 @@ fn of_alert(alert: AlertDescription) -> TransportError {
         }
         Alert::CertificateRevoked => refused("our certificate has been revoked"),
         Alert::CertificateExpired => refused("our certificate has expired"),
+        Alert::DecryptError => refused(
+            "a signature of ours is wrong for it; our certificate may be from another authority of \
+             the same name",
+        ),
         Alert::UnknownCA => refused("our certificate is not from an authority that it trusts"),
         Alert::AccessDenied => refused("access denied"),
         Alert::UnrecognisedName => refused("it does not know the name that we ask for"),

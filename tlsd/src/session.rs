@@ -348,6 +348,7 @@ impl Codec for Session {
             self.add_alert(outgoing);
             return Err(match hint {
                 Some(hint) => failure::not_tls(hint),
+                None if self.has_asked_for_certificate() => failure::of_asking_server(&error),
                 None if self.is_client() => failure::of_server(&error),
                 None => failure::of_peer(&error),
             });

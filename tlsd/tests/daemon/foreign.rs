@@ -23,6 +23,7 @@ fn a_server_that_refuses_what_we_show_is_an_error_and_never_a_connection() {
     old.not_before = rcgen::date_time_ymd(2020, 1, 1);
     old.not_after = rcgen::date_time_ymd(2021, 1, 1);
     let stranger = issue(&authority("another"), &ordinary(&[dns("web1.example.com")]));
+    let namesake = issue(&authority("lab"), &ordinary(&[dns("web1.example.com")]));
     let config = [
         files.trust("lab", &issuer, ""),
         files.certificate("server", &server),
@@ -30,6 +31,7 @@ fn a_server_that_refuses_what_we_show_is_an_error_and_never_a_connection() {
         files.certificate("old", &issue(&issuer, &old)),
         files.certificate("wrong", &issue(&issuer, &for_servers)),
         files.certificate("stranger", &stranger),
+        files.certificate("namesake", &namesake),
     ];
     let tlsd = Tlsd::start(&config.concat());
     let ca = files.path("lab-ca.crt");
@@ -48,11 +50,18 @@ fn a_server_that_refuses_what_we_show_is_an_error_and_never_a_connection() {
             let expected = format!("Refused: the far end does not accept us: {why}");
             assert_eq!(said, expected, "{certificate:?} {more:?}");
         };
-        if !more.contains(&"-tls1_2") {
-            // Before TLS 1.3 there is no word for that.
+        if more.contains(&"-tls1_2") {
+            // Before TLS 1.3 there was no word of its own for that.
+            refused(None, "it wants a certificate of ours, or another one");
+        } else {
             refused(None, "it wants a certificate of ours");
         }
         refused(Some("stranger"), "our certificate is not from an authority that it trusts");
+        refused(
+            Some("namesake"),
+            "a signature of ours is wrong for it; our certificate may be from another authority of \
+             the same name",
+        );
         refused(Some("old"), "our certificate has expired");
         refused(Some("wrong"), "our certificate is not what it wants");
         let (mut call, answer) = meet(Some("good"));
