@@ -4,6 +4,7 @@
 
 mod authd;
 mod canary;
+mod cores;
 mod hosts;
 mod identities;
 mod verifiers;
