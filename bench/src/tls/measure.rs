@@ -25,9 +25,9 @@ const QUESTIONS: usize = 4000;
 /// Connections that are held without a word.
 const IDLE: usize = 300;
 
-/// What can be measured by itself; the last two only if they are wanted.
-pub(crate) const PARTS: [&str; 7] =
-    ["one", "many", "connections", "questions", "idle", "crowd", "stuck"];
+/// What can be measured by itself; the last three only if they are wanted.
+pub(crate) const PARTS: [&str; 8] =
+    ["one", "many", "connections", "questions", "idle", "crowd", "stuck", "trips"];
 
 /// The figures of one round; not a number, where it was not wanted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,8 +81,8 @@ pub(crate) fn measure(
     let part = |name, what: &dyn Fn() -> Result<(), Box<dyn Error>>| {
         if is_wanted(name) { timed(contestant, what) } else { Ok((f64::NAN, f64::NAN)) }
     };
-    let (one, one_cpu) = part("one", &|| bulk(&entry, 1))?;
-    let (many, many_cpu) = part("many", &|| bulk(&entry, 64))?;
+    let (one, one_cpu) = part("one", &|| bulk(&entry, 1, BULK_BYTES))?;
+    let (many, many_cpu) = part("many", &|| bulk(&entry, 64, BULK_BYTES))?;
     let (made, made_cpu) = part("connections", &|| make_connections(&entry))?;
     let (asked, asked_cpu) = part("questions", &|| ask(&entry))?;
     let gigabytes = share(BULK_BYTES) / 1e9;
@@ -102,7 +102,7 @@ pub(crate) fn measure(
 }
 
 /// A number of things, to divide by.
-fn share(count: usize) -> f64 {
+pub(crate) fn share(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 
@@ -133,9 +133,9 @@ fn in_threads(
     })
 }
 
-/// Sends it all over so many connections.
-pub(crate) fn bulk(entry: &Entry, connections: usize) -> Result<(), Box<dyn Error>> {
-    let blocks = BULK_BYTES / connections / WRITE_BYTES;
+/// Sends so many bytes over so many connections.
+pub(crate) fn bulk(entry: &Entry, connections: usize, bytes: usize) -> Result<(), Box<dyn Error>> {
+    let blocks = bytes / connections / WRITE_BYTES;
     let share = u64::try_from(blocks * WRITE_BYTES)?;
     in_threads(connections, entry, |entry| {
         let mut stream = entry.connect()?;
@@ -219,6 +219,22 @@ pub(crate) fn cpu(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
         hundredths += fields.take(2).filter_map(|one| one.parse::<f64>().ok()).sum::<f64>();
     }
     Ok(hundredths / 100.0)
+}
+
+/// Nanoseconds of CPU so far of all threads there are, from the scheduler's own books: exact
+/// enough for some hundred questions.
+pub(crate) fn nanoseconds(contestant: &Contestant) -> Result<f64, Box<dyn Error>> {
+    let mut total = 0.0;
+    for pid in processes(contestant) {
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            // One that has ended by now has done nothing for the connection that is measured.
+            let text = std::fs::read_to_string(thread?.path().join("schedstat"));
+            let text = text.unwrap_or_default();
+            let first = text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok());
+            total += first.unwrap_or_default();
+        }
+    }
+    Ok(total)
 }
 
 /// KiB of proportional memory.

@@ -22,10 +22,10 @@ pub(crate) fn start(
     port: u16,
 ) -> Result<Option<Started>, Box<dyn Error>> {
     let (client, server) = match name {
-        "stunnel" => (stunnel_client(place, port), stunnel_server(place, port)),
+        "stunnel" => (stunnel_client(name, place, port), stunnel_server(place, port)),
         "haproxy" => (haproxy_client(place, port), haproxy_server(place, port)),
         "nginx" => (nginx_client(place, port), nginx_server(place, port)),
-        _ => (stunnel_client(place, port), hitch(place, port)),
+        _ => (stunnel_client(name, place, port), hitch(place, port)),
     };
     let is_there = |side: &Side| Path::new(side.program).exists();
     if !is_there(&client) || !is_there(&server) {
@@ -34,17 +34,22 @@ pub(crate) fn start(
     if name == "nginx" && !Path::new(NGINX_STREAM).exists() {
         return Ok(None);
     }
-    let entry = place.file("entry.sock");
+    let entry = place.file(&entry_of(name));
     if entry.exists() {
         std::fs::remove_file(&entry)?;
     }
     let mut processes = Vec::new();
     for (side, file) in [(server, "server.conf"), (client, "client.conf")] {
-        let file = place.file(file);
+        let file = place.file(&format!("{name}-{file}"));
         std::fs::write(&file, side.config)?;
         processes.push(spawn(Command::new(side.program).args(side.arguments).arg(file))?);
     }
     Ok(Some((processes, Entry::Path(entry))))
+}
+
+/// The way in to a contestant; several may run at the same time.
+fn entry_of(name: &str) -> String {
+    format!("{name}.sock")
 }
 
 fn show(place: &Place, name: &str) -> String {
@@ -53,8 +58,8 @@ fn show(place: &Place, name: &str) -> String {
 
 const STUNNEL: &str = "/usr/bin/stunnel4";
 
-fn stunnel_client(place: &Place, port: u16) -> Side {
-    let (entry, ca) = (show(place, "entry.sock"), show(place, "ca.crt"));
+fn stunnel_client(name: &str, place: &Place, port: u16) -> Side {
+    let (entry, ca) = (show(place, &entry_of(name)), show(place, "ca.crt"));
     let config = format!(
         "foreground = yes\npid =\nsyslog = no\ndebug = 0\n[a]\nclient = yes\naccept = {entry}\n\
          connect = 127.0.0.1:{port}\nCAfile = {ca}\nverifyChain = yes\nsslVersionMin = TLSv1.3\n\
@@ -81,7 +86,7 @@ const HAPROXY_HEAD: &str = "global\n maxconn 8000\n nbthread 2\n\
      defaults\n mode tcp\n timeout connect 10s\n timeout client 300s\n timeout server 300s\n";
 
 fn haproxy_client(place: &Place, port: u16) -> Side {
-    let (entry, ca) = (show(place, "entry.sock"), show(place, "ca.crt"));
+    let (entry, ca) = (show(place, &entry_of("haproxy")), show(place, "ca.crt"));
     let config = format!(
         "{HAPROXY_HEAD}listen a\n bind unix@{entry}\n \
          server s 127.0.0.1:{port} ssl verify required ca-file {ca} force-tlsv13\n"
@@ -110,7 +115,7 @@ fn nginx_head(place: &Place, side: &str) -> String {
 }
 
 fn nginx_client(place: &Place, port: u16) -> Side {
-    let (entry, ca) = (show(place, "entry.sock"), show(place, "ca.crt"));
+    let (entry, ca) = (show(place, &entry_of("nginx")), show(place, "ca.crt"));
     let config = format!(
         "{}stream {{ server {{ listen unix:{entry}; proxy_pass 127.0.0.1:{port}; proxy_ssl on;\n\
          proxy_ssl_trusted_certificate {ca}; proxy_ssl_verify on; proxy_ssl_name localhost;\n\
