@@ -30,6 +30,10 @@ pub(crate) mod scratch;
 /// Bytes that a link keeps at most for one slow reader.
 pub const KEPT_BYTES_MOST: usize = READ_BYTES;
 
+/// Bytes that the kernel takes for the network and has not sent: a thousand far ends that do not
+/// read would otherwise have it hold megabytes for each, and make it short of memory for all.
+pub const UNSENT_BYTES_MOST: u32 = 256 * 1024;
+
 /// How long a far end may take to hear that it is refused, or to stop sending into a connection
 /// that is over.
 pub(crate) const PARTING_TIME: Duration = Duration::from_secs(2);
@@ -181,8 +185,9 @@ impl From<TransportError> for Stop {
 impl<C: Codec> Link<C> {
     /// A link over `net`, which is taken over; it does not matter whether it blocks.
     pub(crate) fn new(codec: C, net: OwnedFd, purpose: Purpose) -> Self {
-        // What is no TCP connection has no such delay.
-        let _not_tcp = sys::tcp::set_nodelay(net.as_fd()).is_err();
+        // What is no TCP connection has no such delay, and no such room.
+        let _not_tcp = sys::tcp::set_nodelay(net.as_fd()).is_err()
+            || sys::tcp::set_unsent_most(net.as_fd(), UNSENT_BYTES_MOST).is_err();
         Self {
             codec,
             net,

@@ -93,6 +93,17 @@ pub fn set_nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
     socket::set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
 }
 
+/// Has the kernel take no more than about so many bytes that it has not sent yet
+/// (`TCP_NOTSENT_LOWAT`). What is on its way counts apart, so that this slows nobody who reads.
+///
+/// # Errors
+///
+/// The kernel's; `EOPNOTSUPP` for what is not TCP.
+pub fn set_unsent_most(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    socket::set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
+}
+
 /// Has a silent peer asked after `idle`, then every `interval`, at most `count` times.
 ///
 /// # Errors

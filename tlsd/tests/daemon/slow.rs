@@ -1,6 +1,7 @@
 //! Peers that take their time.
 
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -187,6 +188,29 @@ fn a_side_that_does_not_read_stops_the_other_and_costs_64_kib_and_nobody_else() 
             left -= far.read(&mut vec![0; left.min(1 << 16)]).unwrap();
         }
     }
+}
+
+/// As much as the kernel holds for a far end by TCP that does not read: what it has not sent, what
+/// is on its way to the far end's buffer, the program's own buffer, and ours.
+const HELD_BYTES_MOST: usize = (1 << 20) + (256 << 10);
+
+#[test]
+fn the_kernel_holds_little_for_a_far_end_that_does_not_read() {
+    let (issuer, tlsd) = start();
+    let client = Arc::new(client_config(&issuer, None));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (near, _) = listener.accept().unwrap();
+    let name = ServerName::try_from("host.example.com").unwrap();
+    let mut far = StreamOwned::new(ClientConnection::new(client, name).unwrap(), far);
+    let mut call = tlsd.serve("open", near);
+    far.write_all(b"x").unwrap();
+    let answer = call.answer();
+    let mut plain = call.attach(&answer.parameter("arrival")["id"]);
+    plain.read_exact(&mut [0]).unwrap();
+    plain.set_nonblocking(true).unwrap();
+    let taken = offer(&mut [plain], |plain, piece| plain.write(piece));
+    assert!(taken.iter().all(|bytes| *bytes < HELD_BYTES_MOST), "{taken:?}");
 }
 
 /// Idle connections, and KiB that one of them may cost.
