@@ -34,6 +34,7 @@ fn tcp() -> (TcpStream, TcpStream) {
 /// Closes at once, so that whoever writes or waits is told of a reset.
 fn reset(socket: TcpStream) {
     setsockopt(&socket, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 }).unwrap();
+    drop(socket);
 }
 
 /// Waits until a reset has come.

@@ -209,7 +209,7 @@ fn the_kernel_holds_little_for_a_far_end_that_does_not_read() {
     let mut plain = call.attach(&answer.parameter("arrival")["id"]);
     plain.read_exact(&mut [0]).unwrap();
     plain.set_nonblocking(true).unwrap();
-    let taken = offer(&mut [plain], |plain, piece| plain.write(piece));
+    let taken = offer(&mut [plain], Write::write);
     assert!(taken.iter().all(|bytes| *bytes < HELD_BYTES_MOST), "{taken:?}");
 }
 
