@@ -143,8 +143,8 @@ fn a_client_behind_stunnel_reaches_a_service_of_this_host() {
     };
     let (_stunnel, mut stream) =
         client("web1", &shown(&authority.issue("web1", &["web1.example.com"])));
-    for words in [&b"hello"[..], &[7; 70_000]] {
-        stream.write_all(words).unwrap();
+    for words in [b"hello".to_vec(), vec![7; 70_000]] {
+        stream.write_all(&words).unwrap();
         let mut back = vec![0; words.len()];
         stream.read_exact(&mut back).unwrap();
         assert!(back == words);
