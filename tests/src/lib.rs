@@ -30,6 +30,7 @@ pub mod namespace;
 pub mod packages;
 pub mod raw;
 pub mod rogue;
+pub mod plain_servers;
 mod setup;
 pub mod tls;
 pub mod tls_servers;

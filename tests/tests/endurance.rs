@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ipcd_tests::{Daemon, Host, PATIENCE, Setup, has, installed, is_root};
+use ipcd_tests::{Daemon, Host, PATIENCE, Setup, has, installed, is_root, plain_servers};
 use nix::sys::signal::Signal;
 
 /// How long each goes on.
@@ -38,27 +38,13 @@ fn memory(daemon: &Daemon) -> usize {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// An echo over TCP that knows nothing of us, in a thread; its port.
-fn plain_echo() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            let mut other = client.try_clone().unwrap();
-            std::thread::spawn(move || std::io::copy(&mut client, &mut other));
-        }
-    });
-    port
-}
-
 /// KiB that a daemon may have taken meanwhile, whatever the time: the table of connections that are
 /// listed, when it is as full as it gets.
 const GROWTH_MOST: usize = 16 * 1024;
 
 #[test]
 fn what_goes_on_for_long_leaves_nothing_open_and_nothing_grows() {
-    let port = plain_echo();
+    let port = plain_servers::echo();
     let rule = format!("allow out plain tcp:127.0.0.1:{port}");
     let host = Host::new(&["--rule", &rule]).with_tcpd(None).with_pongd("pongd");
     let host = host.with_registered_pongd("registered");

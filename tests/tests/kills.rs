@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ipcd_tests::tls::Authority;
 use ipcd_tests::tls_servers::{Server, echo};
-use ipcd_tests::{Daemon, Host, PATIENCE, has, installed};
+use ipcd_tests::{Daemon, Host, PATIENCE, has, installed, plain_servers};
 use libipc::connector::Connector;
 use libipc::environment::Environment;
 use libipc::{ServiceName, Stream};
@@ -30,20 +30,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Of so many one may take longer: the machine has more to do than this.
 const RARE: usize = 50;
 
-/// An echo over TCP that knows nothing of us, in a thread; its port.
-fn plain_echo() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            let mut other = client.try_clone().unwrap();
-            std::thread::spawn(move || std::io::copy(&mut client, &mut other));
-        }
-    });
-    port
-}
-
 /// A host with a service here, one over TCP and one over TLS.
 struct Stage {
     host: Host,
@@ -60,7 +46,7 @@ impl Stage {
     fn new() -> Self {
         let authority = Authority::new();
         let tls = echo(&authority.issue("server", &["localhost"]));
-        let (plain, secure) = (plain_echo(), tls.port);
+        let (plain, secure) = (plain_servers::echo(), tls.port);
         let arguments = [
             "--rule".to_owned(),
             format!("allow out plain,secure tcp:localhost:{plain},tls:localhost:{secure}"),
