@@ -37,6 +37,14 @@ fn listener() -> (TcpListener, u16) {
     (listener, port)
 }
 
+/// A port where nobody listens and nobody will: a connection has it, as long as that lasts.
+fn nobodys() -> ((TcpListener, TcpStream), u16) {
+    let (listener, port) = listener();
+    let connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let port = connection.local_addr().unwrap().port();
+    ((listener, connection), port)
+}
+
 /// A far daemon that reads a hello and answers with `answer`; what it was asked.
 fn far_daemon(answer: Vec<u8>) -> (u16, JoinHandle<(TcpStream, Vec<u8>)>) {
     let (listener, port) = listener();
@@ -163,8 +171,7 @@ fn addresses_are_decided_by_the_list_alone() {
 #[test]
 fn what_cannot_be_done_is_told_with_whether_it_can_help_to_try_again() {
     let tcpd = Tcpd::start();
-    let (listener, port) = listener();
-    drop(listener);
+    let (_occupied, port) = nobodys();
     let answer = dial(&tcpd, port, &json!({}));
     assert_eq!((answer.error(), answer.parameter("retry")), ("Unreachable", &json!(true)));
     assert_eq!(*answer.parameter("reason"), "nobody listens there");
