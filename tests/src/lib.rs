@@ -10,7 +10,7 @@
 
 pub mod container;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
@@ -29,9 +29,9 @@ pub mod dns;
 pub mod logins;
 pub mod namespace;
 pub mod packages;
+pub mod plain_servers;
 pub mod raw;
 pub mod rogue;
-pub mod plain_servers;
 mod setup;
 pub mod tls;
 pub mod tls_servers;
@@ -160,6 +160,17 @@ pub fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Waits until the broker of a run directory has answered somebody: it has begun to turn, and has
+/// opened whatever it opens when it starts.
+pub fn until_broker_answers(rundir: &Path) {
+    until("the broker answers", || {
+        raw::Raw::at(&rundir.join("ipc")).is_ok_and(|mut asked| {
+            asked.ask("org.varlink.service.GetInfo", &serde_json::json!({})).is_ok()
+                && asked.answer().is_some()
+        })
+    });
+}
+
 /// Waits for the next client of a service.
 #[must_use]
 pub fn accept(listener: &libipc::Listener) -> libipc::Stream {
@@ -274,6 +285,34 @@ impl Host {
     /// Starts the broker again, in the same place.
     pub fn restart(&mut self, arguments: &[&str]) {
         self.broker = start_broker(self.place.path(), &self.surroundings, arguments);
+    }
+
+    /// Descriptors of the broker, if it serves nobody but the one who asks; zero, always, for
+    /// whoever may not look into daemons.
+    #[must_use]
+    pub fn alone(&self) -> Option<usize> {
+        let mut asking = raw::Raw::to(self);
+        asking.ask("org.ipcd.Control.Status", &serde_json::json!({})).ok()?;
+        let answer = asking.answer()?;
+        (answer["parameters"]["clients"] == 1).then(|| self.broker.descriptors())
+    }
+
+    /// Waits until the broker serves nobody but the one who asks; its descriptors then.
+    #[must_use]
+    pub fn at_rest(&self) -> usize {
+        let seen = Cell::new(None);
+        until("the broker has let go of its clients", || {
+            seen.set(self.alone());
+            seen.get().is_some()
+        });
+        seen.get().expect("it was so")
+    }
+
+    /// Waits until the broker holds no more than that while it serves nobody else.
+    pub fn until_back(&self, what: &str, at_rest: usize) {
+        until(&format!("the broker holds what it held before: {what}"), || {
+            self.alone().is_some_and(|now| now <= at_rest)
+        });
     }
 
     /// What the broker has written down so far.
@@ -454,7 +493,6 @@ fn start_broker(place: &Path, surroundings: &Surroundings, arguments: &[&str]) -
     command.arg("--rundir").arg(&rundir).arg("--config").arg(place.join("ipcd.toml"));
     command.args(arguments);
     let daemon = Daemon::start(&mut command);
-    let socket = rundir.join("ipc");
-    until("the broker answers", || sys::socket::connect_unix_now(&socket).is_ok());
+    until_broker_answers(&rundir);
     daemon
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::ancillary::{self, Wait};
@@ -21,10 +22,19 @@ impl Raw {
     /// Connects, and says nothing.
     #[must_use]
     pub fn to(host: &Host) -> Self {
-        let socket = UnixStream::connect(host.rundir().join("ipc")).expect("the broker listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        socket.set_write_timeout(Some(PATIENCE)).expect("a time-out");
-        Self(socket)
+        Self::at(&host.rundir().join("ipc")).expect("the broker listens")
+    }
+
+    /// Connects to a broker's socket at this path, and says nothing.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: nobody listens there.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let socket = UnixStream::connect(path)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self(socket))
     }
 
     /// A connection of this process's own that comes in through this one.

@@ -6,7 +6,6 @@
     reason = "tests: a broken premise ends them"
 )]
 
-use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -34,30 +33,15 @@ fn is_served(host: &Host) {
     assert!(began.elapsed() < PROMPT, "{:?}", began.elapsed());
 }
 
-/// Descriptors of a broker that serves nobody but the one who asks.
-fn alone(host: &Host) -> Option<usize> {
-    let mut client = Raw::to(host);
-    client.ask("org.ipcd.Control.Status", &json!({})).ok()?;
-    let answer = client.answer()?;
-    (answer["parameters"]["clients"] == 1).then(|| host.broker.descriptors())
-}
-
 /// Descriptors of a broker that has served somebody and serves nobody.
 fn baseline(host: &Host) -> usize {
     is_served(host);
-    let seen = Cell::new(None);
-    until("the broker has let go of its client", || {
-        seen.set(alone(host));
-        seen.get().is_some()
-    });
-    seen.get().unwrap()
+    host.at_rest()
 }
 
 fn is_back(host: &Host, baseline: usize) {
     is_served(host);
-    until("the broker holds what it held before", || {
-        alone(host).is_some_and(|now| now <= baseline)
-    });
+    host.until_back("all are gone", baseline);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use ipcd_tests::raw::Raw;
 use ipcd_tests::users::{as_user, has_users};
 use ipcd_tests::{
     Daemon, Host, PATIENCE, accept, has, installed, is_root, outcome, program, until,
+    until_broker_answers,
 };
 use libipc::identity::{Identity, LocalIdentity};
 use libipc::rundir::{Instance, RunDirectory};
@@ -181,7 +182,7 @@ fn clients_of_a_foreign_pid_namespace_are_served_and_have_no_unit() {
         command.args(["--rule", rule]);
     }
     let _broker = Daemon::start(command.args(["--instance", "system", "--rundir"]).arg(&rundir));
-    until("the broker answers", || sys::socket::connect_unix_now(&rundir.join("ipc")).is_ok());
+    until_broker_answers(&rundir);
     let directory = RunDirectory::new(rundir.clone(), Instance::System);
     let [a, b, c] = ["a", "b", "c"]
         .map(|name| Listener::bind_in(&directory, &ServiceName::new(name).unwrap()).unwrap());
@@ -274,7 +275,7 @@ fn what_the_environment_says_to_daemons_leads_nowhere() {
     let mut broker = program("ipcd");
     broker.args(["--log-level", "warn", "--rundir"]).arg(&rundir).env("IPC_NETWORK", network);
     let _broker = Daemon::start(&mut broker);
-    until("the broker answers", || sys::socket::connect_unix_now(&rundir.join("ipc")).is_ok());
+    until_broker_answers(&rundir);
     let mut service = program("pongd");
     let mut service =
         Daemon::start(service.arg("pong").env("IPC_RUNDIR", &rundir).env("IPC_NETWORK", network));

@@ -7,7 +7,9 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use ipcd_tests::users::has_users;
-use ipcd_tests::{Daemon, Host, accept, has, installed, is_root, outcome, program, until};
+use ipcd_tests::{
+    Daemon, Host, accept, has, installed, is_root, outcome, program, until, until_broker_answers,
+};
 use libipc::identity::Identity;
 use libipc::listener::Listener;
 use libipc::name::ServiceName;
@@ -114,7 +116,7 @@ fn the_broker_never_connects_to_a_service() {
     command.args(["-D", "-f", "-e", "trace=connect", "-o"]).arg(&trace);
     command.arg(program("ipcd").get_program()).arg("--rundir").arg(&rundir);
     let broker = Daemon::start(command.args(["--log-level", "warn"]));
-    until("the broker answers", || sys::socket::connect_unix_now(&rundir.join("ipc")).is_ok());
+    until_broker_answers(&rundir);
     let directory = RunDirectory::new(rundir, Instance::Private);
     let listener = Listener::bind_in(&directory, &name("pong")).unwrap();
     for _ in 0..20 {

@@ -1,14 +1,11 @@
 //! Broker sockets with a name of their own: whoever comes in there is that name's, whoever it is.
 
-#![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
-
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 use ipcd_tests::raw::Raw;
 use ipcd_tests::users::{as_user, has_users, inherit};
-use ipcd_tests::{Host, PATIENCE, Setup, outcome, program, until};
+use ipcd_tests::{Host, Setup, outcome, program, until};
 use serde_json::json;
 
 const RULES: &str = "rules = '''
@@ -34,19 +31,13 @@ fn host() -> Host {
     .with_pongd("other")
 }
 
-fn connect(path: &Path) -> Raw {
-    let socket = UnixStream::connect(path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    Raw(socket)
-}
-
 #[test]
 fn whoever_comes_in_there_has_its_rules_and_even_root_has() {
     if !has_users() {
         return;
     }
     let host = host();
-    let mut root = connect(&host.place("agents/ipc"));
+    let mut root = Raw::at(&host.place("agents/ipc")).unwrap();
     for (service, error) in [("open", "none"), ("closed", "Denied"), ("other", "none")] {
         root.ask_for(service, None).unwrap();
         // Root may ask for every service of this host: by the rule behind all others.
@@ -91,7 +82,7 @@ fn nothing_is_offered_or_controlled_there_even_by_root() {
         return;
     }
     let host = host();
-    let agent = connect(&host.place("agents/ipc"));
+    let agent = Raw::at(&host.place("agents/ipc")).unwrap();
     for mut agent in [agent.adopted(), agent] {
         for method in ["Status", "Reload", "Services", "Connections", "Kill", "Metrics", "Monitor"]
         {

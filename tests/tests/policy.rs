@@ -4,7 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::process::Command;
 
-use ipcd_tests::{Daemon, Host, has, installed, is_root, outcome, program, until};
+use ipcd_tests::{
+    Daemon, Host, has, installed, is_root, outcome, program, until, until_broker_answers,
+};
 
 /// A command as that user, in no group.
 fn as_user(uid: u32, arguments: &[&str], host: &std::path::Path) -> Command {
@@ -128,7 +130,7 @@ fn a_rule_about_a_user_who_does_not_exist_wakes_up_when_he_asks() {
     broker.args(["--instance", "system", "--log-level", "warn"]);
     broker.args(["--rule", "allow out db tcp:h:1 for user:late"]);
     let _broker = Daemon::start(&mut broker);
-    until("the broker answers", || rundir.join("ipc").exists());
+    until_broker_answers(&rundir);
     let ask = |uid: u32| {
         let wish = ["why", "db", "--network", "db tcp://h:1"];
         outcome(&mut as_user(uid, &wish, &rundir)).0

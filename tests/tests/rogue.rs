@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ipcd_tests::rogue::{Answer, dialed, take_place};
-use ipcd_tests::{Host, PATIENCE, until};
+use ipcd_tests::{Host, PATIENCE};
 use libipc::interface::transport::Dial;
 
 /// A far service, and a host whose clients may reach it, and nothing else.
@@ -148,13 +148,13 @@ fn what_was_not_asked_for_reaches_no_client_and_stays_nowhere() {
     drop(far.accept().unwrap());
     far.set_nonblocking(true).unwrap();
     assert_eq!(host.ping("pongd", ""), "ping");
-    let before = host.broker.descriptors();
+    let before = host.at_rest();
     for (what, lie, expected) in LIES {
         *turn.lock().unwrap() = Some(lie);
         let said = host.connect("far", &target).expect_err(what).to_string();
         assert!(said.starts_with(expected), "{what}: {said}");
         assert_eq!(host.ping("pongd", ""), "ping", "{what}");
-        until(what, || host.broker.descriptors() <= before);
+        host.until_back(what, before);
         while let Ok((mut made, _)) = far.accept() {
             made.set_read_timeout(Some(PATIENCE)).unwrap();
             ends(&mut made, what);
@@ -193,7 +193,7 @@ fn an_answer_that_comes_too_late_is_nobodys() {
     let (far, address, host) = far_and_host();
     let (asked, go) = slow(&host, address);
     let target = far_target(address);
-    let short = Duration::from_millis(200);
+    let short = Duration::from_secs(1);
     let said = host.connect_within(short, "far", &target).unwrap_err().to_string();
     assert!(said.starts_with("timed out"), "{said}");
     asked.recv_timeout(PATIENCE).unwrap();
