@@ -1,10 +1,6 @@
 //! Clients that misbehave: they hurt themselves, and leave nothing behind.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "tests: a broken premise ends them"
-)]
+#![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -402,35 +398,6 @@ fn denials_fill_no_log_and_are_counted_exactly() {
     let status = host.ipc(&["--json", "status"]).output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(counter(&status, "denied"), DENIED);
-}
-
-/// Descriptors that a broker without enough of them has.
-const FEW: u32 = 64;
-
-/// Those who are there are served, those who come are told why they are not: the broker takes in
-/// fewer clients than would leave it without descriptors.
-#[test]
-fn a_broker_with_few_descriptors_keeps_some_for_its_clients() {
-    let setup = Setup { descriptors: Some(FEW), logs: true, ..Setup::default() };
-    let host = Host::of(&setup).with_pongd("pongd");
-    let before = baseline(&host);
-    let mut clients: Vec<_> = (0..200).map(|_| Raw::to(&host)).collect();
-    let most = usize::try_from(FEW / 2).unwrap();
-    for (index, client) in clients.iter_mut().enumerate() {
-        // Who is turned away may be so before it has asked.
-        let _closed = client.ask_for("pongd", None).is_err();
-        let answer = client.answer().unwrap();
-        if index < most {
-            assert!(answer["error"].is_null(), "{index}: {answer}");
-        } else {
-            assert_eq!(answer["parameters"]["limit"], "clients", "{index}: {answer}");
-            assert_eq!(answer["parameters"]["most"], most);
-        }
-    }
-    assert!(host.log().contains("few-descriptors"), "{}", host.log());
-    drop(clients);
-    until("there is room again", || host.ping("pongd", "") == "ping");
-    is_back(&host, before);
 }
 
 /// How long the machine as a whole is out of descriptors, in attempts to accept.

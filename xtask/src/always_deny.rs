@@ -27,8 +27,18 @@ type Outcomes = BTreeMap<String, bool>;
 const PACKAGED: &str = "systemd";
 
 /// The files that every run of the checks goes through: every way to a connection, in a few minutes.
-pub(crate) const QUICK: [&str; 9] =
-    ["adopted", "canary", "hostile", "local", "lookup", "named", "narrowed", "remote", "rogue"];
+pub(crate) const QUICK: [&str; 10] = [
+    "adopted",
+    "canary",
+    "few_descriptors",
+    "hostile",
+    "local",
+    "lookup",
+    "named",
+    "narrowed",
+    "remote",
+    "rogue",
+];
 
 /// Runs the tests of these files, or of all.
 pub(crate) fn run(files: &[&str]) -> Result<(), Failed> {
