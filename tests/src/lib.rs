@@ -27,6 +27,7 @@ use crate::setup::Surroundings;
 pub mod black_hole;
 pub mod dns;
 pub mod logins;
+pub mod machine;
 pub mod namespace;
 pub mod packages;
 pub mod plain_servers;

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ipcd_tests::machine::Watch;
 use ipcd_tests::{Daemon, Host, PATIENCE, Setup, has, installed, is_root, plain_servers};
 use nix::sys::signal::Signal;
 
@@ -103,9 +104,9 @@ fn what_goes_on_for_long_leaves_nothing_open_and_nothing_grows() {
 fn asked(host: &Host, span: Duration) -> (usize, u128, u128) {
     let (mut times, end) = (Vec::new(), Instant::now() + span);
     while Instant::now() < end {
-        let began = Instant::now();
+        let began = Watch::of(host);
         assert_eq!(host.ping("pongd", ""), "ping");
-        times.push(began.elapsed().as_micros());
+        times.push(began.elapsed(host).as_micros());
     }
     times.sort_unstable();
     let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap();
