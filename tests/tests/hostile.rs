@@ -14,7 +14,10 @@ use ipcd_tests::{Daemon, Host, Setup, has, installed, until};
 use serde_json::json;
 
 /// Short waits, so that they are over while a test looks.
-const SHORT: &str = "[limits]\nrequest-timeout-ms = 150\ncollect-timeout-ms = 150\n";
+const SHORT: &str = "[limits]\nrequest-timeout-ms = 500\ncollect-timeout-ms = 500\n";
+
+/// Longer than a test takes: what is not collected yet stays with its client.
+const UNCOLLECTED: &str = "[limits]\ncollect-timeout-ms = 60000\n";
 
 /// How soon a well-behaved client is served beside any other.
 const PROMPT: Duration = Duration::from_secs(1);
@@ -95,7 +98,7 @@ fn who_asks_without_end_and_reads_nothing_is_closed() {
 /// the kernel lets the broker have under way, and nobody would be served.
 #[test]
 fn one_connection_at_a_time_is_under_way_to_a_client() {
-    let host = host("");
+    let host = host(UNCOLLECTED);
     let given = || {
         let status = host.ipc(&["--json", "status"]).output().unwrap();
         counter(&serde_json::from_slice(&status.stdout).unwrap(), "allowed")
@@ -127,16 +130,15 @@ fn counter(status: &serde_json::Value, name: &str) -> u64 {
 /// Connections that one kept client asks for in a row, for longer than the time to collect one.
 #[test]
 fn who_asks_all_the_time_is_not_taken_for_one_that_never_collects() {
-    let host = host("[limits]\ncollect-timeout-ms = 200\n");
+    let host = host("[limits]\ncollect-timeout-ms = 1000\n");
     let mut client = Raw::to(&host);
-    let end = Instant::now() + Duration::from_secs(1);
+    let end = Instant::now() + Duration::from_secs(2);
     let mut count = 0;
-    while Instant::now() < end {
+    while Instant::now() < end || count <= 50 {
         client.ask_for("pongd", None).unwrap();
         assert_eq!(client.error(), "none", "connection {count}");
         count += 1;
     }
-    assert!(count > 50, "{count}");
 }
 
 #[test]
@@ -287,7 +289,7 @@ const MOST: usize = 500;
 #[test]
 fn a_thousand_at_once_at_a_limit_of_500_are_served_or_told_which_limit() {
     raise_limit();
-    let host = host(&format!("[limits]\nclients-per-user = {MOST}\n"));
+    let host = host(&format!("{UNCOLLECTED}clients-per-user = {MOST}\n"));
     let before = baseline(&host);
     let mut clients: Vec<_> = (0..2 * MOST)
         .map(|_| {
@@ -342,7 +344,7 @@ fn a_black_hole_delays_nobody_else() {
     let answer = last.answer().unwrap();
     assert_eq!(answer["parameters"]["limit"], "queue-per-user", "{answer}");
     assert_eq!(answer["parameters"]["most"], 2);
-    let hurried = host.connect_within(Duration::from_millis(200), "hole", &wish).unwrap_err();
+    let hurried = host.connect_within(Duration::from_secs(2), "hole", &wish).unwrap_err();
     assert!(hurried.to_string().contains("queue-per-user"), "{hurried}");
     drop((swallowed, last));
     until("their turns are given back", || {
@@ -357,7 +359,7 @@ fn a_black_hole_delays_nobody_else() {
 fn a_dial_lasts_no_longer_than_its_request_may() {
     let hole = BlackHole::new();
     let wish = format!("hole tcp://{}", hole.address);
-    let config = "[limits]\ntimeout-ms = 200\ndials = 1\n";
+    let config = "[limits]\ntimeout-ms = 2000\ndials = 1\n";
     let rule = format!("allow out * tcp:{}", hole.address);
     let host = Host::with_config(config, &["--rule", &rule]).with_tcpd(None);
     let mut first = Raw::to(&host);
