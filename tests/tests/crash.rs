@@ -76,17 +76,22 @@ fn bytes_of_unmodified_servers_go_on_too() {
     }
 }
 
-/// Asks for a target that never answers, and tells what the client heard and when.
-fn while_asking(host: &Host, hole: &BlackHole, then: impl FnOnce()) -> (ConnectError, Duration) {
-    let began = Instant::now();
+/// Asks for a target that never answers, and tells what the client heard and how long after the
+/// other thing.
+fn while_asking(
+    host: &Host,
+    hole: &BlackHole,
+    patience: Duration,
+    then: impl FnOnce(),
+) -> (ConnectError, Duration) {
     std::thread::scope(|scope| {
         let client = scope.spawn(|| {
             let network = format!("hole tcp://{}", hole.address);
-            let error = host.connect_within(SECOND, "hole", &network).unwrap_err();
-            (error, began.elapsed())
+            host.connect_within(patience, "hole", &network).unwrap_err()
         });
         then();
-        client.join().unwrap()
+        let began = Instant::now();
+        (client.join().unwrap(), began.elapsed())
     })
 }
 
@@ -108,7 +113,7 @@ fn a_broker_that_is_killed_while_it_is_asked_is_an_error_at_once() {
     let hole = BlackHole::new();
     let mut host = beside(&hole);
     let pid = host.broker.pid();
-    let (error, after) = while_asking(&host, &hole, || {
+    let (error, after) = while_asking(&host, &hole, PATIENCE, || {
         until("tcpd dials", || is_dialling(&hole));
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
         nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
@@ -123,7 +128,7 @@ fn a_broker_that_is_killed_while_it_is_asked_is_an_error_at_once() {
 fn a_tcpd_that_is_killed_while_it_connects_is_an_error_within_the_deadline() {
     let hole = BlackHole::new();
     let host = beside(&hole);
-    let (error, after) = while_asking(&host, &hole, || {
+    let (error, after) = while_asking(&host, &hole, PATIENCE, || {
         until("tcpd dials", || is_dialling(&hole));
         host.others[0].signal(Signal::SIGKILL);
     });
@@ -147,7 +152,7 @@ fn a_child_of_the_broker_that_is_killed_is_told_at_once_and_costs_its_own_client
     let place = format!("/proc/{0}/task/{0}/children", host.broker.pid());
     let children = || std::fs::read_to_string(&place).unwrap();
     let pid = children().trim().parse().unwrap();
-    let (error, after) = while_asking(&host, &hole, || {
+    let (error, after) = while_asking(&host, &hole, PATIENCE, || {
         until("tcpd dials", || is_dialling(&hole));
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     });
@@ -171,11 +176,11 @@ fn a_daemon_that_hangs_is_an_error_within_the_deadline() {
     let hole = BlackHole::new();
     let host = beside(&hole);
     host.others[0].signal(Signal::SIGSTOP);
-    let (error, after) = while_asking(&host, &hole, || {});
+    let (error, after) = while_asking(&host, &hole, SECOND, || {});
     assert!(error.to_string().starts_with("timed out: "), "{error}");
     assert!(after < SECOND + LATE, "{after:?}");
     host.broker.signal(Signal::SIGSTOP);
-    let (error, after) = while_asking(&host, &hole, || {});
+    let (error, after) = while_asking(&host, &hole, SECOND, || {});
     assert_eq!(error.to_string(), "timed out: the broker did not answer");
     assert!(after < SECOND + LATE, "{after:?}");
     host.broker.signal(Signal::SIGCONT);
