@@ -259,11 +259,19 @@ while True:
         assert!(roots.try_accept().unwrap().is_none());
     }
     drop(dying);
+    // Those that were under way are dead by now, or soon.
+    let served = || {
+        while let Some(stream) = who.try_accept().unwrap() {
+            assert_eq!(local(&stream).uid, Some(4711));
+        }
+        ask(&host, as_user(4711, &[]), "who").0 == 0
+    };
+    until("the living are served", served);
+    assert!(roots.try_accept().unwrap().is_none());
 
     let status = host.ipc(&["--json", "status"]).output().unwrap();
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["instance"], "system");
-    assert_eq!(ask(&host, as_user(4711, &[]), "who").0, 0);
 }
 
 /// The environment of a daemon is its service manager's, not its clients'.

@@ -270,7 +270,10 @@ fn ssh_goes_over_a_redirect_and_the_helper_is_gone() {
             .arg("-o")
             .arg(format!("ProxyCommand={proxy}"))
             .arg("root@shell")
-            .arg("echo $SSH_CONNECTION; pgrep -f '^[^ ]*/ipc connect --fdpas[s]' | wc -l"),
+            .arg(format!(
+                "echo $SSH_CONNECTION; pgrep -f '^[^ ]*/ipc connect --fdpas[s] --rundir {} ' | wc -l",
+                near.rundir().display()
+            )),
     );
     assert_eq!(code, 0, "{errors}");
     assert!(said.contains(&format!("127.0.0.1 {port}")), "{said}");

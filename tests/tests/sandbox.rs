@@ -65,12 +65,13 @@ fn nothing_is_left_but_what_the_daemon_needs() {
 /// The lines `key` of all threads of a process.
 fn of_threads(daemon: &Daemon, key: &str) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
-    let status = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("status")).unwrap();
+    // One that looked a name up may have ended since it was listed.
+    let status = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("status")).ok();
     let line = |status: String| {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
         line.trim_start_matches(':').trim().to_owned()
     };
-    threads.map(|entry| line(status(entry.unwrap()))).collect()
+    threads.filter_map(|entry| status(entry.unwrap())).map(line).collect()
 }
 
 #[test]
