@@ -468,7 +468,7 @@ fn a_client_that_waits_is_served_when_the_service_comes() {
     });
     assert_eq!(read_all(waiting.unwrap()), "here");
     // In vain it waits no longer than it said.
-    let brief = Connector::new(&host.environment(""), Duration::from_millis(50)).unwrap();
+    let brief = Connector::new(&host.environment(""), Duration::from_millis(500)).unwrap();
     let error = brief.wait_for_service().connect(&name("never")).unwrap_err().to_string();
     assert!(error.starts_with("unknown service"), "{error}");
 }

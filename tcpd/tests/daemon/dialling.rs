@@ -125,7 +125,7 @@ fn a_far_daemon_that_ends_or_stays_silent_is_no_connection() {
         &tcpd,
         port,
         &json!({
-            "deadlineMs": 100, "hello": { "service": "authd", "hops": 1 },
+            "deadlineMs": 1_000, "hello": { "service": "authd", "hops": 1 },
         }),
     );
     assert_eq!(silent.error(), "TimedOut");

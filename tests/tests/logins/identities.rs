@@ -91,7 +91,7 @@ fn the_secret_of_a_redirect_may_be_in_a_file_that_only_tlsd_reads() {
 /// A near host that lets alice and her group out, and knows whom it believes to be her.
 fn with_rule_out(hosts: &mut Hosts, rule: &str) {
     let config = format!(
-        "rules = '''\n{rule}\n'''\n{AUTHD}[limits]\nlogin-timeout-ms = 1000\n",
+        "rules = '''\n{rule}\n'''\n{AUTHD}",
         rule = rule.replace("PORT", &hosts.port.to_string())
     );
     let near = Host::of(&ipcd_tests::Setup { config: &config, logs: true, ..Default::default() });

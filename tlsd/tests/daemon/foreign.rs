@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::authority::{Files, Shown, authority, authority_params, dns, issue, ordinary};
 use crate::far::{self, server_config};
 use crate::openssl::{Server, openssl};
-use crate::process::Tlsd;
+use crate::process::{PATIENCE, Tlsd};
 
 const HOST: &str = "host.example.com";
 
@@ -245,7 +245,12 @@ fn a_server_that_is_content_without_a_word_costs_a_moment_and_no_more() {
     // Who does not ask cannot refuse, and who sends a ticket does not.
     let quick = [&["-num_tickets", "0"][..], &["-verify", "1"]];
     for arguments in quick {
-        let fastest = (0..5).map(|_| time_of(arguments)).min();
-        assert!(fastest < Some(least), "{arguments:?}: {fastest:?}");
+        // It is never so where tlsd waits for a word, and not at once where the machine is busy.
+        let end = std::time::Instant::now() + PATIENCE;
+        let mut fastest = time_of(arguments);
+        while fastest >= least && std::time::Instant::now() < end {
+            fastest = fastest.min(time_of(arguments));
+        }
+        assert!(fastest < least, "{arguments:?}: {fastest:?}");
     }
 }
