@@ -12,14 +12,12 @@ pub mod container;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io::{ErrorKind, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::setup::Surroundings;
@@ -31,6 +29,7 @@ pub mod machine;
 pub mod namespace;
 pub mod packages;
 pub mod plain_servers;
+mod ports;
 pub mod raw;
 pub mod rogue;
 mod setup;
@@ -39,6 +38,7 @@ pub mod tls_servers;
 pub mod unmodified;
 pub mod users;
 
+pub use crate::ports::free_port;
 pub use crate::setup::Setup;
 
 /// How long anything may take that is expected to happen.
@@ -124,32 +124,6 @@ pub fn may_look() -> bool {
 pub fn installed(name: &str) -> Option<PathBuf> {
     let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/bin", "/sbin"];
     places.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists())
-}
-
-/// Ports that [`free_port`] gives out: the kernel chooses none of them for a connection, or for
-/// somebody who does not care which one it is (`net.ipv4.ip_local_port_range`).
-const PORTS: std::ops::Range<u32> = 10_000..32_000;
-
-/// How far apart test programs begin that run at the same time.
-const PORTS_OF_A_PROGRAM: u32 = 64;
-
-/// A TCP port of loopback where nobody listens, and nobody does unless the caller has it done.
-#[must_use]
-pub fn free_port() -> u16 {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(PORTS_OF_A_PROGRAM);
-    PORTS
-        .map(|_| first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)))
-        .filter_map(|number| u16::try_from(PORTS.start + number % (PORTS.end - PORTS.start)).ok())
-        .find(|port| {
-            let all: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-            let is_taken = |address: &IpAddr| {
-                let bound = TcpListener::bind((*address, *port));
-                bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
-            };
-            !all.iter().any(is_taken)
-        })
-        .expect("a free port")
 }
 
 /// Waits until something is so.
