@@ -78,9 +78,18 @@ fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
     };
     let look = |report: Report| report.cure("to look", format!("ipc why {name}"));
     match error {
-        BrokerError::Denied { target, rule, reason, cure, .. } => {
+        BrokerError::Denied { target, rule, reason, cure, retry } => {
             let report = new(50, "denied", reason).fact("asked by", asker);
-            denied(report.fact("leads to", target), rule.as_deref(), cure.as_deref())
+            let report = report.fact("leads to", target);
+            let report = match rule {
+                Some(rule) => report.fact("by rule", rule),
+                None => report,
+            };
+            match cure.as_deref().filter(|cure| !cure.is_empty()) {
+                Some(cure) => report.cure("to allow", with_next_step(cure)),
+                None if *retry => report.cure("to do", "ask again: the rules have just changed"),
+                None => look(report),
+            }
         }
         BrokerError::UnknownService { service, known } => {
             let report = new(69, "unknown service", "nothing answers here under that name");
@@ -119,16 +128,14 @@ fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
     }
 }
 
-fn denied(report: Report, rule: Option<&str>, cure: Option<&str>) -> Report {
-    let report = match rule {
-        Some(rule) => report.fact("by rule", rule),
-        None => report,
-    };
-    match cure {
-        Some(cure) if !cure.is_empty() => {
-            report.cure("to allow", format!("{cure}     then: ipc reload"))
+/// A rule, and what brings it to life: a broker reads files again, and never its command line.
+fn with_next_step(cure: &str) -> String {
+    match cure.split_once("   # before command line") {
+        Some((rule, place)) => {
+            let place = place.trim_start_matches([',', ' ']);
+            format!("start ipcd with --rule '{rule}' before {place} of its command line")
         }
-        _ => report.cure("to do", "ask again: the rules have just changed"),
+        None => format!("{cure}     then: ipc reload"),
     }
 }
 

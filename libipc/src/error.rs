@@ -195,3 +195,6 @@ impl From<ConnectError> for io::Error {
         Self::new(kind, error)
     }
 }
+
+#[cfg(test)]
+mod tests;

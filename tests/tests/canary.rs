@@ -10,6 +10,7 @@ use ipcd_tests::dns::NameServer;
 use ipcd_tests::machine::Watch;
 use ipcd_tests::namespace::{FAR_V4, FAR_V6, Namespace, Pair, has_namespaces};
 use ipcd_tests::{Host, Setup, until};
+use libipc::ConnectError;
 use nix::sys::socket::{setsockopt, sockopt};
 
 /// Where the canary and the far service are; a default port would need no rule.
@@ -310,7 +311,8 @@ fn rules_with_networks_decide_about_each_address_that_a_name_has() {
                 caller(&world.far, name);
             }
             assert!(world.far.accept().is_err(), "{name} under {rules:?}");
-            assert!(said.is_none_or(|said| said.starts_with("denied")));
+            let words = "denied: it has the address 10.78.0.2: ";
+            assert!(said.is_none_or(|said| said.starts_with(words)));
         };
         for _ in 0..5 {
             goes("turns.example", true);
@@ -318,6 +320,11 @@ fn rules_with_networks_decide_about_each_address_that_a_name_has() {
         }
         goes("outside.example", false);
         goes("both.example", true);
+        let denied = host.connect("x", &format!("x tcp://outside.example:{PORT}"));
+        let Err(ConnectError::Broker(denied)) = denied else { panic!("{rules:?}") };
+        let place = if rules.len() == 1 { "" } else { "   # before command line, rule 1" };
+        let cure = format!("allow out x tcp:outside.example:{PORT} for user:0{place}");
+        assert_eq!(denied.cure(), Some(cure.as_str()), "{rules:?}");
     }
     let reached = TcpStream::connect_timeout;
     let address = "10.78.0.2:7000".parse().unwrap();

@@ -117,6 +117,67 @@ fn a_denial_tells_who_asked_where_it_leads_the_rule_and_the_cure() {
 }
 
 #[test]
+fn the_cure_of_a_denial_says_how_it_comes_to_life() {
+    let cure = |cure: Option<&str>, retry| {
+        let (target, reason, cure) = (text(), text(), cure.map(str::to_owned));
+        let denied = BrokerError::Denied { target, rule: None, reason, cure, retry };
+        of("db", "me", &ConnectError::Broker(Box::new(denied))).to_json()["cure"].clone()
+    };
+    let file = "allow out db tcp:h:1   # before ipcd.toml:3:2";
+    assert_eq!(cure(Some(file), false), format!("{file}     then: ipc reload"));
+    assert_eq!(
+        cure(Some("allow out db tcp:h:1   # before command line, rule 2"), false),
+        "start ipcd with --rule 'allow out db tcp:h:1' before rule 2 of its command line"
+    );
+    assert_eq!(cure(None, true), "ask again: the rules have just changed");
+    assert_eq!(cure(None, false), "ipc why db");
+    assert_eq!(cure(Some(""), false), "ipc why db");
+}
+
+#[test]
+fn each_error_is_told_in_these_words() {
+    for (error, words) in [
+        (BrokerError::Internal { reason: text() }, "the broker failed: x"),
+        (BrokerError::InvalidRequest { field: text(), reason: text() }, "invalid request: x: x"),
+        (
+            BrokerError::NoHandoff { target: text(), possible: Vec::new() },
+            "cannot connect: it offers nothing that this program can take",
+        ),
+        (
+            BrokerError::Busy { limit: "clients".into(), most: 9, retry: true },
+            "busy: the limit clients (9) is reached",
+        ),
+    ] {
+        let said = of("db", "me", &ConnectError::Broker(Box::new(error))).to_string();
+        assert!(said.starts_with(&format!("ipc: db: {words}\n")), "{said}");
+        assert!(!said.ends_with(words), "there is something to do: {said}");
+    }
+    let cures =
+        errors().into_iter().map(|(error, _)| of("db", "me", &error).to_json()["cure"].to_string());
+    let cures = cures.collect::<Vec<_>>().join("\n");
+    for cure in [
+        "write IPC_NETWORK as: NAME TARGET; NAME TARGET",
+        "try again, or raise x under [limits]",
+        "correct it, and see where it leads: ipc why",
+        "report this, with the broker's log",
+        "try again; the broker's log says why",
+    ] {
+        assert!(cures.contains(cure), "{cure}: {cures}");
+    }
+    let down = ConnectError::BrokerDown {
+        path: "/run/ipc/ipc".into(),
+        error: io::ErrorKind::ConnectionRefused.into(),
+    };
+    assert_eq!(
+        of("db", "me", &down).to_string(),
+        "ipc: db: no broker: /run/ipc/ipc does not answer: connection refused\n  \
+         to start  systemctl start ipcd"
+    );
+    let deaf = of("db", "me", &ConnectError::NotAStream).to_string();
+    assert!(deaf.contains("the service speaks in messages, not in a stream"), "{deaf}");
+}
+
+#[test]
 fn the_cure_of_a_missing_broker_names_its_place() {
     let environment = Environment { rundir: Some("/tmp/mine".into()), ..Environment::default() };
     let path = environment.run_directories()[0].broker();

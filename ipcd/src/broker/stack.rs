@@ -1,6 +1,6 @@
 //! From the socket that was dialled up the stack of its scheme, and policy's second look at it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libipc::interface::broker::{BrokerError, Handoff};
 use libipc::interface::transport::{
@@ -9,6 +9,7 @@ use libipc::interface::transport::{
 use libipc::secret::Secret;
 use libipc::varlink::{self, CallFlags};
 use policy::decide::Candidate;
+use policy::query::Verdict;
 use policy::route::Asker;
 use policy::target::{RemoteTarget, Target};
 
@@ -58,7 +59,11 @@ impl Broker {
         let Some(candidate) = request.candidates.get(request.current).cloned() else { return };
         let depth = self.depth(&candidate);
         let is_last = |stage| matches!(stage, Stage::Wrap(place) if place + 1 == depth);
-        let outcome = read(&candidate, stage, answer, waited).and_then(|brought| match brought {
+        let brought = match self.denied_at(client, &candidate, &answer) {
+            Some(denied) => Err(denied),
+            None => read(&candidate, stage, answer, waited),
+        };
+        let outcome = brought.and_then(|brought| match brought {
             Brought::Agreed(id) if self.gives_itself(client) && is_last(stage) => {
                 self.join_up(client, (call, stage), (&candidate, id), at)
             }
@@ -233,6 +238,30 @@ impl Broker {
         );
         let again = Candidate { verdict, ..candidate };
         if again.verdict.is_allow() { Ok(again) } else { Err(answer::denied(&again)) }
+    }
+
+    /// Why the only addresses that a name has are forbidden, in policy's words: the daemon that
+    /// resolved it knows no more than the networks that it was given.
+    fn denied_at(
+        &self,
+        client: ClientId,
+        candidate: &Candidate,
+        answer: &Answer,
+    ) -> Option<BrokerError> {
+        let Answer::Reply { message, .. } = answer else { return None };
+        let Ok(TransportError::AddressDenied { address, .. }) = serde_json::from_slice(message)
+        else {
+            return None;
+        };
+        let Target::Remote(remote) = &candidate.target else { return None };
+        let asker = Asker::Local(&self.clients.get(&client)?.identity);
+        let reached = address.parse::<IpAddr>().ok()?.to_canonical();
+        let config = &self.live.config;
+        let verdict = policy::decide::recheck(config, &candidate.service, remote, asker, reached);
+        let Verdict::Deny { rule, reason, cure } = verdict else { return None };
+        let reason = format!("it has the address {address}: {reason}");
+        let verdict = Verdict::Deny { rule, reason, cure };
+        Some(answer::denied(&Candidate { verdict, ..candidate.clone() }))
     }
 
     /// Whether a socket is what this stage may bring.

@@ -414,3 +414,6 @@ fn ways(possible: &[Handoff]) -> String {
 }
 
 impl std::error::Error for BrokerError {}
+
+#[cfg(test)]
+mod tests;

@@ -81,3 +81,35 @@ fn only_a_listening_socket_can_be_served() {
     let said = Listener::from_socket(file.into()).unwrap_err().to_string();
     assert_eq!(said, "the descriptor is not a listening Unix socket");
 }
+
+#[test]
+fn what_the_broker_says_to_a_service_is_passed_on_with_the_cure() {
+    use crate::ConnectError;
+    use crate::interface::broker::BrokerError;
+
+    let (_place, _directory, service) = instance();
+    let denied = BrokerError::Denied {
+        target: "unix:x".into(),
+        rule: None,
+        reason: "no rule allows it".into(),
+        cure: Some("allow local x for user:7".into()),
+        retry: false,
+    };
+    let named = service.clone();
+    let refused = ListenError::Refused { service: named, error: Box::new(denied) };
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "{service} may not be served by this process: denied: no rule allows it; to allow: \
+             allow local x for user:7"
+        )
+    );
+    assert_eq!(io::Error::from(refused).kind(), io::ErrorKind::PermissionDenied);
+    let error = ConnectError::TimedOut;
+    let silent = ListenError::NoAnswer { service: service.clone(), error };
+    assert_eq!(
+        silent.to_string(),
+        format!("the broker gave no answer about {service}: timed out: the broker did not answer")
+    );
+    assert_eq!(io::Error::from(silent).kind(), io::ErrorKind::NotConnected);
+}
