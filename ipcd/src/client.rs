@@ -16,7 +16,7 @@ use crate::inbox::Inbox;
 use crate::lookup::{Lookup, OK, Wanted};
 
 /// Bytes that a client may have waiting to be collected.
-const QUEUE_BYTES_MOST: usize = 512 * 1024;
+pub(crate) const QUEUE_BYTES_MOST: usize = 512 * 1024;
 
 /// A client's connection.
 #[derive(Debug)]

@@ -1,13 +1,17 @@
 //! A daemon that was taken over lies to the broker: no client gets what it did not ask for.
 
-#![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests: a broken premise ends them"
+)]
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -254,4 +258,63 @@ fn an_answer_given_twice_is_one_connection() {
             ends(&mut made, "the second");
         }
     }
+}
+
+/// Peers that a daemon tells of at once. No more, so that its place has room for all calls.
+const CROWD: u64 = 64;
+
+/// Tells the broker of a peer.
+fn tell(listen: &mut UnixStream, id: u64) {
+    let arrival = serde_json::json!({
+        "id": id, "scheme": "tcp", "listener": "fleet", "address": "127.0.0.1:9",
+        "service": "pongd", "hops": 1, "identity": { "names": [] },
+    });
+    let told = serde_json::json!({ "parameters": { "arrival": arrival }, "continues": true });
+    listen.write_all(format!("{told}\0").as_bytes()).unwrap();
+}
+
+/// A call that the broker makes about a peer: its method, and its parameters.
+fn called(place: &UnixListener) -> (UnixStream, String, serde_json::Value) {
+    let (mut caller, _) = place.accept().unwrap();
+    caller.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while caller.read(&mut byte).unwrap() == 1 && byte != [0] {
+        text.extend(byte);
+    }
+    let call: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let method = call["method"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
+    (caller, method, call["parameters"].clone())
+}
+
+#[test]
+fn calls_that_are_never_answered_are_bounded_and_a_peer_beyond_is_told_to_come_again() {
+    let host = Host::new(&["--rule", "allow in pongd tcp:127.0.0.0/8"]).with_pongd("pongd");
+    let before = host.at_rest();
+    let place = UnixListener::bind(host.rundir().join("transport/tcp")).unwrap();
+    let (mut listen, method, _) = called(&place);
+    assert_eq!(method, "Listen");
+    let mut held = Vec::new();
+    let mut flood = |ids: std::ops::Range<u64>, listen: &mut UnixStream| {
+        for first in ids.clone().step_by(usize::try_from(CROWD).unwrap()) {
+            (first..first + CROWD).for_each(|id| tell(listen, id));
+            for id in first..first + CROWD {
+                let (caller, method, parameters) = called(&place);
+                held.push(caller);
+                let expected = if id < 8_192 {
+                    ("Attach", serde_json::json!({ "id": id }))
+                } else {
+                    ("Refuse", serde_json::json!({ "id": id, "retry": true }))
+                };
+                assert_eq!((method.as_str(), parameters), expected);
+            }
+        }
+    };
+    flood(0..8_192 + 1_024, &mut listen);
+    (10_000..10_000 + CROWD).for_each(|id| tell(&mut listen, id));
+    assert_eq!(host.ping("pongd", ""), "ping", "programs of this host are served");
+    held.clear();
+    host.until_back("what it held before, and who tells of peers", before + 1);
+    tell(&mut listen, 20_000);
+    let (_, method, parameters) = called(&place);
+    assert_eq!((method.as_str(), parameters), ("Attach", serde_json::json!({ "id": 20_000 })));
 }

@@ -28,8 +28,12 @@ use crate::connections::{Carried, Handed};
 use crate::decision;
 use crate::service::ServiceSettings;
 
-/// Calls to transport daemons that are under way at most; a peer beyond is told to come again.
+/// Calls to other daemons that are under way at most; a peer beyond is told to come again.
 const CALLS_MOST: usize = 8192;
+
+/// Calls beyond those that tell peers so; where these are under way too, nothing is said, and the
+/// daemon that brought a peer tells it by itself.
+const REFUSALS_MOST: usize = 1024;
 
 /// How long a daemon may take to go on with a peer. It has its own, shorter limits.
 const CLIMB_TIME: Duration = Duration::from_secs(20);
@@ -116,6 +120,16 @@ impl Bringer {
 impl Broker {
     pub(super) fn arrived(&mut self, from: Bringer, mut arrival: Arrival, at: Moment<'_>) {
         let login = Login::take(&mut arrival);
+        match room_beside(self.calls.len()) {
+            Room::ToDecide => {}
+            room => {
+                self.audit.limit_reached("calls");
+                if room == Room::ToRefuse {
+                    self.refuse(&from, arrival.id, true, at);
+                }
+                return;
+            }
+        }
         let config = &self.live.config;
         let schemes = config.schemes();
         let next = schemes.after(&arrival.scheme, &from.daemon).map(ToOwned::to_owned);
@@ -127,10 +141,7 @@ impl Broker {
         // A scheme that promises proof is nothing that another daemon may claim.
         let is_claim = schemes.proves_names(&arrival.scheme) && proven.is_none();
         match (&arrival.service, next) {
-            (None, Some(next)) if self.calls.len() < CALLS_MOST => {
-                self.climb(&from, &arrival, (next, proven), at);
-            }
-            (None, Some(_)) => self.refuse(&from, arrival.id, true),
+            (None, Some(next)) => self.climb(&from, &arrival, (next, proven), at),
             (Some(service), None) if !is_claim => {
                 let identity = RemoteIdentity {
                     scheme: arrival.scheme.clone(),
@@ -146,11 +157,11 @@ impl Broker {
                         self.verify(from, (arrival, peer), login, at);
                     }
                     // Where it came by, everybody can have read it.
-                    (Ok(_), Some(_)) => self.refuse_login(&from, arrival.id, false),
-                    (Err(_), _) => self.refuse(&from, arrival.id, false),
+                    (Ok(_), Some(_)) => self.refuse_login(&from, arrival.id, false, at),
+                    (Err(_), _) => self.refuse(&from, arrival.id, false, at),
                 }
             }
-            (Some(_), _) | (None, None) => self.refuse(&from, arrival.id, false),
+            (Some(_), _) | (None, None) => self.refuse(&from, arrival.id, false, at),
         }
     }
 
@@ -177,7 +188,7 @@ impl Broker {
                 let about = decision::about(who, Some(&service), self.revision);
                 self.note_failed(about, &refused.candidates, &refused.error, at.now);
                 let retry = matches!(refused.error, BrokerError::Busy { .. });
-                self.refuse(from, arrival.id, retry);
+                self.refuse(from, arrival.id, retry, at);
             }
         }
     }
@@ -320,21 +331,22 @@ impl Broker {
         Ok(Way::Door(door))
     }
 
-    fn refuse(&mut self, from: &Bringer, id: u64, retry: bool) {
-        self.tell_no(from, &Refuse { id, retry, login: None });
+    fn refuse(&mut self, from: &Bringer, id: u64, retry: bool, at: Moment<'_>) {
+        self.tell_no(from, &Refuse { id, retry, login: None }, at);
     }
 
     /// Tells a peer that it is its login that was not accepted.
-    pub(super) fn refuse_login(&mut self, from: &Bringer, id: u64, retry: bool) {
-        self.tell_no(from, &Refuse { id, retry, login: Some(true) });
+    pub(super) fn refuse_login(&mut self, from: &Bringer, id: u64, retry: bool, at: Moment<'_>) {
+        self.tell_no(from, &Refuse { id, retry, login: Some(true) }, at);
     }
 
-    fn tell_no(&mut self, from: &Bringer, refuse: &Refuse) {
+    fn tell_no(&mut self, from: &Bringer, refuse: &Refuse, at: Moment<'_>) {
         let message = varlink::call(REFUSE, refuse, CallFlags::default());
-        match from.via {
+        let call = match from.via {
             Some(via) => self.call_via(via, message, None, Caller::Nobody),
             None => self.call(&from.daemon, message, None, Caller::Nobody),
         };
+        self.late.push_back((at.now + CLIMB_TIME, call));
     }
 
     /// A daemon answered that a peer is connected, or that it is not; or with the connection, for
@@ -382,6 +394,27 @@ impl Broker {
         let descriptor = Some(socket.descriptor);
         self.actions.push(Action::Notify { registration, message, descriptor });
         Ok(Carried::Registered { registration, id, cookie })
+    }
+}
+
+/// What there is room for beside the calls that are under way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Room {
+    /// The calls that a peer takes.
+    ToDecide,
+    /// One that turns it away.
+    ToRefuse,
+    /// None.
+    Nothing,
+}
+
+fn room_beside(calls: usize) -> Room {
+    if calls < CALLS_MOST {
+        Room::ToDecide
+    } else if calls < CALLS_MOST + REFUSALS_MOST {
+        Room::ToRefuse
+    } else {
+        Room::Nothing
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use libipc::interface::control::{ControlError, Metrics, Monitor, Reloaded, Status, Taken};
+use libipc::interface::control::{
+    ControlError, Metrics, Monitor, Problem, Reloaded, Status, Taken,
+};
 use libipc::varlink::{self, Call};
 
 use super::quota::{Full, Share};
@@ -13,9 +15,12 @@ use crate::action::ClientId;
 use crate::metrics;
 use crate::monitors::Monitors;
 
-/// Problems and dormant rules that are told at most: an answer has to fit into a message. The log,
-/// and `ipc check`, tell all.
+/// Problems and dormant rules that are told at most: an answer has to fit into what may wait for a
+/// client. The log, and `ipc check`, tell all.
 const TOLD_MOST: usize = 100;
+
+/// Characters of a text of theirs that are told.
+const TEXT_MOST: usize = 500;
 
 impl Broker {
     pub(super) fn status(&mut self, client: ClientId, at: Moment<'_>) {
@@ -42,8 +47,8 @@ impl Broker {
             loaded_ms: since(self.loaded),
             origins: self.live.origins.clone(),
             rules: number(self.live.config.rules.len()),
-            dormant: self.live.dormant().into_iter().take(TOLD_MOST).collect(),
-            refused: refused.into_iter().take(TOLD_MOST).collect(),
+            dormant: told(self.live.dormant(), cut),
+            refused: told(refused, cut_problem),
             refused_ms,
             clients: number(self.quota.clients()),
             connections: number(self.connections.len()),
@@ -122,7 +127,7 @@ impl Broker {
         match self.reload(at) {
             Ok(done) => self.reply(client, varlink::reply(&done, false), None),
             Err(refusal) => {
-                let problems = refusal.problems().into_iter().take(TOLD_MOST).collect();
+                let problems = told(refusal.problems(), cut_problem);
                 let error = ControlError::ConfigurationInvalid { problems };
                 self.reply(client, varlink::error(&error), None);
             }
@@ -171,4 +176,54 @@ impl Broker {
 
 fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// As much of a list as is told.
+fn told<T>(all: Vec<T>, cut: impl Fn(T) -> T) -> Vec<T> {
+    all.into_iter().take(TOLD_MOST).map(cut).collect()
+}
+
+fn cut_problem(problem: Problem) -> Problem {
+    let Problem { file, line, column, message, help } = problem;
+    Problem { file: cut(file), line, column, message: cut(message), help: help.map(cut) }
+}
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(TEXT_MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::QUEUE_BYTES_MOST;
+
+    fn problem(text: &str) -> Problem {
+        let text = || text.to_owned();
+        Problem { file: text(), line: 1, column: 1, message: text(), help: Some(text()) }
+    }
+
+    #[test]
+    fn a_hundred_problems_are_told_and_500_characters_of_each_text() {
+        let numbers = |count: usize| (0..count).map(|number| number.to_string()).collect();
+        let told_of = |count| told(numbers(count), cut);
+        assert_eq!(told_of(TOLD_MOST), numbers(100));
+        assert_eq!(told_of(TOLD_MOST + 1), numbers(100), "the others are not");
+        let longest = "ü".repeat(TEXT_MOST);
+        assert_eq!(cut(longest.clone()), longest);
+        assert_eq!(cut(longest.clone() + "x"), longest.clone() + "…");
+        let told = told(vec![problem(&longest); TOLD_MOST + 1], cut_problem);
+        assert_eq!(told, vec![problem(&longest); TOLD_MOST]);
+    }
+
+    #[test]
+    fn what_is_told_of_problems_fits_into_what_may_wait_for_a_client() {
+        let problems = told(vec![problem(&"x".repeat(100_000)); 10_000], cut_problem);
+        let rules = told(vec!["x".repeat(100_000); 10_000], cut);
+        let bytes = serde_json::to_vec(&(problems, rules)).unwrap().len();
+        assert!(bytes < QUEUE_BYTES_MOST / 2, "{bytes}");
+    }
 }

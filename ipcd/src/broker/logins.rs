@@ -172,7 +172,7 @@ impl Broker {
         let about =
             decision::about(Identity::Remote(peer.identity), Some(&peer.service), self.revision);
         self.note_failed(about, &[], &reason.error, at.now);
-        self.refuse_login(from, id, reason.retry);
+        self.refuse_login(from, id, reason.retry, at);
     }
 }
 

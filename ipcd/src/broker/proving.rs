@@ -62,18 +62,15 @@ impl Broker {
 
     /// No user takes all places.
     fn check_share(&self, uid: Option<u32>) -> Result<(), NotProven> {
-        let all = self.live.config.limits.logins;
-        let most = (all / SHARE_OF_ONE).max(1);
         let of_user = |call: &CallId| match self.calls.get(call) {
             Some(Caller::Proof { client, .. }) => {
                 self.clients.get(client).is_some_and(|known| known.identity.uid == uid)
             }
             _ => false,
         };
-        if self.logins.iter().filter(|(_, call)| of_user(call)).count() < most {
-            return Ok(());
-        }
-        Err(NotProven { error: busy(Full { limit: "logins", most }), retry: true })
+        let used = self.logins.iter().filter(|(_, call)| of_user(call)).count();
+        room_for_one_more(used, self.live.config.limits.logins)
+            .map_err(|full| NotProven { error: busy(full), retry: true })
     }
 
     /// The authentication service answered about a client's login, or will not.
@@ -126,5 +123,32 @@ impl Request {
             let secret = remote.secret.clone();
             Some((user, secret.unwrap_or_else(|| Secret::new(String::new()))))
         })
+    }
+}
+
+/// Whether a user of whom `used` logins are being verified may have one more, where there may be
+/// `all` at the same time.
+fn room_for_one_more(used: usize, all: usize) -> Result<(), Full> {
+    let most = (all / SHARE_OF_ONE).max(1);
+    if used < most { Ok(()) } else { Err(Full { limit: "logins", most }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use libipc::interface::broker::BrokerError;
+
+    use super::*;
+
+    #[test]
+    fn programs_of_one_user_have_an_eighth_of_the_places_for_logins_and_no_more() {
+        assert_eq!(room_for_one_more(7, 64), Ok(()));
+        let full = room_for_one_more(8, 64).unwrap_err();
+        let told = BrokerError::Busy { limit: "logins".to_owned(), most: 8, retry: true };
+        assert_eq!(busy(full), told);
+        for few in [1, 8, 15] {
+            assert_eq!(room_for_one_more(0, few), Ok(()), "one of {few}");
+            assert!(room_for_one_more(1, few).is_err(), "and no second one of {few}");
+        }
+        assert!(room_for_one_more(1, 16).is_ok());
     }
 }

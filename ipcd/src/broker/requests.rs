@@ -89,7 +89,7 @@ pub(super) struct Offer {
     pub(super) handed: Handed,
 }
 
-/// Longest time that a request may take, whatever the client says.
+/// Longest time that a client may ask for.
 const TIMEOUT_MOST: Duration = Duration::from_secs(600);
 
 impl Broker {
@@ -104,8 +104,7 @@ impl Broker {
             Ok(asked) => asked,
             Err(error) => return self.refuse_call(client, is_upgrade, &invalid("service", &error)),
         };
-        let timeout = wanted.timeout_ms.map(Duration::from_millis);
-        let timeout = timeout.unwrap_or(self.live.config.limits.timeout).min(TIMEOUT_MOST);
+        let timeout = time_for(wanted.timeout_ms, self.live.config.limits.timeout);
         let mut take = wanted.take;
         take.retain(|handoff| is_upgrade || *handoff != Handoff::Upgrade);
         let waits = wanted.wait == Some(true);
@@ -400,4 +399,26 @@ impl Request {
 
 pub(super) fn invalid(field: &str, reason: &impl ToString) -> BrokerError {
     BrokerError::InvalidRequest { field: field.to_owned(), reason: reason.to_string() }
+}
+
+/// How long a request may take for which its client has `asked` so many milliseconds, or has left
+/// that to the configuration.
+fn time_for(asked: Option<u64>, configured: Duration) -> Duration {
+    asked.map_or(configured, |asked| Duration::from_millis(asked).min(TIMEOUT_MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_gets_the_time_that_it_asks_for_up_to_ten_minutes() {
+        let configured = Duration::from_secs(3_600);
+        let of = |asked| time_for(asked, configured).as_millis();
+        assert_eq!([of(Some(0)), of(Some(599_999))], [0, 599_999]);
+        for more in [600_000, 600_001, u64::MAX] {
+            assert_eq!(of(Some(more)), 600_000, "{more}");
+        }
+        assert_eq!(of(None), 3_600_000, "the administrator's word stands");
+    }
 }

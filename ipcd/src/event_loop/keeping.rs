@@ -36,11 +36,11 @@ impl Keeping {
     }
 
     fn begin(&mut self, client: ClientId, service: ServiceName) {
+        // Its predecessor is another socket of the same name.
+        self.services.retain(|_, name| *name != service);
         if self.services.len() >= kept::SERVICES_MOST {
             return;
         }
-        // Its predecessor is another socket of the same name.
-        self.services.retain(|_, name| *name != service);
         self.news.push(News::KeepNoMore(service.clone()));
         self.news.push(News::Keep(client, service.clone()));
         self.services.insert(client, service);
@@ -154,5 +154,44 @@ impl EventLoop<'_> {
             Source::Client(_, connection, _) => Some(connection),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_services_are_kept_as_the_limit_and_one_more_registers_again() {
+        let mut keeping = Keeping::new().unwrap();
+        let service = |number: u64| ServiceName::new(&format!("s{number}")).unwrap();
+        for number in 0..512 {
+            keeping.begin(ClientId(number), service(number));
+        }
+        assert_eq!((keeping.services.len(), keeping.news.len()), (512, 2 * 512));
+        keeping.begin(ClientId(512), service(512));
+        assert_eq!((keeping.services.len(), keeping.news.len()), (512, 2 * 512));
+        assert!(!keeping.end(ClientId(512)), "the service manager has no copy of it");
+        assert!(keeping.end(ClientId(7)));
+        keeping.begin(ClientId(513), service(513));
+        let [.., News::KeepNoMore(left), News::KeepNoMore(before), News::Keep(client, name)] =
+            keeping.news.as_slice()
+        else {
+            panic!("{:?}", keeping.news)
+        };
+        assert_eq!((left, before, client), (&service(7), name, &ClientId(513)));
+    }
+
+    #[test]
+    fn a_service_that_takes_its_own_name_over_is_kept_at_the_limit_too() {
+        let mut keeping = Keeping::new().unwrap();
+        let service = |number: u64| ServiceName::new(&format!("s{number}")).unwrap();
+        for number in 0..512 {
+            keeping.begin(ClientId(number), service(number));
+        }
+        keeping.begin(ClientId(512), service(7));
+        assert_eq!(keeping.services.len(), 512);
+        assert_eq!(keeping.services.get(&ClientId(512)), Some(&service(7)));
+        assert!(!keeping.end(ClientId(7)), "its predecessor's copy is gone already");
     }
 }
