@@ -212,13 +212,10 @@ mod tests {
         assert_eq!(heard(&manager).unwrap(), "STOPPING=1");
     }
 
-    #[test]
-    fn sockets_are_kept_and_kept_no_more_by_their_name() {
-        let (_place, manager, notifier) = manager();
-        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
-        notifier.keep("kept.x\nREADY=1", &[one.as_fd(), other.as_fd()]);
+    /// A message with descriptors: how many, and its text.
+    fn handed(manager: &UnixDatagram) -> (usize, String) {
         let mut buffer = [0; 512];
-        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
+        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 253]);
         let mut bytes = [std::io::IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = nix::sys::socket::recvmsg::<()>(
@@ -233,12 +230,37 @@ mod tests {
             panic!("{rights:?}")
         };
         let length = message.bytes;
-        assert_eq!(
-            (numbers.len(), &buffer[..length]),
-            (2, &b"FDSTORE=1\nFDNAME=kept.x READY=1"[..])
-        );
+        (numbers.len(), String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    #[test]
+    fn sockets_are_kept_and_kept_no_more_by_their_name() {
+        let (_place, manager, notifier) = manager();
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        notifier.keep("kept.x\nREADY=1", &[one.as_fd(), other.as_fd()]);
+        assert_eq!(handed(&manager), (2, "FDSTORE=1\nFDNAME=kept.x READY=1".to_owned()));
         notifier.keep_no_more("kept.x");
         assert_eq!(heard(&manager).unwrap(), "FDSTOREREMOVE=1\nFDNAME=kept.x");
+    }
+
+    #[test]
+    fn a_message_has_128_sockets_and_more_come_in_further_ones() {
+        let (_place, manager, notifier) = manager();
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let told = |count: usize| {
+            notifier.keep("kept.clients", &vec![one.as_fd(); count]);
+            let mut counts = Vec::new();
+            while counts.iter().sum::<usize>() < count {
+                let (carried, text) = handed(&manager);
+                assert_eq!(text, "FDSTORE=1\nFDNAME=kept.clients");
+                counts.push(carried);
+            }
+            assert_eq!(heard(&manager), None, "all have come");
+            counts
+        };
+        assert_eq!(told(128), [128]);
+        assert_eq!(told(129), [128, 1]);
+        assert_eq!(told(500), [128, 128, 128, 116]);
     }
 
     #[test]

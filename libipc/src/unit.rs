@@ -96,11 +96,17 @@ fn is_container(unit: &str) -> bool {
 
 fn read_cgroup(pid: u32) -> io::Result<Option<String>> {
     let mut file = fs::File::open(format!("/proc/{pid}/cgroup"))?;
-    let mut bytes = vec![0; CGROUP_BYTES_MOST];
+    // With room for one more: what fills it is too long.
+    let mut bytes = vec![0; CGROUP_BYTES_MOST + 1];
     // The kernel makes this text at once: one read brings all of it, if there is room.
     let read = file.read(&mut bytes)?;
     bytes.truncate(read);
-    Ok(String::from_utf8(bytes).ok().filter(|text| text.len() < CGROUP_BYTES_MOST))
+    Ok(believed(bytes))
+}
+
+/// The text of a control group, if it is whole.
+fn believed(bytes: Vec<u8>) -> Option<String> {
+    String::from_utf8(bytes).ok().filter(|text| text.len() <= CGROUP_BYTES_MOST)
 }
 
 #[cfg(test)]
@@ -156,6 +162,16 @@ mod tests {
         {
             assert_eq!(units(text), ["", ""], "{text}");
         }
+    }
+
+    #[test]
+    fn a_control_group_of_the_most_bytes_is_believed_and_a_longer_one_is_not() {
+        let start = "0::/system.slice/shop.service/";
+        let longest = start.to_owned() + &"x".repeat(16 * 1024 - start.len());
+        let text = believed(longest.clone().into_bytes()).unwrap();
+        assert_eq!(Units::parse(&text).unit.as_deref(), Some("shop.service"));
+        assert_eq!(believed((longest + "x").into_bytes()), None);
+        assert_eq!(believed(b"0::/\xff".to_vec()), None);
     }
 
     #[test]

@@ -113,7 +113,16 @@ mod tests {
         assert_eq!(names("12", "3", "a", 12), ["a", "", ""]);
         assert!(names("12", "many", "a", 12).is_empty());
         assert!(names("12", "-1", "a", 12).is_empty());
-        assert_eq!(names("12", "99999999", "", 12).len(), MOST);
+    }
+
+    #[test]
+    fn as_many_sockets_are_taken_as_the_limit_and_the_others_are_not() {
+        let taken = |count: &str| names("12", count, "first:second", 12);
+        assert_eq!(taken("2048").len(), 2_048);
+        for more in ["2049", "99999999"] {
+            assert_eq!(taken(more), taken("2048"), "{more}");
+        }
+        assert_eq!(taken("2049")[1], "second");
     }
 
     #[test]
