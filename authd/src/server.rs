@@ -1,7 +1,7 @@
 //! Clients, each on a thread of its own: one call after the other, and never for long.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,12 +60,11 @@ pub(crate) fn start(office: &Arc<Office>, stream: Stream) -> io::Result<()> {
 }
 
 fn serve(office: &Office, stream: Stream) -> io::Result<()> {
-    stream.set_read_timeout(Some(CALL_TIME))?;
     stream.set_write_timeout(Some(CALL_TIME))?;
     let limits = Limits { message_bytes: CALL_BYTES_MOST, descriptors: 0, ..Limits::default() };
     let mut wire = Wire::new(OwnedFd::from(stream), Reading::Eager, limits);
-    while let Some(message) = next_call(&mut wire)? {
-        let Some(answer) = answer(office, &message) else { return Ok(()) };
+    while let Some(message) = next_call(&mut wire, Instant::now() + CALL_TIME)? {
+        let Some(answer) = answer(office, &message, Instant::now()) else { return Ok(()) };
         wire.queue(answer, None).map_err(io::Error::other)?;
         if !wire.flush(Wait::Block).map_err(io::Error::other)? {
             return Ok(());
@@ -74,34 +73,37 @@ fn serve(office: &Office, stream: Stream) -> io::Result<()> {
     Ok(())
 }
 
-/// The next call; nothing if the client has left, or takes too long.
-fn next_call(wire: &mut Wire) -> io::Result<Option<Message>> {
-    let deadline = Instant::now() + CALL_TIME;
+/// The next call; nothing if the client has left, or the call is not whole in time.
+fn next_call(wire: &mut Wire, deadline: Instant) -> io::Result<Option<Message>> {
     loop {
         if let Some(message) = wire.take().map_err(io::Error::other)? {
             return Ok(Some(message));
         }
-        match wire.receive(Wait::Block).map_err(io::Error::other)? {
-            Progress::Some if Instant::now() < deadline => {}
-            _ => return Ok(None),
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        sys::socket::set_receive_timeout(wire.as_fd(), Some(left))?;
+        if wire.receive(Wait::Block).map_err(io::Error::other)? != Progress::Some {
+            return Ok(None);
         }
     }
 }
 
-/// The answer to a call; nothing to what is none.
-fn answer(office: &Office, message: &Message) -> Option<Bytes> {
+/// The answer to a call that came at `now`; nothing to what is none.
+fn answer(office: &Office, message: &Message, now: Instant) -> Option<Bytes> {
     let call = varlink::read_call(&message.bytes).ok()?;
     match &*call.method {
         VERIFY => Some(match varlink::read_parameters::<Verify>(call.parameters) {
-            Ok(login) => verify(office, &login),
+            Ok(login) => verify(office, &login, now),
             Err(_) => varlink::error(&ServiceError::InvalidParameter { parameter: String::new() }),
         }),
         _ => Some(describe(&call)),
     }
 }
 
-fn verify(office: &Office, login: &Verify) -> Bytes {
-    let outcome = office.verifier.verify(login, Instant::now() + TURN_TIME);
+fn verify(office: &Office, login: &Verify, now: Instant) -> Bytes {
+    let outcome = office.verifier.verify(login, now + TURN_TIME);
     office.reports.tell(login, &outcome, Instant::now());
     match outcome {
         Outcome::Accepted(verified) => varlink::reply(&verified, false),
@@ -146,3 +148,6 @@ fn describe(call: &Call<'_>) -> Bytes {
         _ => varlink::error(&ServiceError::InterfaceNotFound { interface: interface.to_owned() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

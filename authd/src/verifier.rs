@@ -87,6 +87,15 @@ impl Verifier {
     }
 }
 
+#[cfg(test)]
+impl Verifier {
+    /// Takes a place, as a login does that takes its time.
+    pub(crate) fn occupy(&self) -> impl Drop + '_ {
+        let place = self.gate.enter(Instant::now() + std::time::Duration::from_secs(60));
+        place.expect("there is a free one")
+    }
+}
+
 impl Users {
     /// With a hash for everybody else.
     ///
