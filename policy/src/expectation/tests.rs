@@ -227,3 +227,14 @@ fn ten_thousand_tests_are_run_and_one_more_is_not() {
     let said = load(&many(10_001)).unwrap_err();
     assert_eq!(said, ["ipcd.toml:40004:10: there are more than 10000 tests"]);
 }
+
+#[test]
+fn a_name_has_64_addresses_in_a_test_and_one_more_is_refused() {
+    let test = |count: usize| {
+        let addresses = vec!["'192.0.2.1'"; count].join(", ");
+        format!("[[test]]\nas = {{}}\nask = 'x'\nresolves = [{addresses}]\nexpect = 'deny'\n")
+    };
+    assert_eq!(load(&test(64)).map(|loaded| loaded.tests), Ok(1));
+    let said = load(&test(65)).unwrap_err();
+    assert_eq!(said, ["ipcd.toml:1:1: a name has at most 64 addresses in a test"]);
+}

@@ -221,8 +221,8 @@ fn what_is_wrong_is_said_at_its_place() {
         ("allow in x * for uri:web", "rules:1:18: a uri is SCHEME://REST, printable"),
         ("allow in x * for uri:*://web", "rules:1:18: a uri is SCHEME://REST, printable"),
         ("allow in x * for pin:x", "rules:1:18: a pin is sha256- and 44 characters of base64"),
-        ("allow in x * for key:", "rules:1:18: key: is followed by a word of printable"),
-        ("allow in x * for login:a*", "rules:1:18: login: is followed by a word of printable"),
+        ("allow in x * for key:", "rules:1:18: key: is followed by a word of at most 255"),
+        ("allow in x * for login:a*", "rules:1:18: login: is followed by a word of at most 255"),
         (
             "allow in x * for dns:h,anonymous",
             "rules:1:18: of an anonymous peer nothing is proven: beside it only net: can stand",
@@ -287,6 +287,14 @@ fn what_is_wrong_is_said_at_its_place() {
         let found = problems(text);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
     }
+}
+
+#[test]
+fn a_pattern_of_the_most_characters_is_a_service_and_a_longer_one_is_not() {
+    let rule = |length: usize| format!("allow local {}*", "x".repeat(length - 1));
+    assert_eq!(canonical(&rule(255)), [rule(255)]);
+    let said = "rules:1:13: a service with * has at most 255 characters";
+    assert_eq!(problems(&rule(256)), [said]);
 }
 
 #[test]

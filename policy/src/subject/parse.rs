@@ -89,7 +89,10 @@ fn proof(kind: Kind, text: &str) -> Result<Pattern, SubjectError> {
         Kind::Dns => dns(text),
         Kind::Uri => {
             let named = text.split_once("://").is_some_and(|(scheme, rest)| {
-                !scheme.contains('*') && is_word(scheme) && is_word(&rest.replace('*', "x"))
+                text.len() <= LENGTH_MOST
+                    && !scheme.contains('*')
+                    && is_word(scheme)
+                    && is_word(&rest.replace('*', "x"))
             });
             if named { Ok(Pattern::new(text)) } else { Err(SubjectError::Uri) }
         }
@@ -196,14 +199,17 @@ impl fmt::Display for SubjectError {
             Self::DnsAddress => {
                 f.write_str("dns: is followed by a name; for an address write net:ADDRESS")
             }
-            Self::Uri => f.write_str(
-                "a uri is SCHEME://REST, printable and without blanks; * stands for any characters \
-                 but : and /",
+            Self::Uri => write!(
+                f,
+                "a uri is SCHEME://REST, printable and without blanks, of at most {LENGTH_MOST} \
+                 characters; * stands for any of them but : and /"
             ),
             Self::Pin => f.write_str("a pin is sha256- and 44 characters of base64"),
-            Self::Word(kind) => {
-                write!(f, "{kind}: is followed by a word of printable characters without * # \"")
-            }
+            Self::Word(kind) => write!(
+                f,
+                "{kind}: is followed by a word of at most {LENGTH_MOST} printable characters \
+                 without * # \""
+            ),
             Self::AnonymousProof => {
                 f.write_str("of an anonymous peer nothing is proven: beside it only net: can stand")
             }

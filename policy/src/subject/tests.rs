@@ -153,3 +153,32 @@ fn a_rule_with_a_unit_is_an_error_on_a_kernel_that_cannot_tell_units() {
     }
     assert!(Subject::parse("user:1", &OldKernel).is_ok());
 }
+
+#[test]
+fn units_sockets_and_what_is_proven_have_255_characters_and_no_more() {
+    let told = |text: &str| match Subject::parse(text, &Host) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    for (before, after, refused) in [
+        ("unit:", ".service", "a unit has 1 to 255 of"),
+        ("user-unit:", ".service", "a unit has 1 to 255 of"),
+        ("socket:", "", "a socket has the name that systemd gives its descriptor: 1 to 255"),
+        (
+            "uri:spiffe://",
+            "",
+            "a uri is SCHEME://REST, printable and without blanks, of at most 255",
+        ),
+        ("login:", "", "login: is followed by a word of at most 255 printable"),
+        ("key:", "", "key: is followed by a word of at most 255 printable"),
+    ] {
+        let scheme = before.split_once(':').unwrap().1;
+        let of = |length: usize| {
+            let rest = "x".repeat(length - scheme.len() - after.len());
+            format!("{before}{rest}{after}")
+        };
+        assert_eq!(told(&of(255)), "", "{before}");
+        let said = told(&of(256));
+        assert!(said.starts_with(refused), "{before} {said}");
+    }
+}
