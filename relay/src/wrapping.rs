@@ -28,6 +28,8 @@ mod attach;
 mod callers;
 mod links;
 mod peers;
+#[cfg(test)]
+mod tests;
 
 /// Makes one end of an encapsulation, on the thread that it will live on.
 pub type Make<C> = Box<dyn FnOnce() -> Result<C, TransportError> + Send>;
@@ -267,9 +269,7 @@ impl<W: Wrapping> EventLoop<W> {
                 }
                 Signal::Finish if self.stage == Stage::Waiting => {
                     self.stage = Stage::Beginning;
-                    if let Some(server) = &self.server {
-                        let _watched = self.poller.change(server, SERVER, Interest::READ).is_ok();
-                    }
+                    self.watch_server(Interest::READ);
                 }
                 Signal::Finish => self.begin_to_leave(notifier, now),
                 Signal::Stop => self.drain(notifier, now),
@@ -336,12 +336,17 @@ impl<W: Wrapping> EventLoop<W> {
         self.resume = Some(now + REST);
     }
 
-    fn watch_listeners(&self, interest: Interest) {
-        // They are all watched, so changing that cannot fail.
+    fn watch_server(&self, interest: Interest) {
         if let Some(server) = &self.server {
+            // It is watched, so changing that cannot fail.
             let _watched = self.poller.change(server, SERVER, interest).is_ok();
         }
+    }
+
+    fn watch_listeners(&self, interest: Interest) {
+        self.watch_server(interest);
         for (token, listener) in (FIRST_LISTENER..).map(Token).zip(&self.listeners) {
+            // They are watched too.
             let _watched = self.poller.change(&listener.socket, token, interest).is_ok();
         }
     }

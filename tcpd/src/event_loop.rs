@@ -22,6 +22,8 @@ use crate::resolver::Resolver;
 mod attach;
 mod outward;
 mod peers;
+#[cfg(test)]
+mod tests;
 
 /// The parts that the loop moves.
 pub(crate) struct EventLoop {
@@ -62,7 +64,7 @@ const SIGNALS: Token = Token(1);
 const WAKER: Token = Token(2);
 const FIRST_LISTENER: u64 = 3;
 
-/// Callers at most: the broker makes one connection per call.
+/// Callers at most: the broker makes one connection per call. Further ones wait in the socket.
 const CALLERS_MOST: usize = 4096;
 
 /// How long accepting rests when the machine is out of descriptors or memory.
@@ -189,16 +191,17 @@ impl EventLoop {
 
     fn accept_callers(&mut self, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
+            if self.callers.len() >= CALLERS_MOST {
+                return self.watch_server(Interest::NONE);
+            }
             match self.server.accept() {
-                Ok(Some(caller)) if self.callers.len() < CALLERS_MOST => {
+                Ok(Some(caller)) => {
                     let token = self.next_token();
                     if self.poller.add(&caller, token, Interest::READ).is_ok() {
                         self.callers
                             .insert(token, Calling { caller, dialling: None, waits: false });
                     }
                 }
-                // One too many is closed; the broker sees a daemon that went away.
-                Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(_) => return self.rest(now),
             }
@@ -211,10 +214,15 @@ impl EventLoop {
         self.resume = Some(now + REST);
     }
 
-    fn watch_listeners(&self, interest: Interest) {
-        // They are all watched, so changing that cannot fail.
+    fn watch_server(&self, interest: Interest) {
+        // It is watched, so changing that cannot fail.
         let _watched = self.poller.change(&self.server, SERVER, interest).is_ok();
+    }
+
+    fn watch_listeners(&self, interest: Interest) {
+        self.watch_server(interest);
         for (token, listener) in (FIRST_LISTENER..).map(Token).zip(&self.listeners.0) {
+            // They are watched too.
             let _watched = self.poller.change(&listener.socket, token, interest).is_ok();
         }
     }
@@ -305,6 +313,9 @@ impl EventLoop {
         self.forget_kept_of(token);
         if let Some(calling) = self.callers.remove(&token) {
             let _unwatched = self.poller.remove(&calling.caller).is_ok();
+            if self.callers.len() + 1 == CALLERS_MOST && self.resume.is_none() {
+                self.watch_server(Interest::READ);
+            }
         }
         if self.told == Some(token) {
             self.told = None;

@@ -70,9 +70,10 @@ mod tests {
         let now = Instant::now();
         let mut race = Race::new(vec![address(1), address(2)], now);
         assert_eq!(race.turn(now), Turn::Start(address(1)));
-        assert_eq!(race.turn(now), Turn::Wait(Some(now + ATTEMPT_DELAY)));
-        assert_eq!(race.turn(now + ATTEMPT_DELAY), Turn::Start(address(2)));
-        assert_eq!(race.turn(now + ATTEMPT_DELAY), Turn::Wait(None));
+        let (before, next) = (now + Duration::from_millis(249), now + Duration::from_millis(250));
+        assert_eq!(race.turn(before), Turn::Wait(Some(next)));
+        assert_eq!(race.turn(next), Turn::Start(address(2)));
+        assert_eq!(race.turn(next), Turn::Wait(None));
     }
 
     #[test]

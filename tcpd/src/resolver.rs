@@ -59,8 +59,7 @@ impl Resolver {
     ///
     /// The kernel's: no threads left.
     pub(crate) fn start(waker: &Waker) -> io::Result<Self> {
-        let (questions, receiver) = sync_channel(LOOKUPS_MOST);
-        let (sender, answers) = channel();
+        let (resolver, receiver, sender) = Self::without_threads();
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..THREADS {
             let (receiver, sender, waker) = (Arc::clone(&receiver), sender.clone(), waker.clone());
@@ -68,7 +67,14 @@ impl Resolver {
                 .name("resolver".to_owned())
                 .spawn(move || answer_questions(&receiver, &sender, &waker))?;
         }
-        Ok(Self { questions, answers })
+        Ok(resolver)
+    }
+
+    /// With where questions come out, and answers go in.
+    fn without_threads() -> (Self, Receiver<Question>, Sender<Answer>) {
+        let (questions, receiver) = sync_channel(LOOKUPS_MOST);
+        let (sender, answers) = channel();
+        (Self { questions, answers }, receiver, sender)
     }
 
     /// Asks for the addresses of a name.
@@ -103,5 +109,25 @@ fn answer_questions(
             return;
         }
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_names_wait_to_be_resolved_as_the_limit_and_no_more() {
+        let (resolver, waiting, _answers) = Resolver::without_threads();
+        let ask = || {
+            let (lookup, host) = (Token(1), "example.com".to_owned());
+            let (caller, deadline) = (Token(2), Instant::now());
+            resolver.ask(Question { lookup, caller, host, port: 80, deadline })
+        };
+        assert!((0..1_024).all(|_| ask().is_ok()));
+        assert!(ask().is_err());
+        waiting.recv().unwrap();
+        assert!(ask().is_ok(), "there is room again");
+        assert!(ask().is_err());
     }
 }

@@ -46,8 +46,13 @@ impl Allowed {
                 Err(rule) => denied = Some(Denied { address: address.ip(), rule }),
             }
         }
-        allowed.truncate(ADDRESSES_MOST);
-        if allowed.is_empty() { Err(denied) } else { Ok(interleave(&allowed)) }
+        if allowed.is_empty() {
+            return Err(denied);
+        }
+        // Many addresses of one family leave some room for the other.
+        let mut order = interleave(&allowed);
+        order.truncate(ADDRESSES_MOST);
+        Ok(order)
     }
 
     /// The first entry that contains the address decides; what is in none is refused. An address
@@ -164,6 +169,20 @@ mod tests {
         let found = addresses(&["2001:db8::1", "2001:db8::2", "192.0.2.1", "2001:db8::3"]);
         let order = addresses(&["2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3"]);
         assert_eq!(interleave(&found), order);
+    }
+
+    #[test]
+    fn as_many_addresses_are_tried_as_the_limit_and_both_families_are_among_them() {
+        let allowed = rules(&[("0.0.0.0/0", true), ("::/0", true)]);
+        let fours: Vec<_> = (1..=33).map(|number| format!("192.0.2.{number}")).collect();
+        let fours = addresses(&fours.iter().map(String::as_str).collect::<Vec<_>>());
+        let select =
+            |found: &[SocketAddr]| allowed.select(found.iter().copied(), |_| false).unwrap();
+        assert_eq!(select(&fours[..32]), fours[..32]);
+        assert_eq!(select(&fours), fours[..32], "the others are not");
+        let six = addresses(&["2001:db8::1"]);
+        let both = select(&[&fours[..], &six].concat());
+        assert_eq!((both.len(), both[1]), (32, six[0]));
     }
 
     proptest! {

@@ -229,7 +229,7 @@ impl<C: Codec> Worker<C> {
     fn wait_for_refusal(&mut self, id: u64, now: Instant) {
         let Some(living) = self.links.get(&id) else { return };
         let so_far = now.saturating_duration_since(living.begun);
-        let patience = (so_far * 2 + REFUSAL_TIME).min(REFUSAL_TIME_MOST);
+        let patience = refusal_time(so_far);
         let deadline = living.deadline.unwrap_or(now + patience).min(now + patience);
         self.set_deadline(id, Some(deadline));
     }
@@ -330,6 +330,23 @@ impl<C: Codec> Worker<C> {
     }
 }
 
+/// How long a refusal is waited for, after everything before took so long.
+fn refusal_time(so_far: Duration) -> Duration {
+    so_far.saturating_mul(2).saturating_add(REFUSAL_TIME).min(REFUSAL_TIME_MOST)
+}
+
 fn bug() -> TransportError {
     TransportError::Protocol { reason: "a fault of this daemon, see its log".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_waited_for_in_proportion_and_never_more_than_two_seconds() {
+        let after = |ms| refusal_time(Duration::from_millis(ms)).as_millis();
+        assert_eq!([after(0), after(100), after(899)], [200, 400, 1_998]);
+        assert_eq!([after(900), after(901), after(u64::MAX)], [2_000; 3]);
+    }
 }

@@ -10,8 +10,8 @@ use libipc::varlink::{self, Bytes};
 use super::{ACCEPT_BATCH, EventLoop, Wrapping};
 use crate::server::{Caller, Heard, Request};
 
-/// Callers at most: the broker makes one connection per call.
-const CALLERS_MOST: usize = 4096;
+/// Callers at most: the broker makes one connection per call. Further ones wait in the socket.
+pub(super) const CALLERS_MOST: usize = 4096;
 
 /// A caller.
 pub(super) struct Calling {
@@ -23,17 +23,18 @@ pub(super) struct Calling {
 impl<W: Wrapping> EventLoop<W> {
     pub(super) fn accept_callers(&mut self, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
+            if self.callers.len() >= CALLERS_MOST {
+                return self.watch_server(Interest::NONE);
+            }
             let Some(server) = &self.server else { return };
             match server.accept() {
-                Ok(Some(caller)) if self.callers.len() < CALLERS_MOST => {
+                Ok(Some(caller)) => {
                     let token = self.next_token();
                     if self.poller.add(&caller, token, Interest::READ).is_ok() {
                         self.callers.insert(token, Calling { caller, waits: false });
                         self.serve_caller(token, now);
                     }
                 }
-                // One too many is closed; the broker sees a daemon that went away.
-                Ok(Some(_)) => {}
                 Ok(None) => return,
                 Err(_) => return self.rest(now),
             }
@@ -117,6 +118,9 @@ impl<W: Wrapping> EventLoop<W> {
         self.forget_links_of(token);
         if let Some(calling) = self.callers.remove(&token) {
             let _unwatched = self.poller.remove(&calling.caller).is_ok();
+            if self.callers.len() + 1 == CALLERS_MOST && self.resume.is_none() {
+                self.watch_server(Interest::READ);
+            }
         }
         if self.told == Some(token) {
             self.told = None;

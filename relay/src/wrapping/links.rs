@@ -68,11 +68,11 @@ impl<W: Wrapping> EventLoop<W> {
             Err(error) => return self.fail(token, &error),
         };
         let id = self.next_link();
-        let time = Duration::from_millis(wanted.deadline_ms).min(WRAP_TIME_MOST);
+        let deadline = end_of_wrapping(wanted.deadline_ms, now);
         let known = Known { caller: Some(token), role: Role::Client, is_agreed: false };
         self.known.insert(id, known);
         let purpose = Purpose::Ask(wanted.hello);
-        self.workers.begin(Beginning { id, make, net, purpose, deadline: now + time });
+        self.workers.begin(Beginning { id, make, net, purpose, deadline });
     }
 
     pub(super) fn serve_for(&mut self, token: Token, wanted: &Serve, net: OwnedFd, now: Instant) {
@@ -100,12 +100,12 @@ impl<W: Wrapping> EventLoop<W> {
             (None, None) => None,
         };
         let id = self.next_link();
-        let time = Duration::from_millis(wanted.deadline_ms).min(SERVE_TIME_MOST);
+        let deadline = end_of_proving(wanted.deadline_ms, now);
         let purpose = if service.is_some() { Purpose::Serve } else { Purpose::Listen };
         let (listener, address) = (wanted.listener.clone(), wanted.address);
         let role = Role::Server { listener, address, service };
         self.known.insert(id, Known { caller, role, is_agreed: false });
-        self.workers.begin(Beginning { id, make, net, purpose, deadline: now + time });
+        self.workers.begin(Beginning { id, make, net, purpose, deadline });
         Ok(())
     }
 
@@ -113,10 +113,7 @@ impl<W: Wrapping> EventLoop<W> {
         if !sys::socket::is_stream(net.as_fd()).unwrap_or(false) {
             return Err(failure::invalid("descriptor", "it is no stream"));
         }
-        if self.workers.live() >= LINKS_MOST {
-            return Err(failure::busy("relays", LINKS_MOST));
-        }
-        Ok(())
+        room_for_link(self.workers.live())
     }
 
     fn check_peers(&self, address: SocketAddr) -> Result<(), TransportError> {
@@ -215,5 +212,44 @@ impl<W: Wrapping> EventLoop<W> {
         for id in ids {
             self.forget_link(id);
         }
+    }
+}
+
+/// Whether there may be one more beside `live` links.
+fn room_for_link(live: usize) -> Result<(), TransportError> {
+    if live < LINKS_MOST { Ok(()) } else { Err(failure::busy("relays", LINKS_MOST)) }
+}
+
+/// When a connection has to be agreed for which the caller gives so many milliseconds.
+fn end_of_wrapping(asked_ms: u64, now: Instant) -> Instant {
+    now + Duration::from_millis(asked_ms).min(WRAP_TIME_MOST)
+}
+
+/// When a peer has to have proven who it is.
+fn end_of_proving(asked_ms: u64, now: Instant) -> Instant {
+    now + Duration::from_millis(asked_ms).min(SERVE_TIME_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_links_as_the_limit_and_one_more_is_told_so() {
+        assert_eq!(room_for_link(9_999), Ok(()));
+        let full = TransportError::Busy { limit: "relays".to_owned(), most: 10_000 };
+        assert_eq!(room_for_link(10_000), Err(full));
+    }
+
+    #[test]
+    fn wrapping_lasts_ten_minutes_and_proving_ten_seconds_whatever_the_caller_says() {
+        let now = Instant::now();
+        let times = |end: fn(u64, Instant) -> Instant, asked: [u64; 4]| {
+            asked.map(|asked| (end(asked, now) - now).as_millis())
+        };
+        let wrapping = times(end_of_wrapping, [599_999, 600_000, 600_001, u64::MAX]);
+        assert_eq!(wrapping, [599_999, 600_000, 600_000, 600_000]);
+        let proving = times(end_of_proving, [9_999, 10_000, 10_001, u64::MAX]);
+        assert_eq!(proving, [9_999, 10_000, 10_000, 10_000]);
     }
 }
