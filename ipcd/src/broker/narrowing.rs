@@ -16,6 +16,13 @@ use crate::action::ClientId;
 /// Names that a refusal tells.
 const NAMES_TOLD_MOST: usize = 32;
 
+/// Names that one connection may be narrowed to. Each is kept as long as the connection, and takes
+/// many times the memory that it takes in a request.
+const NAMES_MOST: usize = 128;
+
+/// Bytes of them, with where they lead.
+const NAMES_BYTES_MOST: usize = 8 * 1024;
+
 /// What a narrowed connection may ask for.
 #[derive(Debug)]
 pub(super) struct Narrowed {
@@ -27,6 +34,14 @@ pub(super) struct Narrowed {
 impl Narrowed {
     /// Reads entries as `Restrict` has them.
     pub(super) fn read(services: &[String]) -> Result<Self, BrokerError> {
+        if services.len() > NAMES_MOST {
+            let reason = format!("more than {NAMES_MOST} names");
+            return Err(invalid("services", &reason));
+        }
+        if services.iter().map(String::len).sum::<usize>() > NAMES_BYTES_MOST {
+            let reason = format!("more than {NAMES_BYTES_MOST} bytes of names and targets");
+            return Err(invalid("services", &reason));
+        }
         let entry = |text: &String| {
             let (name, target) = match text.split_once(char::is_whitespace) {
                 Some((name, _)) => (name, Some(text.as_str())),
@@ -164,6 +179,18 @@ mod tests {
     fn what_is_written_reads_the_same() {
         let entries = ["db tcp://h:1/db", "log"];
         assert_eq!(narrowed(&entries).written(), entries);
+    }
+
+    #[test]
+    fn a_connection_is_narrowed_to_so_many_names_of_so_many_bytes_and_no_more() {
+        let names = |count: usize| vec!["a".to_owned(); count];
+        assert!(Narrowed::read(&names(NAMES_MOST)).is_ok());
+        let said = Narrowed::read(&names(NAMES_MOST + 1)).unwrap_err().to_string();
+        assert!(said.contains("more than 128 names"), "{said}");
+        let long = |bytes: usize| vec![format!("a tcp://h:1/a{}", " ".repeat(bytes - 13))];
+        assert!(Narrowed::read(&long(NAMES_BYTES_MOST)).is_ok());
+        let said = Narrowed::read(&long(NAMES_BYTES_MOST + 1)).unwrap_err().to_string();
+        assert!(said.contains("more than 8192 bytes"), "{said}");
     }
 
     #[test]
