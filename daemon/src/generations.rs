@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 
 use crate::exit::Failure;
 use crate::log::Log;
+use crate::notify::Notifier;
 
 /// What a generation writes to its standard output when it could serve. It does so as soon as it
 /// hears `SIGUSR1`; when it hears that again, it leaves its place to the next.
@@ -27,6 +28,9 @@ pub const READY: &[u8] = b"ready\n";
 
 /// What it writes when it has left.
 pub const LEFT: &[u8] = b"left.\n";
+
+/// What it writes as long as it serves and its loop turns, if the service manager wants to know.
+pub const BEAT: &[u8] = b"beat.\n";
 
 /// The option that tells a process which generation it is.
 pub const OPTION: &str = "--generation";
@@ -69,6 +73,8 @@ struct Generations {
     arguments: Vec<OsString>,
     all: Vec<Generation>,
     last: u64,
+    /// Where it is told that this process turns, and the one that serves.
+    notifier: Notifier,
     /// When one is to be started.
     due: Option<Instant>,
     is_stopping: bool,
@@ -92,8 +98,16 @@ pub fn run(program: PathBuf, arguments: Vec<OsString>, log: Log) -> Result<ExitC
     // Its thread is to leave signals to this one.
     log.write().map_err(|error| Failure::system("the log", &error))?;
     let due = Some(Instant::now());
-    let mut all =
-        Generations { program, arguments, all: Vec::new(), last: 0, due, is_stopping: false };
+    let notifier = Notifier::of_process(Instant::now());
+    let mut all = Generations {
+        program,
+        arguments,
+        all: Vec::new(),
+        last: 0,
+        notifier,
+        due,
+        is_stopping: false,
+    };
     loop {
         all.start_if_due(Instant::now());
         all.wait(signals.as_fd());
@@ -107,6 +121,9 @@ pub fn run(program: PathBuf, arguments: Vec<OsString>, log: Log) -> Result<ExitC
         }
         if let Some(code) = all.reap(Instant::now()) {
             return Ok(code);
+        }
+        if !all.is_vouched_for() {
+            all.notifier.beat(Instant::now());
         }
     }
 }
@@ -140,10 +157,17 @@ impl Generations {
         }
     }
 
+    /// Whether one serves, which is to show that it does.
+    fn is_vouched_for(&self) -> bool {
+        self.all.iter().any(|one| one.stage == Stage::Serving)
+    }
+
     /// Waits for a signal, for a generation that answers, or until one is due.
     fn wait(&mut self, signals: BorrowedFd<'_>) {
         let now = Instant::now();
-        let left = self.due.map(|when| when.saturating_duration_since(now));
+        let beat = self.notifier.next_beat().filter(|_| !self.is_vouched_for());
+        let left = self.due.into_iter().chain(beat).min();
+        let left = left.map(|when| when.saturating_duration_since(now));
         let timeout = left.map_or(PollTimeout::NONE, |left| {
             // A little late rather than a little early, and then at once again.
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -173,6 +197,8 @@ impl Generations {
             one.stage = Stage::Ready;
         } else if said == LEFT {
             one.stage = Stage::Finishing;
+        } else if said == BEAT {
+            self.notifier.beat_now(Instant::now());
         }
         self.hand_over();
     }

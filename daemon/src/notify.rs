@@ -5,7 +5,7 @@
 //! a service manager all of it does nothing.
 
 use std::env;
-use std::io::IoSlice;
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::time::{ClockId, clock_gettime};
+
+use crate::generations::BEAT;
 
 /// Milliseconds that a service manager may take to have room for a change of state. A status, and
 /// a sign of life, are left out at once where there is none.
@@ -28,6 +30,7 @@ const CARRIED_MOST: usize = 128;
 pub struct Notifier {
     socket: Option<UnixDatagram>,
     beat: Option<Beat>,
+    is_vouched_for: bool,
 }
 
 /// Signs of life: how often one is due, and when the next.
@@ -49,7 +52,8 @@ impl Notifier {
         let every = beat_interval(read("WATCHDOG_USEC"), read("WATCHDOG_PID"), std::process::id());
         match open(place.as_bytes()) {
             Ok(socket) => {
-                Self { socket: Some(socket), beat: every.map(|every| Beat { every, next: now }) }
+                let beat = every.map(|every| Beat { every, next: now });
+                Self { socket: Some(socket), beat, is_vouched_for: false }
             }
             Err(error) => {
                 tracing::warn!(event = "no-service-manager", socket = ?place, %error);
@@ -112,11 +116,27 @@ impl Notifier {
         self.beat = None;
     }
 
+    /// Shows from now on to the process that has started this one that the loop turns. Whoever
+    /// started it passes that on, and so shows that it turns itself.
+    pub fn beat_to_parent(&mut self) {
+        self.is_vouched_for = true;
+    }
+
     /// Shows that the loop turns, if that is due.
     pub fn beat(&mut self, now: Instant) {
+        if self.next_beat().is_some_and(|next| next <= now) {
+            self.beat_now(now);
+        }
+    }
+
+    /// Shows that the loop turns, or that another one does for which this process answers.
+    pub fn beat_now(&mut self, now: Instant) {
         let Some(beat) = &mut self.beat else { return };
-        if beat.next <= now {
-            beat.next = now + beat.every;
+        beat.next = now + beat.every;
+        if self.is_vouched_for {
+            // A parent that has ended takes this process along.
+            let _ended = io::stdout().write_all(BEAT).is_err();
+        } else {
             self.tell("WATCHDOG=1");
         }
     }
@@ -152,7 +172,7 @@ impl Notifier {
     }
 }
 
-fn open(place: &[u8]) -> std::io::Result<UnixDatagram> {
+fn open(place: &[u8]) -> io::Result<UnixDatagram> {
     let address = match place.strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(place))?,
@@ -188,7 +208,7 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_nonblocking(true).unwrap();
         let socket = open(path.as_os_str().as_bytes()).unwrap();
-        (place, manager, Notifier { socket: Some(socket), beat: None })
+        (place, manager, Notifier { socket: Some(socket), ..Notifier::default() })
     }
 
     fn heard(manager: &UnixDatagram) -> Option<String> {
@@ -216,7 +236,7 @@ mod tests {
     fn handed(manager: &UnixDatagram) -> (usize, String) {
         let mut buffer = [0; 512];
         let mut space = nix::cmsg_space!([std::os::fd::RawFd; 253]);
-        let mut bytes = [std::io::IoSliceMut::new(&mut buffer)];
+        let mut bytes = [io::IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = nix::sys::socket::recvmsg::<()>(
             manager.as_raw_fd(),

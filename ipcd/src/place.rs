@@ -60,6 +60,9 @@ pub(crate) fn open(
     if ways.iter().any(|way| way.entrance == Entrance::Broker) {
         let uid = nix::unistd::geteuid().as_raw();
         directory.check(uid).map_err(PlaceError::RunDirectory)?;
+        if directory.instance() != Instance::System {
+            make_own(directory)?;
+        }
     } else {
         ways.push(way(directory, bind(directory)?, Entrance::Broker)?);
     }
@@ -91,13 +94,18 @@ fn bind(directory: &RunDirectory) -> Result<Listener, PlaceError> {
         make(&directory.transports(), 0o711, group)?;
         make_fronts(&directory.fronts())?;
     } else {
-        for path in [directory.services(), directory.transports()] {
-            make(&path, 0o700, None)?;
-        }
+        make_own(directory)?;
     }
     let mode = if directory.instance() == Instance::System { 0o666 } else { 0o600 };
     Listener::bind_noting_senders(&directory.broker(), mode, &directory.lock())
         .map_err(PlaceError::Listen)
+}
+
+/// What there is in a run directory that is all of one user. A service manager makes no more of it
+/// than its sockets need.
+fn make_own(directory: &RunDirectory) -> Result<(), PlaceError> {
+    let places = [directory.services(), directory.transports()];
+    places.iter().try_for_each(|path| make(path, 0o700, None))
 }
 
 /// Fronts come and go with the configuration: their directory is the broker's own.

@@ -109,6 +109,9 @@ fn run(args: Args) -> Result<(), Failure> {
     // A change of account has undone it.
     memory::hide()?;
     let mut notifier = Notifier::of_process(Instant::now());
+    if args.generation.is_some() {
+        notifier.beat_to_parent();
+    }
     // Keys and certificates lie where the administrator has put them, after a reload elsewhere.
     shut_in(&directory, Sockets::Unix, &["/".into()], log)?;
     let mut event_loop = EventLoop::new(tls, server, inherited.others, signals)

@@ -164,14 +164,26 @@ fn a_daemon_that_hangs_is_ended_by_the_watchdog_and_is_back_and_cuts_nothing() {
         host.0.write(&place, "[Service]\nWatchdogSec=1s\n");
     }
     host.0.must("systemctl daemon-reload; systemctl restart ipcd ipcd-tcpd ipcd-tlsd");
-    for unit in units {
+    let all = |unit: &str| format!("systemctl kill --signal=STOP {unit}");
+    // Of tlsd also the first process alone, and the one alone that serves.
+    let first = "systemctl kill --kill-whom=main --signal=STOP ipcd-tlsd".to_owned();
+    let serving = "kill -STOP $(pgrep --full 'generation 1$')".to_owned();
+    let cases = [
+        ("ipcd", all("ipcd"), 1),
+        ("ipcd-tcpd", all("ipcd-tcpd"), 1),
+        ("ipcd-tlsd", all("ipcd-tlsd"), 1),
+        ("ipcd-tlsd", first, 2),
+        ("ipcd-tlsd", serving, 3),
+    ];
+    for (unit, stop, times) in cases {
         host.0.until("ipc connect far --timeout 1 </dev/null");
         let pid = format!("systemctl show --value --property MainPID {unit}");
         let before = host.0.output(&pid);
-        host.0.must(&format!("systemctl kill --signal=STOP {unit}"));
+        host.0.must(&stop);
         host.0.until(&format!("[ $({pid}) != 0 ] && [ $({pid}) != {} ]", before.trim()));
+        host.0.until(&format!("systemctl --quiet is-active {unit}"));
         let why = format!("journalctl --unit {unit} --output cat | grep -c 'Watchdog timeout'");
-        assert_eq!(host.0.output(&why), "1\n", "{unit}");
+        assert_eq!(host.0.output(&why), format!("{times}\n"), "{stop}");
     }
     host.0.until("ipc connect far --timeout 1 </dev/null");
     for name in SERVICES {
@@ -267,7 +279,45 @@ fn a_reload_of_tlsd_takes_a_new_program_and_the_one_before_finishes() {
         "ipc --json status | grep -q '\"name\":\"tls\",\"available\":true,\"relays\":[1-9]'",
     );
     host.0.must("systemctl restart ipcd-tlsd; kill $(cat /run/holder)");
-    host.0.until("journalctl --unit ipcd-tlsd --output cat | grep -q 'cut.*connections=[1-9]'");
+    host.0.until("journalctl --output cat | grep -q 'cut.*connections=[1-9]'");
     host.0.until("! systemctl --quiet is-active client");
     host.0.must("echo ping | ipc connect far | grep -q ping");
+}
+
+#[test]
+fn a_users_own_tlsd_is_reloaded_without_an_end_too() {
+    let Some(host) = Container::installed() else { return };
+    // A manager as at a login, without the login.
+    host.write(
+        "/etc/systemd/system/user@.service.d/plain.conf",
+        "[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n",
+    );
+    host.must(
+        "useradd --uid 4711 --create-home u4711; \
+         mkdir --parents /run/user/4711; chown 4711: /run/user/4711; \
+         systemctl daemon-reload; systemctl start user@4711",
+    );
+    let user = |command: &str| {
+        format!(
+            "cd /; setpriv --reuid=4711 --regid=4711 --init-groups env HOME=/home/u4711 \
+             XDG_RUNTIME_DIR=/run/user/4711 IPC_RUNDIR=/run/user/4711/ipc {command}"
+        )
+    };
+    host.must(&user("systemctl --user start ipcd.socket ipcd-tcpd.socket ipcd-tlsd.socket"));
+    let carries = |daemon: &str| {
+        user("ipc --json status")
+            + &format!(" | grep -q '\"name\":\"{daemon}\",\"available\":true'")
+    };
+    // The broker looks for both, which starts them.
+    host.until(&carries("tcp"));
+    host.until(&carries("tls"));
+    let pid = user("systemctl --user show --value --property MainPID ipcd-tlsd");
+    let first = host.output(&pid);
+    for turn in 2..5 {
+        host.must(&user("systemctl --user reload ipcd-tlsd"));
+        host.until(&format!("pgrep --uid 4711 --full 'generation {turn}$'"));
+        host.until(&format!("! pgrep --uid 4711 --full 'generation {}$'", turn - 1));
+        host.until(&carries("tls"));
+    }
+    assert_eq!(host.output(&pid), first);
 }
