@@ -66,6 +66,14 @@ pub(crate) fn of_way(name: &str, asker: &str, error: &ConnectError, way: &str) -
     }
 }
 
+/// What is written where, for more of what a limit is about.
+fn raised_where(limit: &str) -> String {
+    match limit {
+        "descriptors" => "LimitNOFILE= of ipcd.service".to_owned(),
+        limit => format!("{limit} under [limits]"),
+    }
+}
+
 /// The broker's own words.
 fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
     let new = |code, what, why: &str| {
@@ -112,7 +120,7 @@ fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
             .cure("to do", "ask with a connection that this process has made itself"),
         BrokerError::Busy { limit, most, .. } => {
             new(3, "busy", &format!("the limit {limit} ({most}) is reached"))
-                .cure("to do", format!("try again, or raise {limit} under [limits]"))
+                .cure("to do", format!("try again, or raise {}", raised_where(limit)))
         }
         BrokerError::Protocol { reason, .. } => look(new(3, "protocol error", reason)),
         BrokerError::NoHandoff { .. } => {

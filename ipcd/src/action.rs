@@ -33,6 +33,15 @@ pub(crate) enum Event {
         /// Which way in.
         entrance: Entrance,
     },
+    /// Somebody connected, and there are no descriptors to serve anybody with.
+    NoRoom {
+        /// Under which id, for as long as it takes to say so.
+        client: ClientId,
+        /// Who.
+        identity: LocalIdentity,
+        /// Which way in.
+        entrance: Entrance,
+    },
     /// A connection that is listed came to nothing: its client was gone.
     NotGiven {
         /// What is listed.

@@ -75,6 +75,8 @@ pub(crate) struct Broker {
     quota: Quota,
     /// Clients that there are descriptors for.
     room: usize,
+    /// Descriptors that this process may have.
+    descriptors: usize,
     registry: Registry,
     targets: Targets,
     waiting: Waiting,
@@ -158,6 +160,7 @@ impl Broker {
             clients: HashMap::new(),
             quota: Quota::default(),
             room: usize::MAX,
+            descriptors: usize::MAX,
             registry: Registry::default(),
             targets: Targets::default(),
             waiting: Waiting::default(),
@@ -178,6 +181,7 @@ impl Broker {
 
     /// Takes in no more clients than a process with that many descriptors can serve.
     pub(crate) fn set_descriptors(&mut self, descriptors: usize) {
+        self.descriptors = descriptors;
         self.room = quota::room_for_clients(descriptors);
         let most = self.live.config.limits.clients;
         if self.room < most {
@@ -190,6 +194,10 @@ impl Broker {
         match event {
             Event::Connected { client, identity, entrance } => {
                 self.admit(client, identity, entrance, at);
+            }
+            Event::NoRoom { client, identity, entrance } => {
+                let full = Full { limit: "descriptors", most: self.descriptors };
+                self.turn_away(client, identity, &entrance, (full, at.now));
             }
             Event::Restored { client, identity, purpose } => {
                 self.restored(client, identity, purpose, at);
@@ -271,20 +279,13 @@ impl Broker {
         entrance: Entrance,
         at: Moment<'_>,
     ) {
+        if let Err(full) = self.quota.admit(identity.uid, self.most()) {
+            return self.turn_away(client, identity, &entrance, (full, at.now));
+        }
         let speech = match entrance {
             Entrance::Front(_) => Speech::Front,
             _ => Speech::Varlink,
         };
-        if let Err(full) = self.quota.admit(identity.uid, self.most()) {
-            let busy = busy(full);
-            let who = Identity::Local(identity);
-            self.note_failed(decision::about(who, None, self.revision), &[], &busy, at.now);
-            if speech == Speech::Varlink {
-                self.reply(client, varlink::error(&busy), None);
-            }
-            self.actions.push(Action::Drop { client });
-            return;
-        }
         let mut narrowed = None;
         match &entrance {
             Entrance::Broker | Entrance::Front(_) => {}
@@ -305,6 +306,23 @@ impl Broker {
         if let Entrance::Front(service) = entrance {
             self.asked_by_front(client, service, at);
         }
+    }
+
+    /// Tells a client which limit is in its way.
+    fn turn_away(
+        &mut self,
+        client: ClientId,
+        identity: LocalIdentity,
+        entrance: &Entrance,
+        (full, now): (Full, Instant),
+    ) {
+        let busy = busy(full);
+        let who = Identity::Local(identity);
+        self.note_failed(decision::about(who, None, self.revision), &[], &busy, now);
+        if !matches!(entrance, Entrance::Front(_)) {
+            self.reply(client, varlink::error(&busy), None);
+        }
+        self.actions.push(Action::Drop { client });
     }
 
     fn leave(&mut self, client: ClientId, at: Moment<'_>) {

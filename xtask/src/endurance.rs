@@ -1,4 +1,4 @@
-//! `cargo xtask faults`, `kills`, `soak` and `flood`: what the tests do a little of, at length.
+//! `cargo xtask faults`, `kills`, `crowd`, `soak` and `flood`: what the tests do a little of, at length.
 
 use std::process::Command;
 
@@ -15,8 +15,9 @@ struct Endurance {
     usual: usize,
 }
 
-const ALL: [Endurance; 4] = [
+const ALL: [Endurance; 5] = [
     Endurance { task: "faults", test: "faults", only: "", variable: "IPCD_FAULTS", usual: 5_000 },
+    Endurance { task: "crowd", test: "crowd", only: "", variable: "IPCD_PART", usual: 1 },
     Endurance { task: "kills", test: "kills", only: "", variable: "IPCD_KILLS", usual: 1_000 },
     Endurance {
         task: "soak",
@@ -34,7 +35,7 @@ const ALL: [Endurance; 4] = [
     },
 ];
 
-/// `cargo xtask faults|kills [COUNT]`, `cargo xtask soak|flood [SECONDS]`.
+/// `cargo xtask faults|kills [COUNT]`, `cargo xtask crowd [PART]`, `cargo xtask soak|flood [SECONDS]`.
 pub(crate) fn run(task: &str, words: &[&str]) -> Result<(), Failed> {
     let Some(found) = ALL.iter().find(|one| one.task == task) else {
         return Err(Failed(format!("there is no task {task}")));

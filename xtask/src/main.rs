@@ -26,6 +26,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   always-deny [FILE…]    no path goes around policy
   arch                   the arrows between crates
   faults|kills [COUNT]   calls of the kernel that fail, daemons that are killed
+  crowd [PART]           every table of the broker full at once, or a part of that
   soak|flood [SECONDS]   all that goes on for long, one user against the others
   fuzz [TARGET] [SECONDS | FILE]  every parser against made-up input
   limits                 docs/limits.md is what the code has
@@ -67,7 +68,9 @@ fn main() -> ExitCode {
         ["demo", "--without", part] => demo::run(Some(part)),
         ["always-deny", files @ ..] => always_deny::run(files),
         ["arch"] => arch::run(),
-        [task @ ("faults" | "kills" | "soak" | "flood"), words @ ..] => endurance::run(task, words),
+        [task @ ("faults" | "kills" | "crowd" | "soak" | "flood"), words @ ..] => {
+            endurance::run(task, words)
+        }
         ["fuzz", words @ ..] => fuzz::run(words),
         ["limits"] => limits::run(),
         ["size"] => size::run(),

@@ -113,18 +113,31 @@ impl EventLoop<'_> {
         }
     }
 
-    /// The machine is out of descriptors or memory: one waiting client is told by an end, with the
+    /// The machine is out of descriptors or memory: one waiting client is told so, with the
     /// descriptor kept for that, and accepting rests.
     fn rest(&mut self, entrance: Token, now: Instant) {
         self.spare = None;
-        if let Some(way) = self.entrances.get(&entrance) {
-            drop(way.listener.try_accept());
-        }
+        self.turn_one_away(entrance, now);
         self.spare = super::spare();
         if !matches!(self.accepting, Accepting::Ending(_)) {
             self.accepting = Accepting::Paused(now + REST);
         }
         self.watch_entrances(Interest::NONE);
+    }
+
+    fn turn_one_away(&mut self, entrance: Token, now: Instant) {
+        let Some(way) = self.entrances.get(&entrance) else { return };
+        // Where not even that works, it waits, or sees the end.
+        let Ok(Some(stream)) = way.listener.try_accept() else { return };
+        let Some(Identity::Local(identity)) = stream.peer().cloned() else { return };
+        let entrance = way.entrance.clone();
+        let connection = Connection::new(stream.into(), credentials(&identity), Origin::Requests);
+        let token = self.next_token();
+        let client = ClientId(token.0);
+        let watched = Watched { interest: Interest::NONE, begun: false };
+        self.sources.insert(token, Source::Client(client, connection, watched));
+        self.clients.insert(client, token);
+        self.report(Event::NoRoom { client, identity, entrance }, now);
     }
 
     pub(super) fn watch_entrances(&self, interest: Interest) {
