@@ -183,3 +183,25 @@ fn the_doctor_sees_certificates_that_end_and_keys_of_other_ones() {
     assert!(said.contains("the key is not that of the certificate"), "{said}");
     assert_eq!(code, 78);
 }
+
+#[test]
+fn the_doctor_sees_a_certificate_that_is_for_other_hosts() {
+    use ipcd_tests::tls::Authority;
+    let (place, authority) = (Place::new(), Authority::new());
+    place.init(&[]);
+    let says = |names: &[&str], listen: &str| {
+        let table = authority.issue("host", names).table("host");
+        let listen = format!("[listen.fleet]\ncertificate = 'host'\nclients = 'none'\n{listen}");
+        fs::write(place.file("tlsd.toml"), listen + &table).unwrap();
+        place.ipc(&["doctor", "--format", "table"]).1
+    };
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let said = says(&["elsewhere.example.com"], "");
+    let expected = format!("it is for elsewhere.example.com and not for {host}: they write one of");
+    assert!(said.contains(&expected), "{said}");
+    let own = if host.contains('.') { host } else { format!("{host}.example.com") };
+    assert!(!says(&[&own], "").contains("[certificate.host]"));
+    // A service that is offered to plain clients has a name of its own.
+    let said = says(&["imap.example.com"], "service = 'imap'\n");
+    assert!(!said.contains("[certificate.host]"), "{said}");
+}

@@ -3,10 +3,17 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+use crate::config::Config;
 use crate::material::Material;
 
 /// How long before its end a certificate is worth a word.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Names of a certificate that are told.
+const NAMES_TOLD: usize = 4;
 
 /// Something about a certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,11 +22,20 @@ pub(crate) struct Remark {
     fault: Fault,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Fault {
-    Expired { days: u64 },
-    Expires { days: u64 },
+    Expired {
+        days: u64,
+    },
+    Expires {
+        days: u64,
+    },
     Nameless,
+    /// Peers come to it at this host, and it is for others.
+    Elsewhere {
+        host: String,
+        names: String,
+    },
     Unreadable,
 }
 
@@ -30,8 +46,13 @@ impl Remark {
     }
 }
 
-/// Looks at everything that is shown to others.
-pub(crate) fn remarks(material: &Material, now: SystemTime) -> Vec<Remark> {
+/// Looks at everything that is shown to others by this host, which calls itself `host`.
+pub(crate) fn remarks(
+    config: &Config,
+    material: &Material,
+    host: Option<&str>,
+    now: SystemTime,
+) -> Vec<Remark> {
     let mut remarks = Vec::new();
     for (name, certificate) in &material.certificates {
         if certificate.is_raw {
@@ -43,8 +64,21 @@ pub(crate) fn remarks(material: &Material, now: SystemTime) -> Vec<Remark> {
                 Some(end) => until(end, now).into_iter().for_each(&mut remark),
                 None => remark(Fault::Unreadable),
             }
-            if place == 0 && !has_names(shown) {
+            if place > 0 {
+                continue;
+            }
+            if !has_names(shown) {
                 remark(Fault::Nameless);
+            }
+            // What is offered to plain clients has the name of the service as often.
+            let meets_peers = config
+                .listen
+                .values()
+                .any(|listen| listen.certificate == *name && listen.service.is_none());
+            if let Some(host) = host.filter(|_| meets_peers)
+                && let Some(names) = names_elsewhere(shown, host)
+            {
+                remark(Fault::Elsewhere { host: host.to_owned(), names });
             }
         }
     }
@@ -63,6 +97,26 @@ fn until(end: SystemTime, now: SystemTime) -> Option<Fault> {
 /// Whether a certificate says whom it is for: it has subject alternative names (2.5.29.17).
 fn has_names(certificate: &[u8]) -> bool {
     certificate.windows(5).any(|bytes| bytes == [0x06, 0x03, 0x55, 0x1d, 0x11])
+}
+
+/// Names of other hosts that a certificate is for, if it is for no name of this one.
+fn names_elsewhere(certificate: &CertificateDer<'_>, host: &str) -> Option<String> {
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    let names: Vec<_> = certificate.valid_dns_names().collect();
+    if names.is_empty() || names.iter().any(|name| may_be(name, host)) {
+        return None;
+    }
+    Some(names.into_iter().take(NAMES_TOLD).collect::<Vec<_>>().join(", "))
+}
+
+/// Whether a name is that of a host which may call itself by the first part alone.
+fn may_be(name: &str, host: &str) -> bool {
+    let (name, host) = (name.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let (first, domain) = name.split_once('.').unwrap_or((&name, ""));
+    match host.split_once('.') {
+        Some((_, of_host)) => name == host || (first == "*" && domain == of_host),
+        None => first == host || first == "*",
+    }
 }
 
 /// When a certificate ends: the second time of its validity (RFC 5280, section 4.1).
@@ -145,12 +199,17 @@ fn seconds(year: u64, rest: &str) -> Option<u64> {
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[certificate.{}]: ", self.certificate)?;
-        match self.fault {
+        match &self.fault {
             Fault::Expired { days } => write!(f, "it has expired {days} days ago: renew it"),
             Fault::Expires { days } => write!(f, "it expires in {days} days: renew it"),
             Fault::Nameless => {
                 f.write_str("it is for no name, so that nobody can tell by it who this is")
             }
+            Fault::Elsewhere { host, names } => write!(
+                f,
+                "peers that come here are shown it, and it is for {names} and not for {host}: they \
+                 write one of its names into their targets, or it is issued for this host"
+            ),
             Fault::Unreadable => f.write_str("it is no certificate"),
         }
     }
@@ -195,6 +254,29 @@ mod tests {
         };
         assert!(has_names(made(&["web1.example.com"]).der()) && has_names(made(&["::1"]).der()));
         assert!(!has_names(made(&[]).der()));
+    }
+
+    #[test]
+    fn a_certificate_for_other_hosts_is_told_from_one_for_this() {
+        let made = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let made = CertificateParams::new(names).unwrap();
+            made.self_signed(&KeyPair::generate().unwrap()).unwrap()
+        };
+        let cases: [(&[&str], &str, Option<&str>); 8] = [
+            (&["web1.example.com"], "web1.example.com", None),
+            (&["web1.example.com"], "WEB1", None),
+            (&["*.example.com"], "web1.example.com", None),
+            (&["*.example.com"], "web1.example.org", Some("*.example.com")),
+            (&["a.example", "web1.example.com"], "web1", None),
+            (&["a.example", "b.example"], "web1", Some("a.example, b.example")),
+            (&["web1.example.com"], "web1.example.org", Some("web1.example.com")),
+            (&["192.0.2.1"], "web1", None),
+        ];
+        for (names, host, expected) in cases {
+            let told = names_elsewhere(made(names).der(), host);
+            assert_eq!(told.as_deref(), expected, "{names:?} {host}");
+        }
     }
 
     #[test]
