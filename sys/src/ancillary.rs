@@ -57,7 +57,9 @@ pub struct Received {
 /// Why [`receive`] brought nothing.
 #[derive(Debug)]
 pub enum ReceiveError {
-    /// The kernel's answer. [`io::ErrorKind::WouldBlock`] means that nothing has come yet.
+    /// The kernel's answer. [`io::ErrorKind::WouldBlock`] means that nothing has come yet. `EMFILE`
+    /// means that descriptors came which this process has no place for: they are closed, and the
+    /// connection is of no further use, because their bytes are gone.
     System(io::Error),
     /// More descriptors came than there was room for, or in more than one list. All of them are
     /// closed. The connection is of no further use, because its bytes are gone.
@@ -94,7 +96,7 @@ const SCM_PIDFD: libc::c_int = 4;
 ///
 /// # Errors
 ///
-/// [`ReceiveError`]; after `TooManyDescriptors` close the connection.
+/// [`ReceiveError`]; after `TooManyDescriptors` and `EMFILE` close the connection.
 pub fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -148,9 +150,12 @@ fn receive_into(
     .map_err(ReceiveError::System)?;
     let mut received = Received { bytes, descriptors: Vec::new(), credentials: None };
     let lists = take_control(&header, &mut received);
-    let truncated = header.msg_flags & libc::MSG_CTRUNC != 0;
-    if truncated || lists > 1 || received.descriptors.len() > most {
+    if lists > 1 || received.descriptors.len() > most {
         return Err(ReceiveError::TooManyDescriptors { most });
+    }
+    if header.msg_flags & libc::MSG_CTRUNC != 0 {
+        // There was room for the largest list, so what is missing had no place in this process.
+        return Err(ReceiveError::System(io::Error::from_raw_os_error(libc::EMFILE)));
     }
     Ok(received)
 }
@@ -208,6 +213,10 @@ fn own_descriptors(data: *const u8, length: usize, into: &mut Vec<OwnedFd>) {
         // SAFETY: the kernel wrote `count` whole numbers there; the bytes need no alignment.
         let bytes = unsafe { ptr::read(place.cast::<[u8; size_of::<RawFd>()]>()) };
         let number = RawFd::from_ne_bytes(bytes);
+        if number < 0 {
+            // In place of a pidfd the kernel may tell why there is none.
+            continue;
+        }
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
         into.push(unsafe { OwnedFd::from_raw_fd(number) });
     }
