@@ -142,6 +142,23 @@ fn a_chain_of_seven_certificates_is_believed_and_a_longer_one_is_not() {
 }
 
 #[test]
+fn a_chain_of_ten_certificates_is_believed_by_who_trusts_an_authority_in_it() {
+    let (files, issuer) = (Files::new(), authority("lab"));
+    let _table = files.certificate("server", &below(&issuer, 9));
+    let chain = std::fs::read_to_string(files.path("server.crt")).unwrap();
+    let end = "-----END CERTIFICATE-----";
+    let certificates: Vec<_> = chain.split_inclusive(end).filter(|one| one.contains(end)).collect();
+    assert_eq!(certificates.len(), 10);
+    let server = Server::start(&files, "server", &[]);
+    for (place, is_believed) in [(1, true), (7, true), (8, false)] {
+        let path = files.write("between.crt", certificates[place]);
+        let tlsd = Tlsd::start(&format!("[trust.between]\nca = '{}'\n", path.display()));
+        let said = tlsd.wrap(HOST, &json!({ "trust": "between" }), server.connect()).1.said();
+        assert_eq!(said.is_empty(), is_believed, "{place}: {said}");
+    }
+}
+
+#[test]
 fn of_two_ways_up_from_a_certificate_one_that_is_trusted_will_do() {
     let (files, issuer, unknown) = (Files::new(), authority("lab"), authority("unknown"));
     let tlsd = Tlsd::start(&files.trust("lab", &issuer, ""));
