@@ -56,7 +56,7 @@ pub type Bytes = Wiped<Vec<u8>>;
 ///
 /// [`MessageError`] if it is not a call; the peer's fault.
 pub fn read_call(message: &[u8]) -> Result<Call<'_>, MessageError> {
-    serde_json::from_slice(message).map_err(MessageError)
+    serde_json::from_slice(message).map_err(MessageError::of_bytes)
 }
 
 /// Reads one message (without its NUL) as a [`Reply`].
@@ -65,7 +65,7 @@ pub fn read_call(message: &[u8]) -> Result<Call<'_>, MessageError> {
 ///
 /// [`MessageError`] if it is not a reply; the peer's fault.
 pub fn read_reply(message: &[u8]) -> Result<Reply<'_>, MessageError> {
-    serde_json::from_slice(message).map_err(MessageError)
+    serde_json::from_slice(message).map_err(MessageError::of_bytes)
 }
 
 /// Reads parameters as the type that the method or error has; absent ones are `{}`.
@@ -76,7 +76,9 @@ pub fn read_reply(message: &[u8]) -> Result<Reply<'_>, MessageError> {
 pub fn read_parameters<'a, P: Deserialize<'a>>(
     parameters: Option<&'a RawValue>,
 ) -> Result<P, MessageError> {
-    serde_json::from_str(parameters.map_or("{}", RawValue::get)).map_err(MessageError)
+    // That they are JSON was found out when the message was read.
+    serde_json::from_str(parameters.map_or("{}", RawValue::get))
+        .map_err(|error| MessageError { error, is_json: true })
 }
 
 /// How a call is meant to be answered.
@@ -139,23 +141,34 @@ fn message<M: Serialize>(value: &M) -> Bytes {
 
 /// Why bytes are not the message they should be. Always the peer's fault.
 #[derive(Debug)]
-pub struct MessageError(serde_json::Error);
+pub struct MessageError {
+    error: serde_json::Error,
+    is_json: bool,
+}
+
+impl MessageError {
+    fn of_bytes(error: serde_json::Error) -> Self {
+        Self { error, is_json: false }
+    }
+}
 
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // serde_json quotes unexpected values, and a value may be a secret: category and place
         // say enough, but for the names of fields, which are ours.
-        let text = self.0.to_string();
+        let text = self.error.to_string();
         if ["missing field", "duplicate field"].iter().any(|start| text.starts_with(start)) {
             return f.write_str(&text);
         }
-        let what = match self.0.classify() {
+        let what = match self.error.classify() {
+            // Of a number where the name of something should be, serde_json says as of a letter.
+            _ if self.is_json => "has a value of the wrong type",
             serde_json::error::Category::Io => "cannot be read",
             serde_json::error::Category::Syntax => "is not JSON",
             serde_json::error::Category::Data => "has a value of the wrong type",
             serde_json::error::Category::Eof => "ends too early",
         };
-        write!(f, "the message {what} (at byte {})", self.0.column())
+        write!(f, "the message {what} (at byte {})", self.error.column())
     }
 }
 
@@ -269,6 +282,15 @@ mod tests {
         for (bytes, expected) in cases {
             assert_eq!(read_call(bytes).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn parameters_of_another_type_are_json_all_the_same() {
+        use crate::interface::broker::Handoff;
+
+        let parameters: Box<RawValue> = serde_json::from_str("[\"door\", 1]").unwrap();
+        let said = read_parameters::<Vec<Handoff>>(Some(&parameters)).unwrap_err().to_string();
+        assert_eq!(said, "the message has a value of the wrong type (at byte 10)");
     }
 
     #[test]
