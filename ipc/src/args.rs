@@ -31,6 +31,21 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// Reads a command line.
+    ///
+    /// # Errors
+    ///
+    /// clap's, in which help and version are too; and two ways to print.
+    pub(crate) fn read(words: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let args = Self::try_parse_from(with_message_text(words))?;
+        // clap does not see it where one of them stands behind the command.
+        if args.json && args.format.is_some() {
+            let why = "--json and --format both say how data is printed: write one of them";
+            return Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, why));
+        }
+        Ok(args)
+    }
+
     /// How data is printed.
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format.unwrap_or_else(Format::default_here) }
@@ -222,7 +237,7 @@ Exit codes: 0 done, 50 not permitted, 78 the new configuration has problems and 
 
 /// A command line in which `--json TEXT` behind `send` is a message, as programs of ipcprims write
 /// it; elsewhere `--json` says how data is printed.
-pub(crate) fn with_message_text(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+fn with_message_text(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut is_send = None;
     let renamed = args.enumerate().map(|(place, argument)| {
         let is_option = argument.as_encoded_bytes().starts_with(b"-");
@@ -293,6 +308,14 @@ mod tests {
         assert_eq!(renamed("ipc send x --json {}"), "ipc send x --json-text {}");
         assert_eq!(renamed("ipc --json send --json={}"), "ipc --json send --json-text={}");
         assert_eq!(renamed("ipc why send --json"), "ipc why send --json");
+    }
+
+    #[test]
+    fn two_ways_to_print_are_an_error_and_neither_wins() {
+        for line in ["ipc --json --format table status", "ipc --format table status --json"] {
+            let said = Args::read(line.split(' ').map(OsString::from)).unwrap_err().to_string();
+            assert!(said.contains("both say how data is printed: write one of them"), "{said}");
+        }
     }
 
     #[test]

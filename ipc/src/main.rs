@@ -35,9 +35,7 @@ mod tls;
 mod why;
 
 fn main() -> ExitCode {
-    let args = match <Args as clap::Parser>::try_parse_from(args::with_message_text(
-        std::env::args_os(),
-    )) {
+    let args = match Args::read(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => {
             // Where even that cannot be written, nobody reads it.
