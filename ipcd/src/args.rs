@@ -12,8 +12,9 @@ use policy::config::CommandLine;
 #[derive(Debug, Parser)]
 #[command(name = "ipcd", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The only configuration file, instead of the default ones; an ipcd.d beside FILE is not read
-    #[arg(long, value_name = "FILE")]
+    /// The only configuration file, instead of the default ones (an ipcd.d beside it is not read);
+    /// or a directory like /etc/ipcd
+    #[arg(long, value_name = "FILE|DIR")]
     pub(crate) config: Option<PathBuf>,
     /// The run directory
     #[arg(long, value_name = "DIR", conflicts_with = "user")]

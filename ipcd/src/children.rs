@@ -42,7 +42,7 @@ impl Children {
             sys::child::ending_with_its_parent(&mut command);
             let process = command
                 .spawn()
-                .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+                .map_err(|error| io::Error::new(error.kind(), told(name, &error)))?;
             tracing::info!(event = "child-started", name = ?name, pid = process.id());
             children.0.push(Running { name: name.clone(), process });
         }
@@ -57,6 +57,15 @@ impl Children {
             tracing::error!(event = "child-ended", name = ?name, pid = process.id(), %status);
             false
         });
+    }
+}
+
+fn told(name: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("no program {name} is beside ipcd or in PATH; the daemons are tcpd and tlsd")
+        }
+        _ => format!("{name}: {error}"),
     }
 }
 

@@ -23,18 +23,22 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// The files of an instance, or the one that was named.
+    /// The files of an instance, or the one that was named, or those of a directory like /etc/ipcd.
     pub(crate) fn of(
         instance: Instance,
         named: Option<&Path>,
         command_line: Vec<CommandLine>,
     ) -> Self {
-        if let Some(main) = named {
+        if let Some(directory) = named.filter(|path| path.is_dir()) {
             return Self {
-                main: Some((main.to_owned(), true)),
-                drop_ins: Vec::new(),
+                main: Some((directory.join("ipcd.toml"), false)),
+                drop_ins: vec![directory.join("ipcd.d")],
                 command_line,
             };
+        }
+        if let Some(main) = named {
+            let main = Some((main.to_owned(), true));
+            return Self { main, drop_ins: Vec::new(), command_line };
         }
         let bases: Vec<PathBuf> = match instance {
             Instance::System => ["/etc/ipcd", "/run/ipcd", "/usr/lib/ipcd"].map(Into::into).into(),
@@ -186,6 +190,21 @@ mod tests {
         let texts: Vec<_> = sources.drop_ins.iter().map(|file| file.text.as_str()).collect();
         assert_eq!(texts, ["usr a", "etc b"]);
         assert!(sources.main.is_none());
+    }
+
+    #[test]
+    fn a_directory_is_read_as_the_usual_ones_are() {
+        let place = tempfile::tempdir().unwrap();
+        let files = || Files::of(Instance::Private, Some(place.path()), Vec::new());
+        let found = files().read().unwrap();
+        assert!(found.main.is_none() && found.drop_ins.is_empty(), "nothing has to be there");
+        write(&place.path().join("ipcd.toml"), "# main", 0o644);
+        fs::create_dir(place.path().join("ipcd.d")).unwrap();
+        write(&place.path().join("ipcd.d/10-web.toml"), "# web", 0o644);
+        let found = files().read().unwrap();
+        assert_eq!(found.main.unwrap().text, "# main");
+        assert_eq!(found.drop_ins[0].text, "# web");
+        assert_eq!(files().places(), [place.path().to_owned(), place.path().join("ipcd.d")]);
     }
 
     #[test]

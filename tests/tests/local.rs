@@ -159,6 +159,39 @@ fn a_reload_takes_good_files_and_keeps_the_old_ones_otherwise() {
 }
 
 #[test]
+fn a_daemon_that_does_not_exist_is_an_error_that_says_which_there_are() {
+    let place = tempfile::tempdir().unwrap();
+    let rundir = place.path().join("ipc");
+    let mut ipcd = program("ipcd");
+    ipcd.arg("--rundir").arg(&rundir).args(["--with", "tcp"]);
+    let (code, _, said) = outcome(&mut ipcd);
+    let words = "no program tcp is beside ipcd or in PATH; the daemons are tcpd and tlsd";
+    assert!(code == 71 && said.contains(words), "{said}");
+    assert!(!rundir.join("ipc").exists(), "nothing is left that a client would wait at");
+}
+
+#[test]
+fn a_directory_is_a_configuration_as_etc_ipcd_is() {
+    let host = Host::new(&[]).with_pongd("pong");
+    let place = tempfile::tempdir().unwrap();
+    let drop_ins = place.path().join("ipcd.d");
+    fs::create_dir(&drop_ins).unwrap();
+    fs::write(drop_ins.join("10-rules.toml"), "rules = 'allow local ping-*'\n").unwrap();
+    let mut ipcd = program("ipcd");
+    ipcd.arg("--config").arg(place.path()).arg("--check");
+    let (code, _, said) = outcome(&mut ipcd);
+    assert_eq!(code, 0, "{said}");
+    fs::write(place.path().join("ipcd.toml"), "rules = 'allow'\n").unwrap();
+    let (code, _, said) = outcome(&mut ipcd);
+    assert!(code == 78 && said.contains("/ipcd.toml:1:"), "{said}");
+    let named = place.path().to_str().unwrap();
+    let mut check = host.ipc(&["--format", "table", "check", "--config", named]);
+    let (code, said, problems) = outcome(&mut check);
+    let same = format!("{said}{problems}").contains("/ipcd.toml:1:10: behind the action");
+    assert!(code == 78 && same, "{said}{problems}");
+}
+
+#[test]
 fn a_configuration_that_is_a_pipe_is_an_error_and_stops_nobody() {
     let host = Host::new(&[]).with_pongd("pong");
     let file = host.place("ipcd.toml");
