@@ -97,6 +97,8 @@ impl Raw {
         loop {
             match self.0.read(&mut byte) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+                // A process that was stopped meanwhile reads on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 read if read.as_ref().is_ok_and(|count| *count == 0) => return None,
                 read => assert_eq!(read.expect("an answer in time"), 1),
             }
