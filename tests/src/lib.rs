@@ -35,6 +35,7 @@ pub mod rogue;
 mod setup;
 pub mod tls;
 pub mod tls_servers;
+pub mod transport;
 pub mod unmodified;
 pub mod users;
 

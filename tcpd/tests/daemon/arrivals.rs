@@ -5,9 +5,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
+use ipcd_tests::transport::{Answer, Call};
 use serde_json::{Value, json};
 
-use crate::process::{Answer, Call, Tcpd};
+use crate::process::Tcpd;
 
 const YES: &[u8] = b"{\"parameters\":{}}\0";
 

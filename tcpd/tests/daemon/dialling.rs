@@ -5,10 +5,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 
+use ipcd_tests::transport::Answer;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 
-use crate::process::{Answer, Tcpd};
+use crate::process::Tcpd;
 
 const ASKED: &[u8] = b"{\"method\":\"org.ipcd.Tunnel.Open\",\"parameters\":\
 {\"service\":\"authd\",\"hops\":1},\"upgrade\":true}\0";

@@ -2,14 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use libipc::varlink::{self, CallFlags};
-use libipc::wire::{Limits, Progress, Reading, Wire};
+use ipcd_tests::transport::{Answer, Call};
 use serde_json::Value;
-use sys::ancillary::Wait;
 use tempfile::TempDir;
 
 /// How long anything may take that is expected to happen.
@@ -85,11 +83,7 @@ impl Tcpd {
     }
 
     fn connect(&self) -> Call {
-        let path = self.directory.path().join("ipc/transport/tcp");
-        let socket = sys::socket::connect_unix_now(&path).unwrap();
-        sys::socket::set_blocking(socket.as_fd(), true).unwrap();
-        sys::socket::set_receive_timeout(socket.as_fd(), Some(PATIENCE)).unwrap();
-        Call(Wire::new(socket, Reading::Eager, Limits::default()))
+        Call::to(&self.directory.path().join("ipc/transport/tcp"), PATIENCE)
     }
 }
 
@@ -98,47 +92,5 @@ impl Drop for Tcpd {
         // Ended already is as good.
         let _ended = self.child.kill().is_err();
         let _reaped = self.child.wait().is_err();
-    }
-}
-
-/// A connection with calls on it.
-pub(crate) struct Call(Wire);
-
-/// An answer, and what came with it.
-pub(crate) struct Answer {
-    pub(crate) message: Value,
-    pub(crate) descriptor: Option<OwnedFd>,
-}
-
-impl Answer {
-    /// The short name of the error, or nothing.
-    pub(crate) fn error(&self) -> &str {
-        let error = self.message["error"].as_str().unwrap_or_default();
-        error.rsplit('.').next().unwrap_or_default()
-    }
-
-    pub(crate) fn parameter(&self, name: &str) -> &Value {
-        &self.message["parameters"][name]
-    }
-}
-
-impl Call {
-    fn send(&mut self, method: &str, parameters: &Value, descriptor: Option<OwnedFd>) {
-        let method = format!("org.ipcd.Transport.{method}");
-        let flags = CallFlags { more: method.ends_with("Listen"), ..CallFlags::default() };
-        self.0.queue(varlink::call(&method, parameters, flags), descriptor).unwrap();
-        assert!(self.0.flush(Wait::Block).unwrap());
-    }
-
-    /// Waits for the next answer.
-    pub(crate) fn answer(&mut self) -> Answer {
-        loop {
-            if let Some(message) = self.0.take().unwrap() {
-                let descriptor = message.descriptors.into_iter().next();
-                let message = serde_json::from_slice(&message.bytes).unwrap();
-                return Answer { message, descriptor };
-            }
-            assert_eq!(self.0.receive(Wait::Block).unwrap(), Progress::Some, "no answer");
-        }
     }
 }

@@ -5,10 +5,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use ipcd_tests::transport::Call;
 use serde_json::json;
 
 use crate::authority::{Files, authority, dns, issue, ordinary};
-use crate::process::{Call, PATIENCE, Tlsd};
+use crate::process::{PATIENCE, Tlsd};
 
 /// Connections, each with numbers of its own.
 const RUNS: u64 = 64;

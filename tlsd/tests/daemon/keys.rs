@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 
+use ipcd_tests::transport::{Answer, Call};
 use serde_json::{Value, json};
 
 use crate::authority::{Files, authority, dns, issue, ordinary};
 use crate::far;
-use crate::process::{Answer, Call, Tlsd};
+use crate::process::Tlsd;
 
 const ONE: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";
 const OTHER: &str = "eHl6MzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";

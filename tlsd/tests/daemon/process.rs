@@ -1,15 +1,12 @@
 //! A real tlsd, and calls as a broker makes them.
 
 use std::io::{BufRead, BufReader};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use libipc::varlink::{self, CallFlags};
-use libipc::wire::{Limits, Progress, Reading, Wire};
+use ipcd_tests::transport::{Answer, Call};
 use serde_json::{Value, json};
-use sys::ancillary::Wait;
 use tempfile::TempDir;
 
 /// How long anything may take that is expected to happen.
@@ -20,16 +17,6 @@ pub(crate) struct Tlsd {
     pub(crate) child: Child,
     directory: TempDir,
     log: BufReader<ChildStderr>,
-}
-
-/// A connection with calls on it. What they open lives as long as it.
-pub(crate) struct Call(Wire);
-
-/// An answer, and what came with it.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) message: Value,
-    pub(crate) descriptor: Option<OwnedFd>,
 }
 
 impl Tlsd {
@@ -122,11 +109,7 @@ impl Tlsd {
     }
 
     fn connect(&self) -> Call {
-        let path = self.directory.path().join("ipc/transport/tls");
-        let socket = sys::socket::connect_unix_now(&path).unwrap();
-        sys::socket::set_blocking(socket.as_fd(), true).unwrap();
-        sys::socket::set_receive_timeout(socket.as_fd(), Some(PATIENCE)).unwrap();
-        Call(Wire::new(socket, Reading::Eager, Limits::default()))
+        Call::to(&self.directory.path().join("ipc/transport/tls"), PATIENCE)
     }
 }
 
@@ -135,63 +118,5 @@ impl Drop for Tlsd {
         // Ended already is as good.
         let _ended = self.child.kill().is_err();
         let _reaped = self.child.wait().is_err();
-    }
-}
-
-impl Call {
-    fn send(&mut self, method: &str, parameters: &Value, descriptor: Option<OwnedFd>) {
-        let method = format!("org.ipcd.Transport.{method}");
-        self.0.queue(varlink::call(&method, parameters, CallFlags::default()), descriptor).unwrap();
-        assert!(self.0.flush(Wait::Block).unwrap());
-    }
-
-    /// Waits for the next answer.
-    pub(crate) fn answer(&mut self) -> Answer {
-        loop {
-            if let Some(message) = self.0.take().unwrap() {
-                let descriptor = message.descriptors.into_iter().next();
-                let message = serde_json::from_slice(&message.bytes).unwrap();
-                return Answer { message, descriptor };
-            }
-            assert_eq!(self.0.receive(Wait::Block).unwrap(), Progress::Some, "no answer");
-        }
-    }
-
-    /// Goes on with what was agreed; the plain end.
-    pub(crate) fn attach(&mut self, id: &Value) -> UnixStream {
-        self.send("Attach", &json!({ "id": id }), None);
-        let stream = UnixStream::from(self.answer().descriptor.unwrap());
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    /// Goes on with what was agreed, over this socket.
-    pub(crate) fn attach_to(&mut self, id: &Value, plain: UnixStream) {
-        self.send("Attach", &json!({ "id": id }), Some(plain.into()));
-        assert_eq!(self.answer().said(), "");
-    }
-
-    pub(crate) fn refuse(&mut self, id: &Value) {
-        self.send("Refuse", &json!({ "id": id, "retry": false }), None);
-        assert_eq!(self.answer().said(), "");
-    }
-}
-
-impl Answer {
-    /// The short name of the error with its reason; nothing if there was none.
-    pub(crate) fn said(&self) -> String {
-        let Some(error) = self.message["error"].as_str() else { return String::new() };
-        let name = error.rsplit('.').next().unwrap_or_default();
-        format!("{name}: {}", self.message["parameters"]["reason"].as_str().unwrap_or_default())
-    }
-
-    pub(crate) fn parameter(&self, name: &str) -> &Value {
-        &self.message["parameters"][name]
-    }
-
-    /// What the peer has proven, as an arrival says.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        let names = self.parameter("arrival")["identity"]["names"].as_array();
-        names.into_iter().flatten().filter_map(Value::as_str).collect()
     }
 }

@@ -6,12 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipcd_tests::transport::Call;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::authority::{Files, authority, dns, issue, ordinary};
 use crate::far::{self, client_config};
-use crate::process::{Call, Tlsd};
+use crate::process::Tlsd;
 
 /// As many as may be unproven of one source.
 const PEERS_PER_SOURCE: usize = 64;
