@@ -32,6 +32,9 @@ pub(crate) const PROTOCOL: &[u8] = b"ipc/1";
 /// Servers whose tickets are kept at most, in one manner.
 const SERVERS_REMEMBERED_MOST: usize = 256;
 
+/// Tickets of one server, as the library counts its memory.
+const TICKETS_OF_A_SERVER: usize = 8;
+
 /// Manners that are kept ready at most; then all are made anew.
 const PREPARED_MOST: usize = 256;
 
@@ -202,7 +205,8 @@ fn prepare(
     made.client_auth_cert_resolver = Arc::new(Asked(made.client_auth_cert_resolver));
     made.alpn_protocols = manner.protocol.iter().cloned().collect();
     made.require_ems = true;
-    let tickets = Arc::new(ClientSessionMemoryCache::new(SERVERS_REMEMBERED_MOST));
+    let tickets =
+        Arc::new(ClientSessionMemoryCache::new(SERVERS_REMEMBERED_MOST * TICKETS_OF_A_SERVER));
     made.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
     Ok(Prepared { config: Arc::new(made), tickets, is_raw: trust.is_raw })
 }
@@ -247,4 +251,61 @@ fn unusable(error: &rustls::Error) -> TransportError {
 
 fn unreachable(reason: String) -> TransportError {
     TransportError::Unreachable { reason, retry: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rustls::NamedGroup;
+    use rustls::crypto::aws_lc_rs::default_provider;
+
+    use super::*;
+
+    /// A manner that has its own pin, so that it needs no files.
+    fn manner(number: usize) -> Manner {
+        Manner {
+            certificate: None,
+            trust: PIN.to_owned(),
+            sole_pin: Some(Pin::of(&number.to_be_bytes())),
+            protocol: None,
+            tls12: false,
+        }
+    }
+
+    fn preparing() -> impl FnMut(&mut Dialer, usize) -> Prepared {
+        let provider = Arc::new(default_provider());
+        let (certificates, trusts) = (BTreeMap::new(), BTreeMap::new());
+        let mut material = Material { certificates, trusts, keys: BTreeMap::new() };
+        move |dialer, number| dialer.prepare(manner(number), &mut material, &provider).unwrap()
+    }
+
+    #[test]
+    fn as_many_manners_are_kept_ready_as_the_limit_and_one_more_begins_anew() {
+        let (mut dialer, mut prepare) = (Dialer::default(), preparing());
+        let first = prepare(&mut dialer, 0);
+        for number in 1..256 {
+            prepare(&mut dialer, number);
+        }
+        assert_eq!(dialer.prepared.len(), 256);
+        assert!(Arc::ptr_eq(&prepare(&mut dialer, 0).config, &first.config), "it is ready");
+        prepare(&mut dialer, 256);
+        assert_eq!(dialer.prepared.len(), 1);
+        assert!(!Arc::ptr_eq(&prepare(&mut dialer, 0).config, &first.config), "it is made anew");
+        assert_eq!(dialer.prepared.len(), 2);
+    }
+
+    #[test]
+    fn as_many_servers_are_remembered_as_the_limit_and_one_more_takes_the_place_of_the_first() {
+        let prepared = preparing()(&mut Dialer::default(), 0);
+        let server =
+            |number: usize| ServerName::try_from(format!("s{number}.example.com")).unwrap();
+        let knows = |number| prepared.tickets.kx_hint(&server(number)).is_some();
+        for number in 0..256 {
+            prepared.tickets.set_kx_hint(server(number), NamedGroup::X25519);
+        }
+        assert!((0..256).all(knows));
+        prepared.tickets.set_kx_hint(server(256), NamedGroup::X25519);
+        assert!(!knows(0) && (1..=256).all(knows));
+    }
 }
