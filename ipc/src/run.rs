@@ -64,7 +64,7 @@ pub(crate) fn run(run: &Run) -> Result<ExitCode, Report> {
         .map_err(|error| Report::system(&subject, error))?;
     proxy::announce(&mut command, address);
     let code = program::run(&mut command, &signals).map_err(|error| not_started(&error))?;
-    proxy.finish();
+    proxy.finish(Instant::now());
     Ok(code)
 }
 

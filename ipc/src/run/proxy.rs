@@ -62,9 +62,9 @@ impl Proxy {
         Ok(Self(places))
     }
 
-    /// Waits until what the program has written is on its way.
-    pub(super) fn finish(self) {
-        self.0.wait_for_senders(Instant::now() + FAREWELL);
+    /// Waits until what the program has written is on its way, which ended at that moment.
+    pub(super) fn finish(self, ended: Instant) {
+        self.0.wait_for_senders(ended + FAREWELL);
     }
 }
 
@@ -187,4 +187,50 @@ fn end(stream: &Stream, client: &TcpStream, direction: Direction, is_whole: bool
             stream.shutdown(Shutdown::Both).is_err() | client.shutdown(Shutdown::Both).is_err()
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More than any of this takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn ago(span: Duration) -> Instant {
+        Instant::now().checked_sub(span).unwrap()
+    }
+
+    #[test]
+    fn a_client_has_ten_seconds_for_all_that_it_says_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut program = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut client, _) = listener.accept().unwrap();
+        let mut hear = |began: Instant| listen_to(&mut client, began + OPENING_PATIENCE);
+        program.write_all(b"CONNECT web:80 ").unwrap();
+        let almost = Duration::from_millis(9_900);
+        let start = Instant::now();
+        assert!(hear(ago(almost)).is_err(), "what is said shortly before the end gains no time");
+        assert!(start.elapsed() >= Duration::from_millis(90), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+        program.write_all(b"CONNECT web:80 HTTP/1.1\r\n\r\n").unwrap();
+        assert!(hear(ago(Duration::from_secs(10))).is_err(), "and afterwards nothing is heard");
+        let (_, wanted, _) = hear(Instant::now()).unwrap().unwrap();
+        assert_eq!(wanted.service.as_str(), "web");
+    }
+
+    #[test]
+    fn what_a_program_wrote_has_five_seconds_after_its_end() {
+        let places = Arc::new(Places::default());
+        let room = Places::take(&places);
+        let sender = room.sender();
+        let start = Instant::now();
+        Proxy(Arc::clone(&places)).finish(ago(FAREWELL));
+        assert!(start.elapsed() < Duration::from_secs(4), "its time was over");
+        Proxy(Arc::clone(&places)).finish(ago(Duration::from_millis(4_900)));
+        assert!(start.elapsed() >= Duration::from_millis(90), "who writes still has the rest");
+        let end = thread::spawn(move || drop(sender));
+        Proxy(places).finish(Instant::now() + LONG);
+        end.join().unwrap();
+        assert!(start.elapsed() < LONG, "and who has finished is not waited for");
+    }
 }

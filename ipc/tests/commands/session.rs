@@ -2,6 +2,7 @@
 //! `connect --interactive`.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -289,6 +290,28 @@ fn peers_are_served_at_once() {
             sessions.iter().map(|session| &session.negotiated().unwrap().peer_id).collect();
         names.len() == 50
     });
+}
+
+#[test]
+fn as_many_peers_are_served_at_once_as_the_limit_and_one_more_waits() {
+    let place = Place::new();
+    let at = place.path("s");
+    let _echo = place.offer("echo", &at, &["--log-level", "error"]);
+    let session = || Session::connect(connect(&at), &ClientOptions::default()).unwrap();
+    let mut sessions: Vec<Session> = (0..256).map(|_| session()).collect();
+    let mut late = connect(&at);
+    late.write_all(b"G").unwrap();
+    let unread = || sys::socket::uncollected(late.as_fd()).unwrap();
+    for one in &mut sessions {
+        one.send(Channel::DATA, b"x").unwrap();
+        assert_eq!(one.receive().unwrap().payload, "x");
+    }
+    assert!(unread() > 0, "nobody has heard it");
+    sessions.pop();
+    until("there is a place for it", || unread() == 0);
+    let first = sessions.first_mut().unwrap();
+    first.send(Channel::DATA, b"y").unwrap();
+    assert_eq!(first.receive().unwrap().payload, "y");
 }
 
 #[test]
