@@ -130,3 +130,34 @@ pub(crate) fn read_reply<P: DeserializeOwned>(message: &[u8]) -> Option<P> {
     let reply = varlink::read_reply(message).ok().filter(|reply| reply.error.is_none())?;
     varlink::read_parameters(reply.parameters).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn opened(bytes: usize) -> io::Result<(Channel, UnixStream)> {
+        let (own, daemon) = UnixStream::pair().unwrap();
+        own.set_nonblocking(true).unwrap();
+        daemon.set_nonblocking(true).unwrap();
+        Channel::over(own.into(), Bytes::new(vec![b'x'; bytes]), None).map(|own| (own, daemon))
+    }
+
+    #[test]
+    fn a_call_of_the_most_bytes_waits_for_its_daemon_and_a_longer_one_is_not_made() {
+        let (mut channel, mut daemon) = opened(4 << 20).unwrap();
+        assert!(channel.has_outgoing());
+        let (mut came, mut buffer) = (0, vec![0; 64 << 10]);
+        while came < 4 << 20 {
+            channel.flush();
+            match daemon.read(&mut buffer) {
+                Ok(count) => came += count,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        assert!(!channel.has_outgoing());
+        assert!(opened((4 << 20) + 1).is_err(), "whoever waits for it hears that it is gone");
+    }
+}

@@ -409,6 +409,44 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_connection_reads_64_kib_at_once_and_no_more() {
+        let frame = Frame { channel: Channel::DATA, payload: vec![1; 1_000].into() };
+        let bytes = bytes_of(Framing::Frames, &vec![frame; 2_000]);
+        let mut decoder = Decoder::new(Framing::Frames, frame::PAYLOAD_MOST);
+        let (mut rest, mut rooms) = (bytes.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            let room = decoder.room().unwrap();
+            let count = (room.capacity() - room.len()).min(rest.len());
+            let (now, later) = rest.split_at(count);
+            room.extend_from_slice(now);
+            decoder.advance(count);
+            rooms.push(count);
+            drop(all(&mut decoder));
+            rest = later;
+        }
+        assert_eq!(decoder.room, 64 << 10);
+        assert!(rooms.iter().all(|count| *count <= 64 << 10), "{rooms:?}");
+        assert!(rooms.iter().filter(|count| **count > 60 << 10).count() > 10, "{rooms:?}");
+    }
+
+    #[test]
+    fn memory_of_256_kib_is_kept_for_what_comes_and_one_byte_more_is_given_back() {
+        let room_after = |total: usize| {
+            let payload = vec![1; total - frame::HEADER_BYTES].into();
+            let bytes = bytes_of(Framing::Frames, &[Frame { channel: Channel::DATA, payload }]);
+            let mut decoder = Decoder::new(Framing::Frames, frame::PAYLOAD_MOST);
+            // As it comes from a socket whose buffers are small.
+            bytes.chunks(1_000).for_each(|piece| decoder.feed(piece).unwrap());
+            drop(decoder.decode().unwrap().unwrap());
+            decoder.room().unwrap();
+            decoder.buffer.capacity()
+        };
+        assert_eq!(room_after(256 << 10), 256 << 10);
+        let less = room_after((256 << 10) + 1);
+        assert!(less <= ROOM_MOST, "{less}");
+    }
+
+    #[test]
     fn payloads_are_slices_of_one_buffer() {
         let frame = Frame { channel: Channel::DATA, payload: Bytes::from_static(b"abcd") };
         let mut decoder = Decoder::new(Framing::Frames, 64);

@@ -54,4 +54,14 @@ mod tests {
             Err(FrameError::TooLong { length: 0x0102, most: 0x0101 })
         );
     }
+
+    #[test]
+    fn a_program_of_the_first_libipc_has_99_992_bytes_and_no_more() {
+        let read = |length| read_header(&header(length).unwrap(), FIRST_LIBIPC_MOST);
+        assert_eq!(read(99_992), Ok(Some(99_992)));
+        let error = read(99_993).unwrap_err();
+        assert_eq!(error, FrameError::TooLong { length: 99_993, most: 99_992 });
+        let said = error.to_string();
+        assert!(said.contains("99993") && said.contains("99992"), "{said}");
+    }
 }

@@ -160,6 +160,22 @@ mod tests {
 
     #[cfg(feature = "cbor")]
     #[test]
+    fn cbor_has_128_levels_and_no_more() {
+        let deep = |levels: usize| [vec![0x81; levels], vec![0x80]].concat();
+        let read = |bytes: &[u8]| Encoding::Cbor.read::<serde_json::Value>(bytes);
+        let value = read(&deep(127)).unwrap();
+        let mut levels = 1;
+        let mut inner = &value;
+        while let Some(next) = inner.get(0) {
+            (levels, inner) = (levels + 1, next);
+        }
+        assert_eq!(levels, 128);
+        let said = read(&deep(128)).unwrap_err().to_string();
+        assert!(said.starts_with("the content of the message: "), "{said}");
+    }
+
+    #[cfg(feature = "cbor")]
+    #[test]
     fn deep_or_boastful_cbor_harms_nobody() {
         let deep = vec![0x81; 100_000];
         assert!(Encoding::Cbor.read::<serde_json::Value>(&deep).is_err());

@@ -406,6 +406,30 @@ mod tests {
     }
 
     #[test]
+    fn a_call_of_the_most_bytes_is_read_and_one_more_ends_the_connection() {
+        let heard = |bytes: usize| {
+            let (ours, theirs) = unix_pair(SocketKind::Stream).unwrap();
+            let limits = Limits { queue_bytes: 8 << 20, ..Limits::default() };
+            let mut broker = Wire::new(ours, Reading::Eager, limits);
+            let mut caller = Caller::new(theirs);
+            let mut call = format!("{{\"method\":\"{LISTEN}\"}}").into_bytes();
+            call.resize(bytes, b' ');
+            call.push(0);
+            broker.queue(Bytes::new(call), None).unwrap();
+            loop {
+                // What is closed for its length is not read to its end.
+                let _unread = broker.flush(Wait::Never).is_err();
+                match caller.read() {
+                    Heard::Nothing => {}
+                    heard => return heard,
+                }
+            }
+        };
+        assert!(matches!(heard(4 << 20), Heard::Request(Request::Listen)));
+        assert!(matches!(heard((4 << 20) + 1), Heard::Over));
+    }
+
+    #[test]
     fn the_place_is_for_the_owner_alone_and_for_one_daemon() {
         let parent = tempfile::tempdir().unwrap();
         let directory = RunDirectory::named(&parent.path().join("ipc"), &Environment::default());

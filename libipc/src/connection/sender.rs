@@ -304,3 +304,37 @@ impl AsFd for Sender {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Stream;
+
+    /// A sender whose peer reads nothing, and has no room left.
+    fn blocked() -> (Sender, Stream) {
+        let (ours, theirs) = Stream::pair().unwrap();
+        let socket: OwnedFd = ours.into();
+        while ancillary::send(socket.as_fd(), &[0; 4096], &[], Wait::Never).is_ok() {}
+        (Sender::new(Arc::new(socket), Options::default(), false), theirs)
+    }
+
+    #[test]
+    fn messages_are_gathered_up_to_32_kib_and_one_more_byte_leaves_by_itself() {
+        const HALF: usize = (16 << 10) - crate::frame::HEADER_BYTES;
+        let (mut sender, _peer) = blocked();
+        let lengths = |sender: &Sender| {
+            sender.outgoing.iter().map(|batch| batch.bytes.len()).collect::<Vec<_>>()
+        };
+        sender.queue(Channel::DATA, &vec![1; HALF]).unwrap();
+        sender.queue(Channel::DATA, &vec![2; HALF]).unwrap();
+        assert_eq!(lengths(&sender), [32 << 10]);
+        sender.queue(Channel::DATA, &[]).unwrap();
+        sender.queue(Channel::DATA, &vec![3; HALF]).unwrap();
+        sender.queue(Channel::DATA, &vec![4; HALF]).unwrap();
+        let header = crate::frame::HEADER_BYTES;
+        assert_eq!(lengths(&sender), [32 << 10, header + (16 << 10), 16 << 10]);
+        sender.queue(Channel::DATA, &vec![5; 100_000]).unwrap();
+        assert_eq!(lengths(&sender).last(), Some(&(header + 100_000)), "a long one goes alone");
+        assert_eq!(sender.outgoing_bytes(), (64 << 10) + header + header + 100_000);
+    }
+}

@@ -243,6 +243,27 @@ fn a_switch_passes_messages_both_ways_with_their_descriptors_in_order() {
 }
 
 #[test]
+fn what_is_not_collected_in_two_seconds_after_a_switch_is_lost_and_its_end_is_told() {
+    let mut events = EventLoop::new().unwrap();
+    let ((left, mut alice), (right, bob)) = (pair(&mut events), pair(&mut events));
+    events.join(left, right).unwrap();
+    // More than the sockets hold, and less than the switch does.
+    let writer = std::thread::spawn(move || alice.send(DATA, &vec![7; 900_000]));
+    let is_end = |event: &Event, of: Id| matches!(event, Event::Disconnected { connection, .. } if *connection == of);
+    while !is_end(&next(&mut events), left) {}
+    writer.join().unwrap().unwrap();
+    let since = Instant::now();
+    let event = next(&mut events);
+    assert!(is_end(&event, right), "{event:?}");
+    let waited = since.elapsed();
+    assert!(
+        waited > Duration::from_millis(1_900) && waited < Duration::from_secs(10),
+        "{waited:?}"
+    );
+    drop(bob);
+}
+
+#[test]
 fn a_filter_changes_drops_and_ends() {
     let mut events = EventLoop::new().unwrap();
     let ((left, mut alice), (right, mut bob)) = (pair(&mut events), pair(&mut events));

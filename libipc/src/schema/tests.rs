@@ -51,6 +51,34 @@ fn four_problems_are_told_and_none_is_long() {
 }
 
 #[test]
+fn as_many_problems_and_characters_of_them_are_shown_as_the_limits() {
+    let registry = registry(r#"{"items": {"type": "string", "maxLength": 1}}"#).unwrap();
+    let problems = |content: &str| match registry.validate(Channel::COMMAND, content.as_bytes()) {
+        Err(SchemaError::Content { problems, .. }) => problems,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(problems("[1,2,3]").len(), 3);
+    assert_eq!(problems("[1,2,3,4]").len(), 4);
+    assert_eq!(problems("[1,2,3,4,5]"), problems("[1,2,3,4]"));
+    let of = |length: usize| problems(&format!("[\"{}\"]", "x".repeat(length))).remove(0);
+    let around = of(100).len() - 100;
+    assert_eq!(of(300 - around).chars().count(), 300);
+    assert!(of(300 - around).ends_with(of(100).split('x').next_back().unwrap()));
+    assert_eq!(of(301 - around).chars().count(), 300);
+    assert_eq!(of(100_000).chars().count(), 300);
+}
+
+#[test]
+fn a_pattern_that_takes_a_mebibyte_is_refused_and_a_smaller_one_is_used() {
+    let with = |count: usize| registry(&format!(r#"{{"pattern": "^[a-z]{{{count}}}$"}}"#));
+    // Some 24 bytes each, as the compiler of patterns has it.
+    let used = with(10_000).unwrap();
+    assert_eq!(said(&used, &format!("\"{}\"", "x".repeat(10_000))), "valid");
+    let said = with(100_000).unwrap_err().to_string();
+    assert!(said.starts_with("the schema of channel"), "{said}");
+}
+
+#[test]
 fn a_channel_without_a_schema_can_be_an_error() {
     let options = SchemaOptions { fail_on_missing: true, ..SchemaOptions::default() };
     let registry = SchemaRegistry::new(options);

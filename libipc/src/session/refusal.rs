@@ -44,6 +44,13 @@ mod tests {
     fn a_refusal_is_read_whatever_it_is() {
         assert_eq!(read(&bytes("no \"entry\"")), "no \"entry\"");
         assert_eq!(read(b"plain\x1b[31m"), "plain\\u{1b}[31m");
-        assert_eq!(read(&bytes(&"x".repeat(10_000))).len(), 500);
+    }
+
+    #[test]
+    fn five_hundred_characters_of_a_reason_are_shown_and_the_rest_is_not() {
+        let longest = "ü".repeat(500);
+        assert_eq!(read(&bytes(&longest)), longest);
+        assert_eq!(read(&bytes(&(longest.clone() + "x"))), longest);
+        assert_eq!(read(&[b'x'; 10_000]), "x".repeat(500));
     }
 }

@@ -141,3 +141,22 @@ fn a_program_that_was_busy_asks_before_it_gives_up() {
     assert_eq!(one.poll_outgoing(), Some(Control::Ping));
     assert!(one.is_alive(now + 3600 * SECOND));
 }
+
+#[test]
+fn sixteen_pings_wait_for_an_answer_and_no_more_are_sent() {
+    let (mut one, now) = conversation(Limits::default());
+    let sent = |one: &mut Conversation| {
+        std::iter::from_fn(|| one.poll_outgoing()).filter(|one| *one == Control::Ping).count()
+    };
+    let numbers: Vec<_> = (0..16).map(|_| one.ping(now)).collect();
+    assert_eq!(sent(&mut one), 16);
+    let more = one.ping(now);
+    assert_eq!((sent(&mut one), more), (0, numbers[15]), "the last one's answer will do");
+    one.handle(control(r#"{"type":"pong"}"#), now + SECOND).unwrap();
+    one.ping(now + SECOND);
+    assert_eq!(sent(&mut one), 1, "there is room for one again");
+    for _ in 0..15 {
+        one.handle(control(r#"{"type":"pong"}"#), now + 2 * SECOND).unwrap();
+    }
+    assert_eq!(one.pong(more), Some(2 * SECOND));
+}
