@@ -290,6 +290,15 @@ pub(crate) enum Action {
         /// as its connection.
         via: Option<CallId>,
     },
+    /// Tell a generation of a daemon that is finishing, where it tells of peers.
+    TellFinishing {
+        /// The daemon.
+        daemon: String,
+        /// Which generation.
+        generation: u64,
+        /// A call without an answer.
+        message: Bytes,
+    },
     /// Keep the connection of a call that was answered just now, under another id, for a further
     /// call.
     Hold {

@@ -122,8 +122,13 @@ pub enum Request {
     Attach(Agreed, Option<OwnedFd>),
     /// Tell a remote peer no.
     Refuse(Refuse),
-    /// Give up what was agreed.
-    Close(Agreed),
+    /// Give up what was agreed; whoever calls may want no answer.
+    Close {
+        /// What was agreed.
+        agreed: Agreed,
+        /// Whether no answer is wanted.
+        oneway: bool,
+    },
 }
 
 impl Request {
@@ -137,7 +142,7 @@ impl Request {
             Self::Listen => LISTEN,
             Self::Attach(..) => ATTACH,
             Self::Refuse(_) => REFUSE,
-            Self::Close(_) => CLOSE,
+            Self::Close { .. } => CLOSE,
         };
         varlink::error(&ServiceError::MethodNotImplemented { method: method.to_owned() })
     }
@@ -223,7 +228,7 @@ impl Caller {
             LISTEN => Ok(Some(Request::Listen)),
             ATTACH => self.typed(&call, |agreed| Request::Attach(agreed, descriptor)),
             REFUSE => self.typed(&call, Request::Refuse),
-            CLOSE => self.typed(&call, Request::Close),
+            CLOSE => self.typed(&call, |agreed| Request::Close { agreed, oneway: call.oneway }),
             introspection::GET_INFO => {
                 self.answer(varlink::reply(&info(), false), None).map(|()| None)
             }

@@ -263,12 +263,14 @@ impl EventLoop {
                 let known = self.refuse_peer(Token(refuse.id), refuse.retry, now);
                 self.answer_about(token, refuse.id, known);
             }
-            Request::Close(agreed) => {
+            Request::Close { agreed, oneway } => {
                 let agreed_token = Token(agreed.id);
                 let known = self.forget_kept(agreed_token).is_some()
                     || self.forget_peer(agreed_token).is_some()
                     || self.end_relay(agreed.id);
-                self.answer_about(token, agreed.id, known);
+                if !oneway {
+                    self.answer_about(token, agreed.id, known);
+                }
             }
         }
     }

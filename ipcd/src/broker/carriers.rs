@@ -1,6 +1,7 @@
 //! Daemons that carry connections: which answer, and which generations of them finish.
 
 use libipc::interface::control::Transport;
+use libipc::interface::transport::GENERATION;
 
 use super::Broker;
 
@@ -17,6 +18,13 @@ impl Broker {
         }
         self.transports = available;
         self.finishing = finishing;
+    }
+
+    /// The generation that relays that, if it is finishing.
+    pub(super) fn finishing_with(&self, daemon: &str, relay: u64) -> Option<u64> {
+        let generation = relay / GENERATION;
+        let mut finishing = self.finishing.iter();
+        finishing.any(|(name, one)| name == daemon && *one == generation).then_some(generation)
     }
 
     /// All of them, as administrators see them.

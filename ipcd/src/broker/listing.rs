@@ -129,7 +129,10 @@ impl Broker {
         };
         let who = self.clients.get(&client).and_then(|known| known.identity.uid);
         let is_over = wanted.over == Some(true);
-        let is_relayed = matches!(entry.carried, Carried::Relayed { .. });
+        let is_answered = match &entry.carried {
+            Carried::Relayed { daemon, id } => self.finishing_with(daemon, *id).is_none(),
+            _ => false,
+        };
         if let Some(reason) = self.out_of_reach(entry).filter(|_| !is_over) {
             let error = ControlError::HandedOver { id: wanted.id, reason };
             return self.reply(client, varlink::error(&error), None);
@@ -140,8 +143,8 @@ impl Broker {
         } else {
             self.end(id, Caller::Kill { client, id });
         }
-        // A daemon answers when it has done it; a service does not.
-        if is_over || !is_relayed {
+        // A daemon answers when it has done it; a service does not, nor one that is finishing.
+        if is_over || !is_answered {
             self.reply(client, varlink::reply(&Empty {}, false), None);
         }
     }
@@ -151,6 +154,13 @@ impl Broker {
         let entry = self.connections.get(id).filter(|entry| self.out_of_reach(entry).is_none());
         match entry.map(|entry| entry.carried.clone()) {
             Some(Carried::Relayed { daemon, id: relay }) => {
+                if let Some(generation) = self.finishing_with(&daemon, relay) {
+                    let flags = CallFlags { oneway: true, ..CallFlags::default() };
+                    let message = varlink::call(CLOSE, &Agreed { id: relay }, flags);
+                    self.actions.push(Action::TellFinishing { daemon, generation, message });
+                    self.connections.end(id);
+                    return true;
+                }
                 let message = varlink::call(CLOSE, &Agreed { id: relay }, CallFlags::default());
                 self.call(&daemon, message, None, caller);
                 true

@@ -63,6 +63,9 @@ impl EventLoop<'_> {
                     let path = self.transports.join(daemon);
                     self.call(call, Channel::open(&path, message, descriptor), now);
                 }
+                Action::TellFinishing { daemon, generation, message } => {
+                    self.tell_finishing(&daemon, generation, message);
+                }
                 Action::Hold { before, call } => self.hold(before, call),
                 Action::Ask { call, service, message, timeout } => {
                     self.ask(call, Question { service, message, timeout }, now);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use libipc::interface::transport::Told;
 use libipc::poller::{Interest, Token};
+use libipc::varlink::Bytes;
 
 use super::{Daemon, EventLoop, Source};
 use crate::action::Event;
@@ -83,6 +84,23 @@ impl EventLoop<'_> {
                 }
                 self.tell_transports();
             }
+        }
+    }
+
+    /// Calls a daemon that accepts nobody any more, behind its own question about peers.
+    pub(super) fn tell_finishing(&mut self, name: &str, generation: u64, message: Bytes) {
+        let is_it = |one: &Daemon| one.name == name && one.finishing == Some(generation);
+        let Some(wanted) = self.daemons.iter().position(|one| one.listening && is_it(one)) else {
+            return;
+        };
+        let found = self.sources.iter_mut().find_map(|(token, source)| match source {
+            Source::Listen(index, channel) if *index == wanted => Some((*token, channel)),
+            _ => None,
+        });
+        let Some((token, channel)) = found else { return };
+        // Where it is gone, its relays are too.
+        if channel.send(message, None) && channel.has_outgoing() {
+            self.watch(token, Interest::BOTH);
         }
     }
 

@@ -72,9 +72,11 @@ impl<W: Wrapping> EventLoop<W> {
                 }
                 self.answer_about(token, refuse.id, known);
             }
-            Request::Close(agreed) => {
+            Request::Close { agreed, oneway } => {
                 let known = self.forget_link(agreed.id);
-                self.answer_about(token, agreed.id, known);
+                if !oneway {
+                    self.answer_about(token, agreed.id, known);
+                }
             }
         }
     }

@@ -270,6 +270,8 @@ fn a_reload_of_tlsd_takes_a_new_program_and_the_one_before_finishes() {
     host.0.until("journalctl --unit ipcd-tlsd --output cat | grep -q 'generation-over.*78'");
     host.0.must("echo ping | ipc connect far | grep -q ping; cp /run/good /etc/ipcd/tlsd.toml");
 
+    end_what_a_finishing_generation_relays(&host.0);
+
     // A restart cuts, and says so.
     host.0.must(
         "mkfifo /run/words; systemd-run --quiet --unit=client sh -c 'ipc connect far </run/words'",
@@ -282,6 +284,28 @@ fn a_reload_of_tlsd_takes_a_new_program_and_the_one_before_finishes() {
     host.0.until("journalctl --output cat | grep -q 'cut.*connections=[1-9]'");
     host.0.until("! systemctl --quiet is-active client");
     host.0.must("echo ping | ipc connect far | grep -q ping");
+}
+
+/// An administrator can end it by its number, though that generation accepts nobody any more.
+fn end_what_a_finishing_generation_relays(host: &Container) {
+    host.must(
+        "mkfifo /run/first; systemd-run --quiet --unit=first sh -c 'ipc connect far </run/first'",
+    );
+    host.must("(echo before; sleep 60) >/run/first 2>&1 & echo $! >/run/first.holder");
+    host.until(
+        "ipc --json status | grep -q '\"name\":\"tls\",\"available\":true,\"relays\":[1-9]'",
+    );
+    host.must("systemctl reload ipcd-tlsd");
+    host.until("ipc --json status | grep -q 'finishing'");
+    host.must("systemctl --quiet is-active first");
+    // Both ends are this host's: with the one the other is over.
+    host.must(
+        "ended=0; for id in $(ipc --json connections | grep -o '\"id\":[0-9]*' | cut -d: -f2); \
+         do ipc kill $id && ended=1; done; [ $ended = 1 ]",
+    );
+    host.until("! systemctl --quiet is-active first");
+    host.until("! ipc --json status | grep -q 'finishing'");
+    host.must("kill $(cat /run/first.holder)");
 }
 
 #[test]
