@@ -16,12 +16,12 @@ use libipc::poller::{Interest, Poller, Token, Waker};
 use libipc::varlink;
 use sys::inherited::Inherited;
 
+use crate::callers::Callers;
 use crate::codec::Codec;
 use crate::server::Server;
 use crate::turned_away::TurnedAway;
 use crate::workers::Workers;
 
-use self::callers::Calling;
 use self::links::Known;
 
 mod attach;
@@ -85,7 +85,7 @@ pub struct EventLoop<W: Wrapping> {
     listeners: Vec<ListenerSocket>,
     waker: Waker,
     workers: Workers<W::Codec>,
-    callers: HashMap<Token, Calling>,
+    callers: Callers,
     known: HashMap<u64, Known>,
     /// Links that are attached.
     relaying: HashSet<u64>,
@@ -169,7 +169,7 @@ impl<W: Wrapping> EventLoop<W> {
             listeners,
             workers: Workers::start(threads, &waker)?,
             waker,
-            callers: HashMap::new(),
+            callers: Callers::default(),
             known: HashMap::new(),
             relaying: HashSet::new(),
             told: None,
@@ -217,7 +217,7 @@ impl<W: Wrapping> EventLoop<W> {
                         self.waker.clear();
                         self.take_reports();
                     }
-                    token if self.callers.contains_key(&token) => self.serve_caller(token, now),
+                    token if self.callers.has(token) => self.serve_caller(token, now),
                     token => self.accept_peers(token, now),
                 }
             }
@@ -319,8 +319,7 @@ impl<W: Wrapping> EventLoop<W> {
         self.watch_listeners(Interest::NONE);
         self.server = None;
         self.listeners.clear();
-        let callers: Vec<_> = self.callers.keys().copied().collect();
-        for token in callers {
+        for token in self.callers.tokens() {
             self.forget_caller(token);
         }
         for id in std::mem::take(&mut self.known).into_keys() {

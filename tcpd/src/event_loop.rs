@@ -10,8 +10,9 @@ use daemon::signals::{Signal, Signals};
 use libipc::interface::transport::{Arrival, Empty, TransportError};
 use libipc::poller::{Interest, Poller, Ready, Token, Waker};
 use libipc::varlink::{self, Bytes};
+use relay::callers::Callers;
 use relay::pump::Pumps;
-use relay::server::{Caller, Heard, Request, Server};
+use relay::server::{Heard, Request, Server};
 
 use self::attach::Kept;
 use crate::dialling::Dialling;
@@ -34,7 +35,9 @@ pub(crate) struct EventLoop {
     waker: Waker,
     resolver: Resolver,
     pumps: Pumps,
-    callers: HashMap<Token, Calling>,
+    callers: Callers,
+    /// What is being done for callers.
+    dials: HashMap<Token, Dialling>,
     /// Attempts by their token, with the caller that they are made for.
     attempts: HashMap<Token, Token>,
     peers: HashMap<Token, Peer>,
@@ -51,21 +54,10 @@ pub(crate) struct EventLoop {
     last_token: u64,
 }
 
-/// A caller, and what is being done for it.
-struct Calling {
-    caller: Caller,
-    dialling: Option<Dialling>,
-    /// Whether an answer waits for the caller to collect.
-    waits: bool,
-}
-
 const SERVER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const WAKER: Token = Token(2);
 const FIRST_LISTENER: u64 = 3;
-
-/// Callers at most: the broker makes one connection per call. Further ones wait in the socket.
-const CALLERS_MOST: usize = 4096;
 
 /// How long accepting rests when the machine is out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
@@ -96,7 +88,8 @@ impl EventLoop {
             pumps: Pumps::start(&waker)?,
             waker,
             listeners,
-            callers: HashMap::new(),
+            callers: Callers::default(),
+            dials: HashMap::new(),
             attempts: HashMap::new(),
             peers: HashMap::new(),
             kept: HashMap::new(),
@@ -178,7 +171,7 @@ impl EventLoop {
 
     fn serve(&mut self, ready: Ready, now: Instant) {
         let token = ready.token;
-        if self.callers.contains_key(&token) {
+        if self.callers.has(token) {
             self.serve_caller(token, now);
         } else if let Some(caller) = self.attempts.get(&token).copied() {
             self.serve_attempt(caller, token, now);
@@ -191,16 +184,14 @@ impl EventLoop {
 
     fn accept_callers(&mut self, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
-            if self.callers.len() >= CALLERS_MOST {
+            if self.callers.are_full() {
                 return self.watch_server(Interest::NONE);
             }
             match self.server.accept() {
                 Ok(Some(caller)) => {
                     let token = self.next_token();
-                    if self.poller.add(&caller, token, Interest::READ).is_ok() {
-                        self.callers
-                            .insert(token, Calling { caller, dialling: None, waits: false });
-                    }
+                    // One that cannot be watched sees the end.
+                    let _is_watched = self.callers.add(&self.poller, token, caller);
                 }
                 Ok(None) => return,
                 Err(_) => return self.rest(now),
@@ -228,18 +219,14 @@ impl EventLoop {
     }
 
     fn serve_caller(&mut self, token: Token, now: Instant) {
-        if let Some(calling) = self.callers.get_mut(&token)
-            && calling.caller.flush().is_err()
-        {
+        if self.callers.flush(&self.poller, token).is_err() {
             return self.forget_caller(token);
         }
-        self.watch_caller(token);
         loop {
-            let Some(calling) = self.callers.get_mut(&token) else { return };
-            match calling.caller.read() {
+            match self.callers.read(token) {
                 Heard::Nothing => return,
                 Heard::Over => return self.forget_caller(token),
-                Heard::Request(_) if calling.dialling.is_some() => {
+                Heard::Request(_) if self.dials.contains_key(&token) => {
                     // One call at a time: who sends another does not keep to the contract.
                     return self.forget_caller(token);
                 }
@@ -284,23 +271,7 @@ impl EventLoop {
     }
 
     fn answer(&mut self, token: Token, message: Bytes, descriptor: Option<OwnedFd>) {
-        let Some(calling) = self.callers.get_mut(&token) else { return };
-        if calling.caller.answer(message, descriptor).is_err() {
-            return self.forget_caller(token);
-        }
-        self.watch_caller(token);
-    }
-
-    /// Watches a caller for room too, as long as an answer waits for that.
-    fn watch_caller(&mut self, token: Token) {
-        let Some(calling) = self.callers.get_mut(&token) else { return };
-        let waits = calling.caller.has_outgoing();
-        if waits == calling.waits {
-            return;
-        }
-        calling.waits = waits;
-        let interest = if waits { Interest::BOTH } else { Interest::READ };
-        if self.poller.change(&calling.caller, token, interest).is_err() {
+        if self.callers.answer(&self.poller, token, message, descriptor).is_err() {
             self.forget_caller(token);
         }
     }
@@ -313,11 +284,8 @@ impl EventLoop {
     fn forget_caller(&mut self, token: Token) {
         self.end_dialling(token);
         self.forget_kept_of(token);
-        if let Some(calling) = self.callers.remove(&token) {
-            let _unwatched = self.poller.remove(&calling.caller).is_ok();
-            if self.callers.len() + 1 == CALLERS_MOST && self.resume.is_none() {
-                self.watch_server(Interest::READ);
-            }
+        if self.callers.remove(&self.poller, token) && self.resume.is_none() {
+            self.watch_server(Interest::READ);
         }
         if self.told == Some(token) {
             self.told = None;

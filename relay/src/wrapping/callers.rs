@@ -8,30 +8,19 @@ use libipc::poller::{Interest, Token};
 use libipc::varlink::{self, Bytes};
 
 use super::{ACCEPT_BATCH, EventLoop, Wrapping};
-use crate::server::{Caller, Heard, Request};
-
-/// Callers at most: the broker makes one connection per call. Further ones wait in the socket.
-pub(super) const CALLERS_MOST: usize = 4096;
-
-/// A caller.
-pub(super) struct Calling {
-    caller: Caller,
-    /// Whether an answer waits for the caller to collect.
-    waits: bool,
-}
+use crate::server::{Heard, Request};
 
 impl<W: Wrapping> EventLoop<W> {
     pub(super) fn accept_callers(&mut self, now: Instant) {
         for _ in 0..ACCEPT_BATCH {
-            if self.callers.len() >= CALLERS_MOST {
+            if self.callers.are_full() {
                 return self.watch_server(Interest::NONE);
             }
             let Some(server) = &self.server else { return };
             match server.accept() {
                 Ok(Some(caller)) => {
                     let token = self.next_token();
-                    if self.poller.add(&caller, token, Interest::READ).is_ok() {
-                        self.callers.insert(token, Calling { caller, waits: false });
+                    if self.callers.add(&self.poller, token, caller) {
                         self.serve_caller(token, now);
                     }
                 }
@@ -42,15 +31,11 @@ impl<W: Wrapping> EventLoop<W> {
     }
 
     pub(super) fn serve_caller(&mut self, token: Token, now: Instant) {
-        if let Some(calling) = self.callers.get_mut(&token)
-            && calling.caller.flush().is_err()
-        {
+        if self.callers.flush(&self.poller, token).is_err() {
             return self.forget_caller(token);
         }
-        self.watch_caller(token);
         loop {
-            let Some(calling) = self.callers.get_mut(&token) else { return };
-            match calling.caller.read() {
+            match self.callers.read(token) {
                 Heard::Nothing => return,
                 Heard::Over => return self.forget_caller(token),
                 Heard::Request(request) => self.carry_out(token, request, now),
@@ -90,39 +75,20 @@ impl<W: Wrapping> EventLoop<W> {
     }
 
     pub(super) fn answer(&mut self, token: Token, message: Bytes, descriptor: Option<OwnedFd>) {
-        let Some(calling) = self.callers.get_mut(&token) else { return };
-        if calling.caller.answer(message, descriptor).is_err() {
-            return self.forget_caller(token);
+        if self.callers.answer(&self.poller, token, message, descriptor).is_err() {
+            self.forget_caller(token);
         }
-        self.watch_caller(token);
     }
 
     pub(super) fn fail(&mut self, token: Token, error: &TransportError) {
         self.answer(token, varlink::error(error), None);
     }
 
-    /// Watches a caller for room too, as long as an answer waits for that.
-    fn watch_caller(&mut self, token: Token) {
-        let Some(calling) = self.callers.get_mut(&token) else { return };
-        let waits = calling.caller.has_outgoing();
-        if waits == calling.waits {
-            return;
-        }
-        calling.waits = waits;
-        let interest = if waits { Interest::BOTH } else { Interest::READ };
-        if self.poller.change(&calling.caller, token, interest).is_err() {
-            self.forget_caller(token);
-        }
-    }
-
     /// A caller is gone: what was being done for it is given up.
     pub(super) fn forget_caller(&mut self, token: Token) {
         self.forget_links_of(token);
-        if let Some(calling) = self.callers.remove(&token) {
-            let _unwatched = self.poller.remove(&calling.caller).is_ok();
-            if self.callers.len() + 1 == CALLERS_MOST && self.resume.is_none() {
-                self.watch_server(Interest::READ);
-            }
+        if self.callers.remove(&self.poller, token) && self.resume.is_none() {
+            self.watch_server(Interest::READ);
         }
         if self.told == Some(token) {
             self.told = None;

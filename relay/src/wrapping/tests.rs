@@ -8,8 +8,8 @@ use libipc::interface::transport::{Agreed, CLOSE};
 use libipc::rundir::RunDirectory;
 use libipc::varlink::CallFlags;
 
-use super::callers::CALLERS_MOST;
 use super::*;
+use crate::callers::CALLERS_MOST;
 use crate::codec::{Opened, Outgoing};
 
 /// Wraps nothing.
@@ -98,7 +98,7 @@ fn callers_of_a_wrapping_daemon_beyond_the_limit_wait_until_another_one_leaves()
 
     let close = varlink::call(CLOSE, &Agreed { id: 1 }, CallFlags::default());
     late.write_all(&close).unwrap();
-    let one = *event_loop.callers.keys().next().unwrap();
+    let one = event_loop.callers.tokens()[0];
     event_loop.forget_caller(one);
     assert!(is_wanted(&mut event_loop));
     event_loop.accept_callers(now);

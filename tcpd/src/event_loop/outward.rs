@@ -34,9 +34,7 @@ impl EventLoop {
         let lookup = self.next_token();
         let phase = Phase::Resolving;
         let dialling = Dialling { wanted, options, lookup, deadline, phase, last: None };
-        if let Some(calling) = self.callers.get_mut(&token) {
-            calling.dialling = Some(dialling);
-        }
+        self.dials.insert(token, dialling);
         self.timers.insert((deadline, token));
         if let Ok(address) = host.parse::<IpAddr>() {
             self.start_race(token, [SocketAddr::new(address, port)], now);
@@ -197,8 +195,7 @@ impl EventLoop {
             Err(error) => return self.end_with(token, &error),
         };
         let watched = asking.attempt.token;
-        let asked = self.callers.get(&token).and_then(|calling| calling.dialling.as_ref());
-        if let Some(Dialling { phase: Phase::Asking(asking), .. }) = asked {
+        if let Some(Dialling { phase: Phase::Asking(asking), .. }) = self.dials.get(&token) {
             // It is watched, so changing that cannot fail.
             let _watched = self.poller.change(&asking.attempt.socket, watched, interest).is_ok();
         }
@@ -251,8 +248,7 @@ impl EventLoop {
     }
 
     fn finish(&mut self, token: Token) {
-        let Some(calling) = self.callers.get_mut(&token) else { return };
-        if let Some(dialling) = calling.dialling.take() {
+        if let Some(dialling) = self.dials.remove(&token) {
             self.timers.remove(&(dialling.deadline, token));
         }
     }
@@ -263,7 +259,7 @@ impl EventLoop {
     }
 
     fn dialling(&mut self, token: Token) -> Option<&mut Dialling> {
-        self.callers.get_mut(&token)?.dialling.as_mut()
+        self.dials.get_mut(&token)
     }
 }
 

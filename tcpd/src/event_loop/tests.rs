@@ -9,6 +9,7 @@ use libipc::environment::Environment;
 use libipc::interface::transport::{AddressRule, CLOSE, DIAL, Dial};
 use libipc::rundir::RunDirectory;
 use libipc::varlink::CallFlags;
+use relay::callers::CALLERS_MOST;
 use sys::tcp::Origin;
 use tempfile::TempDir;
 
