@@ -43,6 +43,7 @@ pub const EVENTS: &[Event] = &[
     event("not-restored", "bd3fe59887d6477d83d1f6c9dad40abb"),
     event("service-stuck", "57efd1d51232e338725683dfb1908baf"),
     event("listening", "18262d62706cb08d89ec542d9af033dd"),
+    event("broken-off", "b1d103e3f427d9c4fec8b56c6190ba62"),
     event("turned-away", "bd5ecbdd0f4f9453ec592dc0c7b38189"),
     event("turned-away-more", "0497c8559ffa369b69b5f75b8c50e7b2"),
     event("running-as-root", "25099c430569ab6c3bf0786d84ee6091"),

@@ -147,7 +147,7 @@ pub(crate) enum Fate {
     Unsure,
     /// It has been agreed.
     Agreed(Agreement),
-    /// It came to nothing before it was agreed.
+    /// It came to nothing before it was agreed, or broke afterwards by what the far end did.
     Failed(TransportError),
     /// So it did, and the far end is to be told no.
     Rejected(TransportError),

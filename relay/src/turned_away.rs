@@ -22,12 +22,23 @@ impl TurnedAway {
 
     /// Writes one line about a peer, if there is room for it.
     pub fn tell(&mut self, listener: &str, address: SocketAddr, error: &TransportError) {
+        if self.has_room() {
+            tracing::info!(event = "turned-away", ?listener, %address, ?error);
+        }
+    }
+
+    /// As [`TurnedAway::tell`], about a far end that broke off a connection which was in use.
+    pub fn tell_broken(&mut self, far: &str, error: &TransportError) {
+        if self.has_room() {
+            tracing::info!(event = "broken-off", ?far, ?error);
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
         let (is_admitted, left_out) = self.0.admit(Instant::now());
         if let Some(count) = left_out {
             tracing::info!(event = "turned-away-more", count);
         }
-        if is_admitted {
-            tracing::info!(event = "turned-away", ?listener, %address, ?error);
-        }
+        is_admitted
     }
 }

@@ -45,7 +45,7 @@ pub struct Beginning<C> {
 pub enum Report {
     /// It has been agreed, and waits to be attached.
     Agreed(u64, Agreement),
-    /// It came to nothing.
+    /// It came to nothing, or broke while it relayed.
     Failed(u64, TransportError),
     /// It is over: it waited too long after it was agreed, or has relayed to its end.
     Gone(u64),

@@ -1,7 +1,7 @@
 //! The loop of a daemon that wraps connections which it is given: callers, and peers that come to
 //! sockets it inherited.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -87,8 +87,8 @@ pub struct EventLoop<W: Wrapping> {
     workers: Workers<W::Codec>,
     callers: Callers,
     known: HashMap<u64, Known>,
-    /// Links that are attached.
-    relaying: HashSet<u64>,
+    /// Links that are attached, and to whom they lead.
+    relaying: HashMap<u64, Box<str>>,
     /// Who is told of peers: the newest who asked.
     told: Option<Token>,
     turned_away: TurnedAway,
@@ -171,7 +171,7 @@ impl<W: Wrapping> EventLoop<W> {
             waker,
             callers: Callers::default(),
             known: HashMap::new(),
-            relaying: HashSet::new(),
+            relaying: HashMap::new(),
             told: None,
             turned_away: TurnedAway::new(Instant::now()),
             resume: None,

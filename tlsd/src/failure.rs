@@ -176,7 +176,7 @@ fn of_alert(alert: AlertDescription) -> TransportError {
             "the far end does not speak TLS 1.3 as we do; the option tls12=true of a redirect \
              allows 1.2",
         ),
-        other => protocol(&format!("the far end ended the handshake: {other:?}")),
+        other => protocol(&format!("the far end gave up: {other:?}")),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use libipc::interface::transport::TransportError;
 use libipc::poller::Interest;
 use nix::sys::socket::MsgFlags;
 
@@ -16,8 +17,9 @@ const READS_PER_TURN: usize = 4;
 
 /// Why a relay is over before its directions have ended.
 enum Break {
-    /// The network side broke: the plain side is to see that.
-    Net,
+    /// The network side broke: the plain side is to see that. With what the far end did or said, if
+    /// that was it.
+    Net(Option<TransportError>),
     /// The plain side broke: the network is to see that.
     Plain,
 }
@@ -66,7 +68,7 @@ impl<C: Codec> Link<C> {
             match self.step(scratch) {
                 Ok(Step::Moved) => {}
                 Ok(Step::Stands) => return self.fate(),
-                Err(broken) => return self.break_off(&broken, scratch),
+                Err(broken) => return self.break_off(broken, scratch),
             }
         }
         if self.is_over() { self.fate() } else { Fate::Again }
@@ -119,9 +121,10 @@ impl<C: Codec> Link<C> {
         let is_end = match self.receive(scratch) {
             Ok(is_end) => is_end,
             Err(Stop::Blocked) => return Ok(Step::Stands),
-            Err(Stop::Failed(_) | Stop::Rejected(_) | Stop::Gone(_)) => {
+            Err(stop) => {
                 self.unsent.push(scratch.outgoing.bytes());
-                return Err(Break::Net);
+                let Stop::Failed(error) = stop else { return Err(Break::Net(None)) };
+                return Err(Break::Net(Some(error)));
             }
         };
         self.unsent.push(scratch.outgoing.bytes());
@@ -186,7 +189,7 @@ impl<C: Codec> Link<C> {
             }
             Got::Bytes(count) => {
                 let sealed = scratch.seal(count, &mut self.partial, &mut self.codec);
-                sealed.map_err(|_| Break::Net)?;
+                sealed.map_err(|error| Break::Net(Some(error)))?;
             }
             Got::Nothing => return Ok(Step::Stands),
         }
@@ -198,7 +201,7 @@ impl<C: Codec> Link<C> {
     }
 
     fn end_net(&mut self) -> Result<Step, Break> {
-        sys::socket::end_sending(self.net.as_fd()).map_err(|_| Break::Net)?;
+        sys::socket::end_sending(self.net.as_fd()).map_err(|_| Break::Net(None))?;
         self.outward = Course::Ended;
         Ok(Step::Moved)
     }
@@ -244,22 +247,23 @@ impl<C: Codec> Link<C> {
                 let _gone = sys::socket::end_sending(self.net.as_fd()).is_err();
                 Ok(())
             }
-            _ => Err(Break::Net),
+            _ => Err(Break::Net(None)),
         }
     }
 
-    fn break_off(&mut self, broken: &Break, scratch: &mut Scratch) -> Fate {
+    fn break_off(&mut self, broken: Break, scratch: &mut Scratch) -> Fate {
         match broken {
-            Break::Net => {
+            Break::Net(error) => {
                 // What the codec has to say about it is worth one try.
                 let _unsent = self.flush().is_err();
+                error.map_or(Fate::Ends, Fate::Failed)
             }
             Break::Plain => {
                 scratch.outgoing.clear();
                 // Only a TCP connection knows a reset.
                 let _not_tcp = sys::socket::reset_on_close(self.net.as_fd()).is_err();
+                Fate::Ends
             }
         }
-        Fate::Ends
     }
 }

@@ -7,6 +7,7 @@ use libipc::interface::tunnel::TunnelError;
 use libipc::poller::Token;
 use libipc::varlink;
 
+use super::links::Known;
 use super::{EventLoop, Wrapping};
 use crate::failure;
 use crate::link::PlainSide;
@@ -16,9 +17,10 @@ impl<W: Wrapping> EventLoop<W> {
     /// Without a descriptor the answer has one end of a socket pair.
     pub(super) fn attach(&mut self, token: Token, agreed: Agreed, descriptor: Option<OwnedFd>) {
         let id = agreed.id;
-        if !self.known.get(&id).is_some_and(|known| known.is_agreed) {
+        let agreed = self.known.get(&id).filter(|known| known.is_agreed);
+        let Some(far) = agreed.map(Known::far) else {
             return self.fail(token, &TransportError::UnknownId { id });
-        }
+        };
         let plain = match descriptor {
             Some(descriptor) => {
                 connect(descriptor).map(|socket| (PlainSide { socket, is_marked: false }, None))
@@ -28,7 +30,7 @@ impl<W: Wrapping> EventLoop<W> {
         self.known.remove(&id);
         match plain {
             Ok((plain, answer)) => {
-                self.relaying.insert(id);
+                self.relaying.insert(id, far);
                 self.workers.attach(id, plain);
                 self.answer(token, varlink::reply(&Empty {}, false), answer);
             }

@@ -44,11 +44,19 @@ impl Known {
     pub(super) fn is_of_peer(&self) -> bool {
         matches!(self.role, Role::Server { .. })
     }
+
+    /// Who is at the other end, as people know it.
+    pub(super) fn far(&self) -> Box<str> {
+        match &self.role {
+            Role::Client { host } => host.clone(),
+            Role::Server { address, .. } => address.to_string().into(),
+        }
+    }
 }
 
 #[derive(Debug)]
 enum Role {
-    Client,
+    Client { host: Box<str> },
     Server { listener: String, address: SocketAddr, service: Option<ServiceName> },
 }
 
@@ -56,7 +64,7 @@ impl Known {
     fn source(&self) -> Option<IpAddr> {
         match &self.role {
             Role::Server { address, .. } => Some(source_of(address.ip())),
-            Role::Client => None,
+            Role::Client { .. } => None,
         }
     }
 }
@@ -69,7 +77,8 @@ impl<W: Wrapping> EventLoop<W> {
         };
         let id = self.next_link();
         let deadline = end_of_wrapping(wanted.deadline_ms, now);
-        let known = Known { caller: Some(token), role: Role::Client, is_agreed: false };
+        let role = Role::Client { host: wanted.host.clone().into() };
+        let known = Known { caller: Some(token), role, is_agreed: false };
         self.known.insert(id, known);
         let purpose = Purpose::Ask(wanted.hello);
         self.workers.begin(Beginning { id, make, net, purpose, deadline });
@@ -147,7 +156,7 @@ impl<W: Wrapping> EventLoop<W> {
         let caller = known.caller;
         let identity = Proven { names: agreement.names };
         let message = match &known.role {
-            Role::Client => varlink::reply(&Wrapped { id, identity }, false),
+            Role::Client { .. } => varlink::reply(&Wrapped { id, identity }, false),
             Role::Server { listener, address, service } => {
                 let asked = agreement.asked.as_ref();
                 let login = asked.and_then(|asked| asked.login.clone());
@@ -180,7 +189,7 @@ impl<W: Wrapping> EventLoop<W> {
     /// A link is over. Of one that was attached the broker is told.
     fn gone(&mut self, id: u64) {
         self.known.remove(&id);
-        if self.relaying.remove(&id)
+        if self.relaying.remove(&id).is_some()
             && let Some(told) = self.told
         {
             self.answer(told, varlink::reply(&Told::Ended { ended: id }, true), None);
@@ -188,6 +197,9 @@ impl<W: Wrapping> EventLoop<W> {
     }
 
     fn failed(&mut self, id: u64, error: &TransportError) {
+        if let Some(far) = self.relaying.get(&id) {
+            return self.turned_away.tell_broken(far, error);
+        }
         let Some(known) = self.known.remove(&id) else { return };
         if let Role::Server { listener, address, .. } = &known.role {
             self.turned_away.tell(listener, *address, error);
@@ -199,7 +211,7 @@ impl<W: Wrapping> EventLoop<W> {
 
     /// Ends a link. False if there is none.
     pub(super) fn forget_link(&mut self, id: u64) -> bool {
-        let known = self.known.remove(&id).is_some() || self.relaying.contains(&id);
+        let known = self.known.remove(&id).is_some() || self.relaying.contains_key(&id);
         if known {
             self.workers.drop_link(id);
         }

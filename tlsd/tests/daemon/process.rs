@@ -50,11 +50,16 @@ impl Tlsd {
         std::fs::write(self.directory.path().join("tlsd.toml"), config).unwrap();
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+        self.logged(&["reloaded", "not-reloaded"])
+    }
+
+    /// Waits for a line of the log about one of these events.
+    pub(crate) fn logged(&mut self, events: &[&str]) -> Value {
         loop {
             let mut line = String::new();
             assert!(self.log.read_line(&mut line).unwrap() > 0, "it ended");
             let event: Value = serde_json::from_str(&line).unwrap();
-            if event["event"] == "reloaded" || event["event"] == "not-reloaded" {
+            if events.iter().any(|name| event["event"] == *name) {
                 return event;
             }
         }

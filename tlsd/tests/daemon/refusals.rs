@@ -146,3 +146,33 @@ fn what_a_server_has_said_before_it_hears_no_more_arrives_and_then_an_error() {
     assert_eq!(&words, b"too much");
     assert!(stream.read(&mut words).is_err());
 }
+
+#[test]
+fn what_a_server_says_too_late_is_an_error_for_the_program_and_a_line_in_the_log() {
+    let (files, issuer) = (Files::new(), authority("lab"));
+    let server = issue(&issuer, &ordinary(&[dns(HOST)]));
+    let mut tlsd = Tlsd::start(&files.trust("lab", &issuer, ""));
+    let (near, mut far) = tcp();
+    let config = Arc::new(far::server_config(&server));
+    let talk = std::thread::spawn(move || {
+        let mut connection = ServerConnection::new(config).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut far).unwrap();
+        }
+        (connection, far)
+    });
+    let (mut call, answer) = tlsd.wrap(HOST, &json!({ "trust": "lab" }), near);
+    let (mut connection, mut far) = talk.join().unwrap();
+    let mut stream = call.attach(answer.parameter("id"));
+    // It takes something for a record of ours that is none, and says so.
+    let forged = [&[0x17, 3, 3, 0, 32][..], &[7; 32]].concat();
+    connection.read_tls(&mut &forged[..]).unwrap();
+    assert!(connection.process_new_packets().is_err());
+    while connection.wants_write() {
+        connection.write_tls(&mut far).unwrap();
+    }
+    assert!(stream.read(&mut [0]).is_err(), "no end, and no bytes");
+    let line = tlsd.logged(&["broken-off"]);
+    assert!(line["far"].as_str().unwrap().contains(HOST), "{line}");
+    assert!(line["error"].as_str().unwrap().contains("BadRecordMac"), "{line}");
+}
