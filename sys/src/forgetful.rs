@@ -2,8 +2,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The system's allocator, which overwrites all memory that is given back: also what libraries
-/// have copied, and what a vector leaves behind when it grows.
+/// Longer memory is given back as it is: it is buffers through which the bytes of services go, a
+/// record of TLS at a time, and overwriting it would cost as much as a tenth of sealing it.
+const OVERWRITTEN_UP_TO: usize = 8 * 1024;
+
+/// The system's allocator, which overwrites memory of at most 8 KiB when it is given back: also
+/// what libraries have copied, and what a vector leaves behind when it grows.
 ///
 /// To be used as `#[global_allocator]`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,8 +28,10 @@ unsafe impl GlobalAlloc for Forgetful {
     // `realloc` is the trait's own: memory that moves is given back by `dealloc`.
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller gives back a whole allocation of that layout, which nobody reads now.
-        unsafe { libc::explicit_bzero(memory.cast(), layout.size()) };
+        if layout.size() <= OVERWRITTEN_UP_TO {
+            // SAFETY: the caller gives back a whole allocation of that layout, which nobody reads.
+            unsafe { libc::explicit_bzero(memory.cast(), layout.size()) };
+        }
         // SAFETY: as above.
         unsafe { System.dealloc(memory, layout) }
     }
