@@ -34,7 +34,7 @@ fn errors_have_their_words_and_exit_codes() {
     assert_eq!(code, 50);
     assert!(said.starts_with("ipc: pongd: denied: "), "{said}");
     assert!(said.contains("closed today"), "{said}");
-    assert!(said.contains("  to allow  allow local pongd"), "{said}");
+    assert!(said.contains("  to allow  start ipcd with --rule 'allow local pongd "), "{said}");
     let (code, _, said) = outcome(&mut host.ipc(&["connect", "nobody"]));
     assert_eq!(code, 69);
     assert!(said.starts_with("ipc: nobody: unknown service"), "{said}");
