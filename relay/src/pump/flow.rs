@@ -47,6 +47,8 @@ pub(super) struct Flow {
     /// Bytes in the pipe.
     inside: usize,
     source_ended: bool,
+    /// Writing to the source has told that it was reset; reading would tell of a mere end.
+    source_was_reset: bool,
     sink: Sink,
     /// There was no pipe to be had.
     starved: bool,
@@ -61,6 +63,8 @@ enum Sink {
     Ended,
     /// It takes nothing more.
     Refused,
+    /// It was reset.
+    Reset,
 }
 
 /// How far a direction is.
@@ -72,7 +76,9 @@ pub(super) enum Step {
     Ended,
     /// The sink takes nothing more; what it has said itself may still be on its way.
     Refused,
-    /// One of its ends was reset.
+    /// The sink was reset; what it has said before may still be on its way.
+    Reset,
+    /// One of its ends was reset, and nothing is on its way.
     Broken,
 }
 
@@ -92,6 +98,12 @@ impl Flow {
         self.inside > 0 && self.sink == Sink::Open
     }
 
+    /// The other direction was told that the source of this one was reset: what has come from it
+    /// still arrives, and then the reset.
+    pub(super) fn know_of_reset(&mut self) {
+        self.source_was_reset = true;
+    }
+
     /// Moves what can be moved now, at most a turn's worth.
     pub(super) fn advance(
         &mut self,
@@ -106,6 +118,7 @@ impl Flow {
             Sink::Open => Step::Open,
             Sink::Ended => Step::Ended,
             Sink::Refused => Step::Refused,
+            Sink::Reset => Step::Reset,
         }
     }
 
@@ -125,6 +138,9 @@ impl Flow {
         }
         // Apart from the turn's bound: an end that comes with its last byte is told by no event.
         if self.source_ended && self.inside == 0 {
+            if self.source_was_reset {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
             sys::socket::end_sending(sink)?;
             self.sink = Sink::Ended;
         }
@@ -172,6 +188,10 @@ impl Flow {
                     self.sink = Sink::Refused;
                     // Nothing more comes: if it waits for that alone, it ends now.
                     let _gone = sys::socket::end_sending(sink).is_err();
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    self.sink = Sink::Reset;
                     break;
                 }
                 Err(error) => return Err(error),

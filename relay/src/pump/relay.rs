@@ -41,17 +41,20 @@ impl Relay {
 
     /// Moves what can be moved, both ways.
     pub(super) fn step(&mut self, pipes: &mut Pipes) -> Fate {
-        let steps = [
-            self.there.advance(self.left.as_fd(), self.right.as_fd(), pipes),
-            self.back.advance(self.right.as_fd(), self.left.as_fd(), pipes),
-        ];
-        if steps.iter().any(|step| matches!(step, Step::Broken)) {
-            return Fate::Breaks;
+        let (left, right) = (self.left.as_fd(), self.right.as_fd());
+        let there = self.there.advance(left, right, pipes);
+        if there == Step::Reset {
+            self.back.know_of_reset();
         }
-        match steps {
-            [Step::Refused, Step::Refused] => Fate::Breaks,
+        let back = self.back.advance(right, left, pipes);
+        if back == Step::Reset {
+            self.there.know_of_reset();
+        }
+        match [there, back] {
+            [Step::Broken, _] | [_, Step::Broken] | [Step::Refused, Step::Refused] => Fate::Breaks,
+            [Step::Open, _] | [_, Step::Open] => Fate::Goes,
+            [Step::Reset, _] | [_, Step::Reset] => Fate::Breaks,
             [Step::Ended | Step::Refused, Step::Ended | Step::Refused] => Fate::Ends,
-            _ => Fate::Goes,
         }
     }
 

@@ -145,6 +145,26 @@ fn an_answer_arrives_though_its_sender_reads_no_more() {
 }
 
 #[test]
+fn what_was_said_before_a_reset_arrives_though_writing_tells_of_it_first() {
+    let ((mut client, left), (mut remote, right)) = (tcp_pair(), tcp_pair());
+    remote.write_all(b"no").unwrap();
+    sys::socket::reset_on_close(remote.as_fd()).unwrap();
+    drop(remote);
+    client.write_all(b"more").unwrap();
+    // Nothing has looked at either side yet: the first step writes before it reads.
+    let mut relay = Relay::new(left.into(), right.into()).unwrap();
+    let mut pipes = Pipes::default();
+    while !matches!(relay.step(&mut pipes), Fate::Breaks) {}
+    relay.reset_on_close();
+    drop(relay);
+    let mut heard = [0; 2];
+    client.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"no");
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn an_ended_relay_is_not_watched_though_a_copy_of_its_socket_lives() {
     let (sender, receiver) = channel();
     let (told, ended) = channel();
