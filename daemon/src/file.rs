@@ -35,7 +35,7 @@ pub enum Links {
 /// Opens a file of at most `most` bytes for reading, and tells what it is. Never blocks for a
 /// writer, and never makes a terminal ours.
 ///
-/// The file may grow while it is read: read it with [`Read::take`](io::Read::take).
+/// The file may grow while it is read: read it with [`Read::take`].
 ///
 /// # Errors
 ///
