@@ -8,5 +8,6 @@
 
 mod endurance;
 mod frames;
+mod interrupted;
 mod session;
 mod vectors;
