@@ -25,7 +25,8 @@ const BACKLOG: i32 = 4096;
 /// Accepts clients of one service.
 ///
 /// Dropping it ends the offer: a registration is over, and the file of a socket is removed if it
-/// is still this socket's. Connections that were accepted live on. It may be shared by threads.
+/// is still this socket's; a child after `fork` removes nothing of its parent's. Connections that
+/// were accepted live on. It may be shared by threads.
 ///
 /// ```
 /// use std::io::{Read, Write};

@@ -15,12 +15,15 @@ pub(super) struct BoundFile {
     path: PathBuf,
     device: u64,
     inode: u64,
+    /// A child that got this value by `fork(2)` does not remove its parent's socket.
+    owner: u32,
 }
 
 impl BoundFile {
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         let facts = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: facts.dev(), inode: facts.ino() })
+        let (device, inode, owner) = (facts.dev(), facts.ino(), std::process::id());
+        Ok(Self { path: path.to_owned(), device, inode, owner })
     }
 
     /// Whether what has its name is still the socket that was bound.
@@ -29,9 +32,9 @@ impl BoundFile {
             .is_ok_and(|facts| (facts.dev(), facts.ino()) == (self.device, self.inode))
     }
 
-    /// Removes the file if it is still the one that was bound.
+    /// Removes the file if it is still the one that this process has bound.
     pub(super) fn remove(&self) {
-        if self.is_there() {
+        if self.owner == std::process::id() && self.is_there() {
             // Whoever removed it before us wanted the same.
             let _gone = fs::remove_file(&self.path).is_err();
         }
