@@ -53,8 +53,6 @@ pub(crate) struct EventLoop<'w> {
     daemons: Vec<Daemon>,
     patience: Patience,
     accepting: Accepting,
-    /// How many to accept if somebody waits at an entrance in this turn as in the last one.
-    crowd: usize,
     last_token: u64,
     /// The configuration whose daemons and fronts are known here.
     revision: u64,
@@ -137,7 +135,6 @@ impl<'w> EventLoop<'w> {
             daemons: Vec::new(),
             patience: Patience::default(),
             accepting: Accepting::Yes,
-            crowd: 1,
             revision: 0,
             spare: spare(),
             keeping: Keeping::new()?,

@@ -15,31 +15,24 @@ use crate::client::{Connection, Origin};
 /// How long accepting rests when the machine is out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
 
-/// Connections accepted before others are served again, at most: half a millisecond of work.
-const ACCEPT_BATCH: usize = 64;
+/// Connections accepted before others are served again, at most.
+const ACCEPT_BATCH: usize = 16;
 
 impl EventLoop<'_> {
     /// Accepts at those entrances of `ready` that somebody waits at. Those who have left in this
     /// turn have made room.
     pub(super) fn accept_at(&mut self, ready: &[Ready], now: Instant) {
-        let entrances = ready.iter().filter(|one| self.entrances.contains_key(&one.token));
-        let entrances: Vec<_> = entrances.map(|one| one.token).collect();
-        if entrances.is_empty() {
-            self.crowd = 1;
-        }
-        for entrance in entrances {
-            self.accept(entrance, ready.len(), now);
+        for one in ready {
+            if self.entrances.contains_key(&one.token) {
+                self.accept(one.token, ready.len(), now);
+            }
         }
     }
 
     /// Accepts as many as were `served` in this turn, so that neither those who are there nor
-    /// those who come wait for the others; and while more of them come than that, turn after turn,
-    /// twice as many each time: everybody stands in the same queue, which the kernel keeps, and
-    /// behind a crowd of one user that is turned away at once nobody shall wait for long.
+    /// those who come wait for the others.
     fn accept(&mut self, entrance: Token, served: usize, now: Instant) {
-        let most = served.max(self.crowd).min(ACCEPT_BATCH);
-        self.crowd = 1;
-        for _ in 0..most {
+        for _ in 0..served.min(ACCEPT_BATCH) {
             if matches!(self.accepting, Accepting::Ending(_)) {
                 return;
             }
@@ -62,7 +55,6 @@ impl EventLoop<'_> {
                 Err(_) => {}
             }
         }
-        self.crowd = most * 2;
     }
 
     /// Makes a client of a socket that another client sent.
