@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use daemon::due::Due;
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
 use libipc::Listener;
@@ -63,10 +64,12 @@ impl EventLoop {
     /// The kernel's, if it can no longer be waited for.
     pub(crate) fn run(&mut self, notifier: &mut Notifier) -> io::Result<()> {
         let mut ready = Vec::new();
+        let mut due = Due::default();
         loop {
             let next = self.resume.into_iter().chain(notifier.next_beat()).min();
             let timeout = next.map(|when| when.saturating_duration_since(Instant::now()));
             self.poller.wait(&mut ready, timeout)?;
+            due.note(timeout, !ready.is_empty());
             let now = Instant::now();
             for one in &ready {
                 match one.token {

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod descriptors;
+pub mod due;
 pub mod event;
 pub mod exit;
 pub mod file;

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use daemon::due::Due;
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
 use libipc::poller::{Interest, Poller, Ready, Token};
@@ -155,11 +156,13 @@ impl<'w> EventLoop<'w> {
     /// The kernel's, if it can no longer be waited for.
     pub(crate) fn run(&mut self, notifier: &mut Notifier) -> io::Result<()> {
         let mut ready = Vec::new();
+        let mut due = Due::default();
         let mut told = self.broker.health();
         notifier.ready(&told.to_string());
         loop {
             let timeout = self.timeout(notifier, Instant::now());
             self.poller.wait(&mut ready, timeout)?;
+            due.note(timeout, !ready.is_empty());
             let now = Instant::now();
             for one in &ready {
                 if one.token == SIGNALS {
@@ -189,7 +192,7 @@ impl<'w> EventLoop<'w> {
             Accepting::Yes => None,
             Accepting::Paused(until) | Accepting::Ending(until) => Some(until),
         };
-        let look = self.daemons.iter().filter(|daemon| !daemon.listening).map(|one| one.retry);
+        let look = self.daemons.iter().filter_map(Daemon::next_look);
         [self.broker.next_deadline(), self.patience.next(), resume]
             .into_iter()
             .flatten()

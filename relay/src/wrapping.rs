@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use daemon::due::Due;
 use daemon::generations::LEFT;
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
@@ -201,9 +202,11 @@ impl<W: Wrapping> EventLoop<W> {
     /// The kernel's, if it can no longer be waited for.
     pub fn run(&mut self, notifier: &mut Notifier) -> io::Result<()> {
         let mut ready = Vec::new();
+        let mut due = Due::default();
         loop {
             let timeout = self.timeout(notifier, Instant::now());
             self.poller.wait(&mut ready, timeout)?;
+            due.note(timeout, !ready.is_empty());
             let now = Instant::now();
             for one in &ready {
                 match one.token {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use daemon::due::Due;
 use daemon::notify::Notifier;
 use daemon::signals::{Signal, Signals};
 use libipc::interface::transport::{Arrival, Empty, TransportError};
@@ -109,9 +110,11 @@ impl EventLoop {
     /// The kernel's, if it can no longer be waited for.
     pub(crate) fn run(&mut self, notifier: &mut Notifier) -> io::Result<()> {
         let mut ready = Vec::new();
+        let mut due = Due::default();
         loop {
             let timeout = self.timeout(notifier, Instant::now());
             self.poller.wait(&mut ready, timeout)?;
+            due.note(timeout, !ready.is_empty());
             let now = Instant::now();
             for one in &ready {
                 match one.token {

@@ -28,6 +28,11 @@ impl Daemon {
         self.is_absent(now);
     }
 
+    /// When it is looked for next. One that has left its place to another generation never is.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        (!self.listening && self.finishing.is_none()).then_some(self.retry)
+    }
+
     fn is_absent(&mut self, now: Instant) {
         let absent = now.saturating_duration_since(self.absent_since);
         self.retry = now + (absent / 10).clamp(REST_LEAST, REST_MOST);
@@ -69,7 +74,7 @@ impl EventLoop<'_> {
     pub(super) fn look_for_daemons(&mut self, now: Instant) {
         for index in 0..self.daemons.len() {
             let Some(daemon) = self.daemons.get_mut(index) else { continue };
-            if daemon.listening || daemon.finishing.is_some() || daemon.retry > now {
+            if daemon.next_look().is_none_or(|when| when > now) {
                 continue;
             }
             daemon.is_absent(now);
@@ -172,6 +177,19 @@ mod tests {
         );
         let now = start + Duration::from_secs(100);
         daemon.is_gone(now);
-        assert_eq!(daemon.retry, now + REST_LEAST);
+        assert_eq!(daemon.next_look(), Some(now + REST_LEAST));
+    }
+
+    #[test]
+    fn nobody_looks_for_what_is_there_or_has_finished() {
+        let now = Instant::now();
+        let mut daemon = Daemon::new("tls".to_owned(), now);
+        assert_eq!(daemon.next_look(), Some(now));
+        daemon.listening = true;
+        assert_eq!(daemon.next_look(), None);
+        daemon.finishing = Some(1);
+        assert_eq!(daemon.next_look(), None);
+        daemon.is_gone(now);
+        assert_eq!(daemon.next_look(), None, "another generation has its place");
     }
 }

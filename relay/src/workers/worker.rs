@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
+use daemon::due::Due;
 use libipc::interface::transport::TransportError;
 use libipc::interface::tunnel::TunnelError;
 use libipc::poller::{Poller, Ready, Token, Waker};
@@ -95,10 +96,13 @@ impl<C: Codec> Worker<C> {
 
     pub(super) fn run(&mut self) {
         let mut ready = Vec::new();
+        let mut due = Due::default();
         loop {
-            if self.poller.wait(&mut ready, self.timeout()).is_err() {
+            let timeout = self.timeout();
+            if self.poller.wait(&mut ready, timeout).is_err() {
                 return;
             }
+            due.note(timeout, !ready.is_empty() || !self.again.is_empty());
             for one in &ready {
                 if one.token == WAKER {
                     self.waker.clear();

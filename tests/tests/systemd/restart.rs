@@ -306,6 +306,9 @@ fn end_what_a_finishing_generation_relays(host: &Container) {
     host.until("! systemctl --quiet is-active first");
     host.until("! ipc --json status | grep -q 'finishing'");
     host.must("kill $(cat /run/first.holder)");
+    // A broker that goes on looking for what has finished turns for ever, and a debug build ends.
+    host.must("echo ping | ipc connect far | grep -q ping");
+    host.must("! journalctl --unit ipcd --output cat | grep 'for ever'");
 }
 
 #[test]
