@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::channel::Channel;
@@ -188,16 +187,7 @@ impl AcceptRules {
             return stream;
         }
         let Some(Identity::Local(peer)) = stream.peer() else { return stream };
-        if peer.unit.is_some() {
-            return stream;
-        }
-        // What the broker has brought may have been made by another process than the client.
-        let is_the_maker = LocalIdentity::of_peer(stream.as_fd())
-            .is_ok_and(|maker| maker.pid.is_some() && maker.pid == peer.pid);
-        if !is_the_maker {
-            return stream;
-        }
-        let Units { unit, user_unit } = Units::of_peer(stream.as_fd());
+        let Units { unit, user_unit } = stream.peer_units();
         let peer = LocalIdentity { unit, user_unit, ..peer.clone() };
         stream.with_peer(Identity::Local(peer))
     }

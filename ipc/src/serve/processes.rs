@@ -50,6 +50,7 @@ impl<'p> Processes<'p> {
             command.env_remove(name);
         }
         command.envs(stream.peer().map(facts).unwrap_or_default());
+        command.envs(stream.peer_units().unit.map(|unit| ("IPC_PEER_UNIT", unit)));
         sys::socket::set_blocking(stream.as_fd(), true)?;
         // This command reads its signals instead of being interrupted by them.
         sys::child::with_no_signal_blocked(&mut command);
@@ -89,7 +90,6 @@ fn facts(peer: &Identity) -> Vec<(&'static str, String)> {
             ("IPC_PEER", Some("local".to_owned())),
             ("IPC_PEER_UID", peer.uid.map(|uid| uid.to_string())),
             ("IPC_PEER_PID", peer.pid.map(|pid| pid.to_string())),
-            ("IPC_PEER_UNIT", peer.unit.clone()),
         ],
         Identity::Remote(peer) => vec![
             ("IPC_PEER", Some(format!("{}:{}", peer.scheme, peer.address))),

@@ -1,5 +1,6 @@
 //! Services that register, and clients that are handed to them.
 
+use libipc::identity::Identity;
 use libipc::interface;
 use libipc::interface::broker::{BrokerError, Connected, Handoff, Kind};
 use libipc::interface::registry::{Ended, Register, Registered};
@@ -125,7 +126,12 @@ impl Broker {
             Speech::Front => Handoff::Upgrade,
             _ => return Outcome::Failed(answer::no_handoff(candidate, &[Handoff::Upgrade])),
         };
-        let Some(identity) = self.written(client, at) else { return Outcome::Done };
+        // Its own socket tells its unit to whoever asks; of a pair the broker is the maker.
+        let identity = match way {
+            Handoff::Descriptor => self.written(client, at),
+            _ => Some(Identity::Local((*known.identity).clone()).into()),
+        };
+        let Some(identity) = identity else { return Outcome::Done };
         let (id, message) = self.next_client(service, identity);
         let answer = (known_speaks_varlink(self, client)).then(|| connected(candidate));
         let registration = registration.client;

@@ -190,6 +190,34 @@ fn an_unmodified_program_is_named_with_its_unit_behind_a_front() {
     }
 }
 
+/// Where no rule asks about units, the broker looks at none, and the service may.
+#[test]
+fn a_service_learns_the_unit_of_its_client_where_the_broker_does_not_ask() {
+    let Some(host) = Container::installed() else { return };
+    let config =
+        "rules = 'allow local *'\n[services.registered]\nfront = true\n[log]\ndecisions = 'none'\n";
+    host.write("/etc/ipcd/ipcd.toml", config);
+    host.must("ipc reload");
+    host.write("/usr/local/lib/unit", "cat >/dev/null; echo \"$IPC_PEER_UNIT\"");
+    host.must(
+        "systemd-run --quiet --unit=registered ipc serve registered -- sh /usr/local/lib/unit",
+    );
+    host.until("ipc --format table services | grep -q ^registered");
+    host.must(
+        "systemd-run --quiet --unit=door --socket-property=ListenStream=/run/ipc/services/door \
+         --socket-property=FileDescriptorName=door ipc serve door -- sh /usr/local/lib/unit",
+    );
+    let asks = |program: &str| {
+        let run = "systemd-run --quiet --collect --wait --pipe --unit=shop";
+        host.output(&format!("{run} {program} </dev/null"))
+    };
+    assert_eq!(asks("ipc connect registered"), "shop.service\n");
+    assert_eq!(asks("ipc connect door"), "shop.service\n");
+    let front = "curl --silent --http0.9 --max-time 9 --unix-socket /run/ipc/front/registered";
+    host.write("/usr/local/lib/unit", "sed -u '/^\\r$/q' >/dev/null; echo \"$IPC_PEER_UNIT\"");
+    assert_eq!(asks(&format!("{front} http://registered/")), "shop.service\n");
+}
+
 #[test]
 fn a_broker_of_private_users_refuses_to_start() {
     let Some(host) = Container::installed() else { return };
