@@ -18,7 +18,7 @@ use rustls::{ClientConfig, KeyLog, version};
 
 use crate::config::{Config, PIN, SYSTEM};
 use crate::exporter::Exporter;
-use crate::material::{Certificate, Material, Trust};
+use crate::material::{Certificate, Material, Proves, Trust};
 use crate::pin::Pin;
 use crate::proving::Proving;
 use crate::reception::{Asked, Reception};
@@ -63,7 +63,7 @@ struct Options {
 struct Prepared {
     config: Arc<ClientConfig>,
     tickets: Arc<dyn ClientSessionStore>,
-    is_raw: bool,
+    proves: Proves,
 }
 
 /// The client ends of connections to be.
@@ -90,7 +90,7 @@ impl Dialer {
         let name = server_name(&wanted.host)?;
         let protocol = manner.protocol.clone();
         let prepared = self.prepare(manner, material, provider)?;
-        let Prepared { mut config, tickets, is_raw } = prepared;
+        let Prepared { mut config, tickets, proves } = prepared;
         let mut proving = Proving::Nothing;
         if let Some(name) = key {
             let key = material.keys.get(&name).cloned().ok_or_else(|| no_table("key", &name))?;
@@ -102,7 +102,7 @@ impl Dialer {
         }
         // A daemon of ours says yes or no.
         let reception = wanted.hello.is_none().then(|| observe(&mut config, tickets));
-        let expected = Expected { protocol, pin, is_raw };
+        let expected = Expected { protocol, pin, proves };
         let observed = Observed { greeting, reception };
         Ok(Box::new(move || {
             let connection = UnbufferedClientConnection::new(config, name);
@@ -208,7 +208,7 @@ fn prepare(
     let tickets =
         Arc::new(ClientSessionMemoryCache::new(SERVERS_REMEMBERED_MOST * TICKETS_OF_A_SERVER));
     made.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
-    Ok(Prepared { config: Arc::new(made), tickets, is_raw: trust.is_raw })
+    Ok(Prepared { config: Arc::new(made), tickets, proves: trust.proves() })
 }
 
 /// Has one connection tell how the server receives us.

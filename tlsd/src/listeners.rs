@@ -20,7 +20,7 @@ use rustls::{Error, KeyLog, ServerConfig, version};
 use crate::config::{Config, Listen};
 use crate::dial::PROTOCOL;
 use crate::exporter::Exporter;
-use crate::material::{Certificate, Material};
+use crate::material::{Certificate, Material, Proves};
 use crate::proving::{Keys, Proving};
 use crate::session::{Expected, Session};
 use crate::verify::Verifier;
@@ -36,7 +36,7 @@ pub(crate) struct Listeners(BTreeMap<String, Prepared>);
 struct Prepared {
     config: Arc<ServerConfig>,
     service: Option<ServiceName>,
-    is_raw: bool,
+    proves: Proves,
     keys: Arc<Keys>,
 }
 
@@ -92,7 +92,7 @@ impl Listeners {
             config = Arc::new(own);
             proving = Proving::server(Arc::clone(&prepared.keys), exporter);
         }
-        let expected = Expected { protocol, pin: None, is_raw: prepared.is_raw };
+        let expected = Expected { protocol, pin: None, proves: prepared.proves };
         let make: Make<Session> = Box::new(move || {
             let connection = UnbufferedServerConnection::new(config)
                 .map_err(|error| failure::invalid("listener", &error.to_string()))?;
@@ -112,7 +112,7 @@ fn prepare(
     let missing = || Error::General("what it refers to is missing".to_owned());
     let trust = listen.clients.as_ref().map(|name| material.trusts.get(name).ok_or_else(missing));
     let trust = trust.transpose()?;
-    let is_raw = trust.is_some_and(|trust| trust.is_raw);
+    let proves = trust.map(|trust| trust.proves()).unwrap_or_default();
     let verifier: Arc<dyn ClientCertVerifier> = match trust {
         Some(trust) => Arc::new(Verifier::new(trust, provider)?),
         None => Arc::new(NoClientAuth),
@@ -133,7 +133,7 @@ fn prepare(
         Ok((name.clone(), key))
     });
     let keys = Arc::new(keys.collect::<Result<Keys, Error>>()?);
-    Ok(Prepared { config: Arc::new(config), service: listen.service.clone(), is_raw, keys })
+    Ok(Prepared { config: Arc::new(config), service: listen.service.clone(), proves, keys })
 }
 
 fn resolver(certificate: &Certificate) -> Arc<dyn ResolvesServerCert> {

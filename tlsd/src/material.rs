@@ -40,6 +40,29 @@ pub(crate) struct Trust {
     pub(crate) is_raw: bool,
 }
 
+/// What far ends prove by what they show, if a trust believes it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Proves {
+    /// The names in a certificate, which an authority vouches for, and its key.
+    Names,
+    /// A key alone: what else is in the certificate around it, its owner has written himself.
+    #[default]
+    Key,
+    /// A key alone, which is shown without a certificate.
+    BareKey,
+}
+
+impl Trust {
+    /// What far ends prove that it believes.
+    pub(crate) fn proves(&self) -> Proves {
+        match self.authorities {
+            _ if self.is_raw => Proves::BareKey,
+            Some(_) => Proves::Names,
+            None => Proves::Key,
+        }
+    }
+}
+
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Material {

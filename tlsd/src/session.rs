@@ -14,6 +14,7 @@ use rustls::unbuffered::EncryptError;
 use rustls::{CommonState, Error, ProtocolVersion};
 
 use crate::failure;
+use crate::material::Proves;
 use crate::names;
 use crate::pin::Pin;
 use crate::proving::Proving;
@@ -50,8 +51,8 @@ pub(crate) struct Expected {
     pub(crate) protocol: Option<Vec<u8>>,
     /// The key that it has to have; any, if there is none.
     pub(crate) pin: Option<Pin>,
-    /// Whether it shows a key without a certificate, if it shows one.
-    pub(crate) is_raw: bool,
+    /// What it proves by what it shows.
+    pub(crate) proves: Proves,
 }
 
 /// What a server that knows nothing of us is watched for.
@@ -168,7 +169,8 @@ impl Session {
             return Err(failure::other_protocol(wanted));
         }
         if let Some(wanted) = self.expected.pin {
-            let shown = self.shown().map(|shown| pin_of(shown, self.expected.is_raw));
+            let is_bare = self.expected.proves == Proves::BareKey;
+            let shown = self.shown().map(|shown| pin_of(shown, is_bare));
             if !matches!(shown, Some(Ok(pin)) if pin == wanted) {
                 return Err(failure::not_pinned());
             }
@@ -307,7 +309,7 @@ impl Codec for Session {
     }
 
     fn names(&self) -> Vec<String> {
-        let shown = self.shown().map(|shown| names::proven(shown, self.expected.is_raw));
+        let shown = self.shown().map(|shown| names::proven(shown, self.expected.proves));
         let key = self.proving.name().map(|name| format!("key:{name}"));
         shown.into_iter().flatten().chain(key).collect()
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 
 mod authority;
+mod believed;
 mod bytes;
 mod far;
 mod foreign;
