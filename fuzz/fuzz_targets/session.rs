@@ -16,6 +16,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 #[path = "../../tlsd/src"]
 mod tlsd {
     pub(crate) mod config;
+    pub(crate) mod der;
     pub(crate) mod exporter;
     pub(crate) mod failure;
     pub(crate) mod files;
@@ -27,12 +28,13 @@ mod tlsd {
     pub(crate) mod reception;
     pub(crate) mod session;
     pub(crate) mod starttls;
+    pub(crate) mod validity;
     pub(crate) mod verify;
 }
 
 use tlsd::{
-    config, exporter, failure, files, key, material, names, pin, proving, reception, session,
-    starttls, verify,
+    config, der, exporter, failure, files, key, material, names, pin, proving, reception, session,
+    starttls, validity, verify,
 };
 
 /// Whose files are read, as the daemon has it.

@@ -12,7 +12,7 @@ use rustls::client::{
     ResolvesClientCert, Resumption, UnbufferedClientConnection,
 };
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, KeyLog, version};
 
@@ -24,6 +24,7 @@ use crate::proving::Proving;
 use crate::reception::{Asked, Reception};
 use crate::session::{Expected, Observed, Session};
 use crate::starttls::Dialogue;
+use crate::validity::Horizon;
 use crate::verify::Verifier;
 
 /// The protocol that our daemons speak inside TLS (RFC 7301).
@@ -64,6 +65,8 @@ struct Prepared {
     config: Arc<ClientConfig>,
     tickets: Arc<dyn ClientSessionStore>,
     proves: Proves,
+    /// Until when the tickets may stand for what was believed.
+    horizon: Arc<Horizon>,
 }
 
 /// The client ends of connections to be.
@@ -84,13 +87,13 @@ impl Dialer {
         wanted: &Wrap,
         config: &Config,
         material: &mut Material,
-        provider: &Arc<CryptoProvider>,
+        (provider, now): (&Arc<CryptoProvider>, UnixTime),
     ) -> Result<Make<Session>, TransportError> {
         let Options { manner, pin, key, greeting } = read(wanted, config)?;
         let name = server_name(&wanted.host)?;
         let protocol = manner.protocol.clone();
-        let prepared = self.prepare(manner, material, provider)?;
-        let Prepared { mut config, tickets, proves } = prepared;
+        let prepared = self.prepare(manner, material, (provider, now))?;
+        let Prepared { mut config, tickets, proves, .. } = prepared;
         let mut proving = Proving::Nothing;
         if let Some(name) = key {
             let key = material.keys.get(&name).cloned().ok_or_else(|| no_table("key", &name))?;
@@ -115,9 +118,10 @@ impl Dialer {
         &mut self,
         manner: Manner,
         material: &mut Material,
-        provider: &Arc<CryptoProvider>,
+        (provider, now): (&Arc<CryptoProvider>, UnixTime),
     ) -> Result<Prepared, TransportError> {
-        if let Some(prepared) = self.prepared.get(&manner) {
+        let known = self.prepared.get(&manner);
+        if let Some(prepared) = known.filter(|prepared| !prepared.horizon.has_passed(now)) {
             return Ok(prepared.clone());
         }
         let made = prepare(&manner, material, provider)?;
@@ -192,7 +196,8 @@ fn prepare(
     };
     let versions: &[_] =
         if manner.tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
-    let verifier = Verifier::new(&trust, provider).map_err(|error| unusable(&error))?;
+    let horizon = Arc::new(Horizon::default());
+    let verifier = Verifier::new(&trust, &horizon, provider).map_err(|error| unusable(&error))?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(versions)
         .map_err(|error| unusable(&error))?
@@ -208,7 +213,7 @@ fn prepare(
     let tickets =
         Arc::new(ClientSessionMemoryCache::new(SERVERS_REMEMBERED_MOST * TICKETS_OF_A_SERVER));
     made.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
-    Ok(Prepared { config: Arc::new(made), tickets, proves: trust.proves() })
+    Ok(Prepared { config: Arc::new(made), tickets, proves: trust.proves(), horizon })
 }
 
 /// Has one connection tell how the server receives us.
@@ -277,7 +282,10 @@ mod tests {
         let provider = Arc::new(default_provider());
         let (certificates, trusts) = (BTreeMap::new(), BTreeMap::new());
         let mut material = Material { certificates, trusts, keys: BTreeMap::new() };
-        move |dialer, number| dialer.prepare(manner(number), &mut material, &provider).unwrap()
+        let now = UnixTime::now();
+        move |dialer, number| {
+            dialer.prepare(manner(number), &mut material, (&provider, now)).unwrap()
+        }
     }
 
     #[test]

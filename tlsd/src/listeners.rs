@@ -10,6 +10,7 @@ use relay::failure;
 use relay::wrapping::Make;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     AlwaysResolvesServerRawPublicKeys, NoClientAuth, ResolvesServerCert, UnbufferedServerConnection,
@@ -23,6 +24,7 @@ use crate::exporter::Exporter;
 use crate::material::{Certificate, Material, Proves};
 use crate::proving::{Keys, Proving};
 use crate::session::{Expected, Session};
+use crate::validity::Horizon;
 use crate::verify::Verifier;
 
 /// Tickets for later connections that a peer gets. Each is good for one, and brings the next.
@@ -38,6 +40,8 @@ struct Prepared {
     service: Option<ServiceName>,
     proves: Proves,
     keys: Arc<Keys>,
+    /// Until when tickets may stand for what was believed.
+    horizon: Arc<Horizon>,
 }
 
 /// A listener cannot be made ready.
@@ -74,14 +78,22 @@ impl Listeners {
     ///
     /// [`TransportError::InvalidRequest`]: there is no such listener.
     pub(crate) fn begin(
-        &self,
+        &mut self,
         wanted: &Serve,
+        config: &Config,
+        material: &Material,
+        (provider, now): (&Arc<CryptoProvider>, UnixTime),
     ) -> Result<(Make<Session>, Option<ServiceName>), TransportError> {
         let name = &wanted.listener;
-        let Some(prepared) = self.0.get(name) else {
+        let (Some(prepared), Some(listen)) = (self.0.get_mut(name), config.listen.get(name)) else {
             let reason = format!("tlsd.toml has no table [listen.{}]", name.escape_debug());
             return Err(failure::invalid("listener", &reason));
         };
+        if prepared.horizon.has_passed(now) {
+            // Tickets of before are of no use from now on, and certificates are looked at again.
+            *prepared = prepare(listen, material, provider)
+                .map_err(|error| failure::invalid("listener", &error.to_string()))?;
+        }
         let is_plain = prepared.service.is_some() || wanted.service.is_some();
         let protocol = (!is_plain).then(|| PROTOCOL.to_vec());
         let (mut config, mut proving) = (Arc::clone(&prepared.config), Proving::Nothing);
@@ -113,8 +125,9 @@ fn prepare(
     let trust = listen.clients.as_ref().map(|name| material.trusts.get(name).ok_or_else(missing));
     let trust = trust.transpose()?;
     let proves = trust.map(|trust| trust.proves()).unwrap_or_default();
+    let horizon = Arc::new(Horizon::default());
     let verifier: Arc<dyn ClientCertVerifier> = match trust {
-        Some(trust) => Arc::new(Verifier::new(trust, provider)?),
+        Some(trust) => Arc::new(Verifier::new(trust, &horizon, provider)?),
         None => Arc::new(NoClientAuth),
     };
     let certificate = material.certificates.get(&listen.certificate).ok_or_else(missing)?;
@@ -133,7 +146,8 @@ fn prepare(
         Ok((name.clone(), key))
     });
     let keys = Arc::new(keys.collect::<Result<Keys, Error>>()?);
-    Ok(Prepared { config: Arc::new(config), service: listen.service.clone(), proves, keys })
+    let service = listen.service.clone();
+    Ok(Prepared { config: Arc::new(config), service, proves, keys, horizon })
 }
 
 fn resolver(certificate: &Certificate) -> Arc<dyn ResolvesServerCert> {

@@ -26,6 +26,7 @@ use crate::tls::Tls;
 mod args;
 mod checkup;
 mod config;
+mod der;
 mod dial;
 mod exporter;
 mod failure;
@@ -42,6 +43,7 @@ mod reception;
 mod session;
 mod starttls;
 mod tls;
+mod validity;
 mod verify;
 
 /// The library for TLS gives back what it has opened as it is; a login may be among that.

@@ -12,6 +12,7 @@ use libipc::name::ServiceName;
 use relay::wrapping::{Make, Wrapping};
 use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::UnixTime;
 
 use crate::checkup::{self, Remark};
 use crate::config::Config;
@@ -96,14 +97,15 @@ impl Wrapping for Tls {
     fn wrap(&mut self, wanted: &mut Wrap) -> Result<Make<Session>, TransportError> {
         login::fill_in(wanted)?;
         let Live { config, material, dialer, .. } = &mut self.live;
-        dialer.begin(wanted, config, material, &self.provider)
+        dialer.begin(wanted, config, material, (&self.provider, UnixTime::now()))
     }
 
     fn serve(
         &mut self,
         wanted: &Serve,
     ) -> Result<(Make<Session>, Option<ServiceName>), TransportError> {
-        self.live.listeners.begin(wanted)
+        let Live { config, material, listeners, .. } = &mut self.live;
+        listeners.begin(wanted, config, material, (&self.provider, UnixTime::now()))
     }
 
     fn scheme(&self) -> &'static str {

@@ -22,6 +22,7 @@ use webpki::{
 
 use crate::material::Trust;
 use crate::pin::Pin;
+use crate::validity::{Horizon, end_of_list};
 
 /// id-kp-clientAuth (RFC 5280, section 4.2.1.12), as it is encoded.
 const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
@@ -34,6 +35,9 @@ pub(crate) struct Verifier {
     crls: Vec<CertRevocationList<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
     hints: Vec<DistinguishedName>,
+    /// When each of the lists is out of date.
+    list_ends: Vec<u64>,
+    horizon: Arc<Horizon>,
 }
 
 impl fmt::Debug for Verifier {
@@ -43,12 +47,16 @@ impl fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// A verifier for what `trust` says.
+    /// A verifier for what `trust` says, which tells `horizon` until when what it believes holds.
     ///
     /// # Errors
     ///
     /// A list of what is revoked cannot be used.
-    pub(crate) fn new(trust: &Arc<Trust>, provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        trust: &Arc<Trust>,
+        horizon: &Arc<Horizon>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, Error> {
         let algorithms = provider.signature_verification_algorithms;
         let mut crls = Vec::new();
         for crl in &trust.crls {
@@ -69,7 +77,25 @@ impl Verifier {
             }
         };
         let hints = trust.authorities.as_ref().map(|roots| roots.subjects()).unwrap_or_default();
-        Ok(Self { trust: Arc::clone(trust), servers, crls, algorithms, hints })
+        let list_ends = trust.crls.iter().filter_map(|list| end_of_list(list)).collect();
+        let (trust, horizon) = (Arc::clone(trust), Arc::clone(horizon));
+        Ok(Self { trust, servers, crls, algorithms, hints, list_ends, horizon })
+    }
+
+    /// A chain was believed. Where pins alone count, nothing that ends was looked at.
+    fn note_believed(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) {
+        if self.trust.authorities.is_none() {
+            return;
+        }
+        self.horizon.believed(std::iter::once(end_entity).chain(intermediates), now);
+        for end in &self.list_ends {
+            self.horizon.add(*end, now);
+        }
     }
 
     fn check_pin(&self, end_entity: &CertificateDer<'_>) -> Result<(), Error> {
@@ -173,6 +199,7 @@ impl ServerCertVerifier for Verifier {
             return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
         }
         self.check_pin(end_entity)?;
+        self.note_believed(end_entity, intermediates, now);
         Ok(ServerCertVerified::assertion())
     }
 
@@ -219,6 +246,7 @@ impl ClientCertVerifier for Verifier {
         }
         self.verify_chain_of_client(end_entity, intermediates, now)?;
         self.check_pin(end_entity)?;
+        self.note_believed(end_entity, intermediates, now);
         Ok(ClientCertVerified::assertion())
     }
 

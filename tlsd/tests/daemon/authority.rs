@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
@@ -111,8 +112,8 @@ pub(crate) fn issue(issuer: &Issuer, params: &CertificateParams) -> Shown {
     Shown { chain: vec![certificate.der().clone()], key }
 }
 
-/// A list of an authority's revoked certificates.
-pub(crate) fn crl(issuer: &Issuer, serials: &[u64], is_current: bool) -> String {
+/// A list of an authority's revoked certificates, which is out of date at that moment.
+pub(crate) fn crl(issuer: &Issuer, serials: &[u64], end: SystemTime) -> String {
     let revoked = |serial: &u64| RevokedCertParams {
         serial_number: SerialNumber::from(*serial),
         revocation_time: date_time_ymd(2024, 1, 1),
@@ -121,7 +122,7 @@ pub(crate) fn crl(issuer: &Issuer, serials: &[u64], is_current: bool) -> String 
     };
     let params = CertificateRevocationListParams {
         this_update: date_time_ymd(2024, 1, 1),
-        next_update: date_time_ymd(if is_current { 2099 } else { 2025 }, 1, 1),
+        next_update: end.into(),
         crl_number: SerialNumber::from(1_u64),
         issuing_distribution_point: None,
         revoked_certs: serials.iter().map(revoked).collect(),

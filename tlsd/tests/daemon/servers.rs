@@ -1,6 +1,7 @@
 //! Servers that cannot be trusted, and those that can.
 
 use std::io::{Read, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, GeneralSubtree,
@@ -35,7 +36,9 @@ impl Lab {
         let key = KeyPair::generate().unwrap();
         let constrained = CertifiedIssuer::self_signed(params, key).unwrap();
         let list = |name: &str, serials: &[u64], is_current| {
-            let path = files.write(name, &crl(&issuer, serials, is_current));
+            let year = Duration::from_secs(365 * 24 * 3600);
+            let end = if is_current { SystemTime::now() + year } else { UNIX_EPOCH + year * 55 };
+            let path = files.write(name, &crl(&issuer, serials, end));
             format!("crl = '{}'", path.display())
         };
         let config = [
