@@ -8,12 +8,13 @@ use relay::codec::Outgoing;
 #[expect(dead_code, reason = "the daemon uses all of it")]
 #[path = "../../tlsd/src"]
 mod tlsd {
+    pub(crate) mod der;
     pub(crate) mod failure;
     pub(crate) mod starttls;
 }
 
-use tlsd::failure;
 use tlsd::starttls::{Dialogue, Progress, hint};
+use tlsd::{der, failure};
 
 const LANGUAGES: [&str; 4] = ["postgres", "smtp", "imap", "ldap"];
 

@@ -7,6 +7,7 @@ use libipc::interface::transport::TransportError;
 use relay::codec::Outgoing;
 use relay::failure::invalid;
 
+use crate::der::Value;
 use crate::failure;
 
 /// Bytes that a server may say before it switches.
@@ -196,20 +197,29 @@ fn imap(bytes: &[u8], said: usize) -> Result<Meaning, TransportError> {
     Ok(Meaning::Unfinished)
 }
 
-/// An extended response with the result 0 (RFC 4511, section 4.12), in the short form of lengths.
+/// An extended response with the result 0 (RFC 4511, section 4.12), in any form of its lengths:
+/// servers of Microsoft's write all of them in five bytes.
 fn ldap(bytes: &[u8]) -> Result<Meaning, TransportError> {
-    let (Some(tag), Some(length)) = (bytes.first(), bytes.get(1)) else {
-        return Ok(Meaning::Unfinished);
-    };
-    if *tag != 0x30 || *length >= 0x80 {
-        return Err(failure::declined("it does not speak LDAP"));
+    const SEQUENCE: u8 = 0x30;
+    const INTEGER: u8 = 0x02;
+    const EXTENDED_RESPONSE: u8 = 0x78;
+    const ENUMERATED: u8 = 0x0a;
+    let something_else = || failure::declined("it does not speak LDAP");
+    if bytes.first().is_some_and(|tag| *tag != SEQUENCE) {
+        return Err(something_else());
     }
-    let whole = usize::from(*length) + 2;
-    let Some(message) = bytes.get(2..whole) else { return Ok(Meaning::Unfinished) };
-    match message {
-        [0x02, 0x01, 0x01, 0x78, _, 0x0a, 0x01, 0x00, ..] => Ok(Meaning::Switches(whole)),
-        [0x02, 0x01, 0x01, 0x78, ..] => Err(failure::declined("it says no")),
-        _ => Err(failure::declined("it does not speak LDAP")),
+    let whole = Value::arriving(bytes).map_err(|_| something_else())?;
+    let Some(message) = whole else { return Ok(Meaning::Unfinished) };
+    let result = || {
+        let number = Value::first(message.content)?;
+        number.inside(INTEGER).filter(|number| *number == [1])?;
+        let result = Value::first(Value::first(number.behind)?.inside(EXTENDED_RESPONSE)?)?;
+        result.inside(ENUMERATED)
+    };
+    match result() {
+        Some([0]) => Ok(Meaning::Switches(bytes.len() - message.behind.len())),
+        Some(_) => Err(failure::declined("it says no")),
+        None => Err(something_else()),
     }
 }
 

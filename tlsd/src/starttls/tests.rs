@@ -14,6 +14,11 @@ fn talk(language: &str, answers: &[&[u8]]) -> Result<(Vec<u8>, Progress), String
 
 const LDAP_YES: &[u8] = b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00";
 
+/// The same as Active Directory says it: every length in five bytes, and the name of what was asked.
+const LDAP_YES_AT_LENGTH: &[u8] =
+    b"\x30\x84\x00\x00\x00\x28\x02\x01\x01\x78\x84\x00\x00\x00\x1f\x0a\x01\x00\x04\x00\x04\x00\
+      \x8a\x161.3.6.1.4.1.1466.20037";
+
 #[test]
 fn servers_are_asked_in_their_language() {
     let (said, progress) = talk("postgres", &[b"S"]).unwrap();
@@ -25,8 +30,10 @@ fn servers_are_asked_in_their_language() {
     let answers: [&[u8]; 2] = [b"* OK hi\r\n", b"* CAPABILITY X\r\na1 OK begin\r\n"];
     let (said, progress) = talk("imap", &answers).unwrap();
     assert_eq!((said.as_slice(), progress.is_over), (&b"a1 STARTTLS\r\n"[..], true));
-    let (said, progress) = talk("ldap", &[LDAP_YES]).unwrap();
-    assert_eq!((said.len(), progress.is_over), (31, true));
+    for yes in [LDAP_YES, LDAP_YES_AT_LENGTH] {
+        let (said, progress) = talk("ldap", &[yes]).unwrap();
+        assert_eq!((said.len(), progress.used, progress.is_over), (31, yes.len(), true));
+    }
 }
 
 #[test]
@@ -39,15 +46,17 @@ fn an_answer_may_come_in_pieces() {
         assert_eq!(progress, Progress { used: 0, is_over: false }, "{cut}");
         assert_eq!(dialogue.advance(whole, &mut outgoing).unwrap().used, whole.len());
     }
-    for cut in 0..LDAP_YES.len() {
-        let (_, progress) = talk("ldap", &[&LDAP_YES[..cut]]).unwrap();
-        assert!(!progress.is_over);
+    for yes in [LDAP_YES, LDAP_YES_AT_LENGTH] {
+        for cut in 0..yes.len() {
+            let (_, progress) = talk("ldap", &[&yes[..cut]]).unwrap();
+            assert!(!progress.is_over);
+        }
     }
 }
 
 #[test]
 fn a_server_that_declines_is_not_trusted() {
-    let cases: [(&str, &[&[u8]], &str); 9] = [
+    let cases: [(&str, &[&[u8]], &str); 11] = [
         ("postgres", &[b"N"], "it is not set up for that"),
         ("postgres", &[b"E"], "it does not speak as PostgreSQL does"),
         ("smtp", &[b"554 no\r\n"], "it says no"),
@@ -57,6 +66,8 @@ fn a_server_that_declines_is_not_trusted() {
         ("imap", &[b"* OK hi\r\n", b"a1 BAD no\r\n"], "it says no"),
         ("ldap", &[b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x02\x04\x00\x04\x00"], "it says no"),
         ("ldap", &[b"HTTP/1.1 400"], "it does not speak LDAP"),
+        ("ldap", &[b"\x30\x80\x02\x01\x01"], "it does not speak LDAP"),
+        ("ldap", &[b"\x30\x03\x02\x01\x02"], "it does not speak LDAP"),
     ];
     for (language, answers, expected) in cases {
         let said = talk(language, answers).unwrap_err();
@@ -67,7 +78,8 @@ fn a_server_that_declines_is_not_trusted() {
 
 #[test]
 fn what_comes_behind_the_consent_is_somebody_elses() {
-    let cases: [(&str, &[&[u8]]); 3] = [
+    let cases: [(&str, &[&[u8]]); 4] = [
+        ("ldap", &[&[LDAP_YES, b"\x30"].concat()]),
         ("postgres", &[b"SE"]),
         ("smtp", &[b"220 hi\r\n", b"250 STARTTLS\r\n", b"220 go\r\n250 injected\r\n"]),
         ("imap", &[b"* OK hi\r\n", b"a1 OK go\r\n* OK injected\r\n"]),
