@@ -10,6 +10,7 @@ mod keys;
 mod openssl;
 mod peers;
 mod process;
+mod proofs;
 mod refusals;
 mod reload;
 mod servers;
