@@ -6,6 +6,7 @@ use std::path::Path;
 
 use libipc::ConnectError;
 use libipc::interface::broker::BrokerError;
+use libipc::interface::transport::refusal;
 use libipc::rundir::SYSTEM_RUNDIR;
 
 use crate::report::Report;
@@ -106,8 +107,9 @@ fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
             report.cure("to do", format!("start {service}, or write a redirect for it"))
         }
         BrokerError::Unreachable { reason, .. } => look(new(3, "unreachable", reason)),
-        BrokerError::Refused { reason, .. } => new(1, "refused", reason)
-            .cure("to do", "ask for a rule on that host; its broker's log names the request"),
+        BrokerError::Refused { reason, .. } => {
+            new(1, "refused", reason).cure("to do", after_refusal(reason))
+        }
         BrokerError::TimedOut { waited_ms, .. } => {
             new(124, "timed out", &format!("no answer within {waited_ms} ms"))
                 .cure("to do", "wait longer: --timeout SECONDS")
@@ -116,8 +118,9 @@ fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
             new(3, "cannot connect", &format!("{transport} does not run")).cure("to start", cure)
         }
         BrokerError::Untrusted { reason, .. } => look(new(3, "untrusted", reason)),
-        BrokerError::Unauthenticated { reason } => new(50, "not authenticated", reason)
-            .cure("to do", "ask with a connection that this process has made itself"),
+        BrokerError::Unauthenticated { reason } => {
+            new(50, "not authenticated", reason).cure("to do", after_doubt(reason))
+        }
         BrokerError::Busy { limit, most, .. } => {
             new(3, "busy", &format!("the limit {limit} ({most}) is reached"))
                 .cure("to do", format!("try again, or raise {}", raised_where(limit)))
@@ -133,6 +136,33 @@ fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
         BrokerError::Internal { reason } => new(125, "the broker failed", reason)
             .cure("to do", "report this, with the broker's log"),
         error => look(new(3, "cannot connect", &error.to_string())),
+    }
+}
+
+/// What helps against a far end's no.
+fn after_refusal(reason: &str) -> &'static str {
+    match reason {
+        _ if reason.starts_with(refusal::LOGIN) => {
+            "correct the user or the secret in its target; that host's log says more"
+        }
+        _ if reason.starts_with(refusal::LOGIN_LATER) => {
+            "try again; its broker's log says why what verifies logins there does not answer"
+        }
+        _ if reason.starts_with(refusal::CERTIFICATE) => {
+            "have it shown another certificate: certificate= of the redirect"
+        }
+        _ => {
+            "ask for a rule on that host, or for the service; ipc monitor there shows what is asked"
+        }
+    }
+}
+
+/// What helps if the broker does not know who asks: a login, or whose words these are.
+fn after_doubt(reason: &str) -> &'static str {
+    if reason.contains("login") {
+        "correct the user or the secret in its target; the broker's log says more"
+    } else {
+        "ask with a connection that this process has made itself"
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use libipc::interface::transport::TransportError;
+use libipc::interface::transport::{TransportError, refusal};
 use libipc::interface::tunnel::TunnelError;
 
 /// Why a host or a service cannot be reached. `retry`: the same may work later without anybody's
@@ -26,9 +26,9 @@ pub fn unreachable(error: &io::Error) -> TransportError {
 pub fn refused(refused: &TunnelError) -> TransportError {
     let TunnelError::Refused { retry, login } = *refused;
     let reason = match (login, retry) {
-        (Some(true), false) => "the far host does not accept this login",
-        (Some(true), true) => "the far host cannot verify logins now",
-        _ => "the far host says no",
+        (Some(true), false) => refusal::LOGIN,
+        (Some(true), true) => refusal::LOGIN_LATER,
+        _ => refusal::RULES,
     };
     TransportError::Refused { reason: reason.to_owned(), retry }
 }

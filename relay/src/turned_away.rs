@@ -23,14 +23,16 @@ impl TurnedAway {
     /// Writes one line about a peer, if there is room for it.
     pub fn tell(&mut self, listener: &str, address: SocketAddr, error: &TransportError) {
         if self.has_room() {
-            tracing::info!(event = "turned-away", ?listener, %address, ?error);
+            let error = error.to_string();
+            tracing::info!(event = "turned-away", listener, %address, error);
         }
     }
 
     /// As [`TurnedAway::tell`], about a far end that broke off a connection which was in use.
     pub fn tell_broken(&mut self, far: &str, error: &TransportError) {
         if self.has_room() {
-            tracing::info!(event = "broken-off", ?far, ?error);
+            let error = error.to_string();
+            tracing::info!(event = "broken-off", far, error);
         }
     }
 

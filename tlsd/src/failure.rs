@@ -1,6 +1,6 @@
 //! What goes wrong between two ends of TLS, in the words of the interface and of people.
 
-use libipc::interface::transport::TransportError;
+use libipc::interface::transport::{TransportError, refusal};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// What a server did wrong, or what it says that we did wrong.
@@ -55,6 +55,11 @@ pub(crate) fn closed_at_greeting() -> TransportError {
     protocol(&with_hint("the far end closes when it is greeted with TLS"))
 }
 
+/// A peer went away before it was through.
+pub(crate) fn gone() -> TransportError {
+    protocol("it closed the connection before it had said what it wants")
+}
+
 /// What may help if a far end goes away without a word.
 pub(crate) fn with_hint(reason: &str) -> String {
     format!(
@@ -96,6 +101,9 @@ pub(crate) fn exhausted() -> TransportError {
     protocol("the keys of the connection are used up")
 }
 
+/// Of certificates as nobody should make them any more.
+const OUTDATED: &str = "has a key, or a signature, of a kind that is not believed";
+
 /// What a certificate lacks.
 fn certificate(wrong: &CertificateError) -> String {
     use CertificateError as Wrong;
@@ -123,32 +131,49 @@ fn certificate(wrong: &CertificateError) -> String {
         }
         Wrong::ApplicationVerificationFailure => "has a key that is not pinned".to_owned(),
         Wrong::BadSignature => "has a signature that is wrong".to_owned(),
-        Wrong::Other(error) if is_too_high(error) => {
-            "has too many authorities above it, or too much of other kinds in its chain".to_owned()
-        }
+        Wrong::UnsupportedSignatureAlgorithmContext { .. }
+        | Wrong::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => OUTDATED.to_owned(),
+        Wrong::Other(error) => match error.0.downcast_ref().and_then(of_chain) {
+            Some(known) => known.to_owned(),
+            None => format!("cannot be accepted: {wrong}"),
+        },
         other => format!("cannot be accepted: {other}"),
     }
 }
 
-/// Whether a chain is longer, or takes more work, than the library that builds chains accepts.
-fn is_too_high(error: &rustls::OtherError) -> bool {
+/// What the library that builds chains says, and the one that speaks TLS has no word for.
+fn of_chain(error: &webpki::Error) -> Option<&'static str> {
     use webpki::Error as Chain;
-    matches!(
-        error.0.downcast_ref(),
-        Some(
-            Chain::MaximumPathDepthExceeded
-                | Chain::MaximumSignatureChecksExceeded
-                | Chain::MaximumPathBuildCallsExceeded
-        )
-    )
+    match error {
+        Chain::MaximumPathDepthExceeded
+        | Chain::MaximumSignatureChecksExceeded
+        | Chain::MaximumPathBuildCallsExceeded => {
+            Some("has too many authorities above it, or too much of other kinds in its chain")
+        }
+        Chain::CaUsedAsEndEntity => {
+            Some("is an authority's own (CA:TRUE), and not one for a host: issue it with CA:FALSE")
+        }
+        Chain::EndEntityUsedAsCa => Some("was issued by one that is no authority's (CA:FALSE)"),
+        Chain::NameConstraintViolation => {
+            Some("has a name that its authority may not certify (name constraints)")
+        }
+        Chain::UnsupportedSignatureAlgorithmContext(_)
+        | Chain::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Some(OUTDATED),
+        _ => None,
+    }
 }
 
-/// Names in a certificate, as it has them: a few, and only what can be printed.
+/// Names in a certificate: a few, and only what can be printed.
 fn names(presented: &[String]) -> String {
     if presented.is_empty() {
         return "it names no host (subject alternative name)".to_owned();
     }
-    let printable = |name: &String| name.chars().filter(char::is_ascii_graphic).take(80).collect();
+    let printable = |name: &String| {
+        // As the library shows one: DnsName("host.example.com").
+        let bare = name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")"));
+        let name = bare.unwrap_or(name);
+        name.chars().filter(char::is_ascii_graphic).take(80).collect()
+    };
     let first: Vec<String> = presented.iter().take(4).map(printable).collect();
     let more = if presented.len() > 4 { ", …" } else { "" };
     format!("{}{more}", first.join(", "))
@@ -173,8 +198,8 @@ fn of_alert(alert: AlertDescription) -> TransportError {
         Alert::UnrecognisedName => refused("it does not know the name that we ask for"),
         Alert::NoApplicationProtocol => protocol("the far end does not speak our protocol (ALPN)"),
         Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::InsufficientSecurity => protocol(
-            "the far end does not speak TLS 1.3 as we do; the option tls12=true of a redirect \
-             allows 1.2",
+            "the far end does not speak TLS 1.3 as we do; if it speaks 1.2, the option tls12=true \
+             of a redirect allows that",
         ),
         other => protocol(&format!("the far end gave up: {other:?}")),
     }
@@ -202,7 +227,7 @@ fn of_stream(error: &Error) -> String {
 }
 
 fn refused(why: &str) -> TransportError {
-    let reason = format!("the far end does not accept us: {why}");
+    let reason = format!("{}: {why}", refusal::CERTIFICATE);
     TransportError::Refused { reason, retry: false }
 }
 

@@ -321,7 +321,7 @@ impl Codec for Session {
         if self.has_asked_for_certificate() {
             return failure::closed_at_certificate();
         }
-        relay::failure::silent()
+        if self.is_client() { relay::failure::silent() } else { failure::gone() }
     }
 
     fn broken(&self, error: &io::Error) -> TransportError {

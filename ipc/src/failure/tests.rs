@@ -196,3 +196,25 @@ fn where_something_else_has_the_place_of_the_broker_nobody_is_told_to_start_one_
         format!("\n  to do  move {} away, which is no socket, and start ipcd", path.display());
     assert!(said.ends_with(&cure), "{said}");
 }
+
+#[test]
+fn what_to_do_after_a_refusal_is_about_what_was_refused() {
+    let said = |error| of("x", "user", &ConnectError::Broker(Box::new(error))).to_string();
+    for (reason, expected) in [
+        ("the far host says no", "ask for a rule on that host"),
+        ("the far host does not accept this login", "correct the user or the secret"),
+        ("the far host cannot verify logins now", "try again"),
+        ("the far end does not accept us: it wants a certificate of ours", "certificate= of the"),
+    ] {
+        let reason = reason.to_owned();
+        let said = said(BrokerError::Refused { target: text(), reason, retry: false });
+        assert!(said.contains(expected), "{said}");
+    }
+    for (reason, expected) in [
+        ("authd does not accept its login", "correct the user or the secret"),
+        ("written by another process than the one", "ask with a connection"),
+    ] {
+        let said = said(BrokerError::Unauthenticated { reason: reason.to_owned() });
+        assert!(said.contains(expected), "{said}");
+    }
+}

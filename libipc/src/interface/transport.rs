@@ -1,6 +1,7 @@
 //! `org.ipcd.Transport`: what the broker asks of a transport daemon.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,19 @@ pub const ATTACH: &str = "org.ipcd.Transport.Attach";
 pub const REFUSE: &str = "org.ipcd.Transport.Refuse";
 /// Name of the method that gives up what was agreed.
 pub const CLOSE: &str = "org.ipcd.Transport.Close";
+
+/// How the reason of [`TransportError::Refused`] begins: what the far end refuses, by which people
+/// are told what to do.
+pub mod refusal {
+    /// Its rules, or there is no such service.
+    pub const RULES: &str = "the far host says no";
+    /// The user, or the secret.
+    pub const LOGIN: &str = "the far host does not accept this login";
+    /// Nothing yet: what verifies logins there does not answer.
+    pub const LOGIN_LATER: &str = "the far host cannot verify logins now";
+    /// The certificate that it is shown, or that it is shown none.
+    pub const CERTIFICATE: &str = "the far end does not accept us";
+}
 
 /// What policy says of the addresses in a network.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -290,4 +304,22 @@ pub enum TransportError {
         /// What is wrong with that.
         reason: String,
     },
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { reason, .. } => write!(f, "unreachable: {reason}"),
+            Self::Refused { reason, .. } => write!(f, "refused: {reason}"),
+            Self::Untrusted { reason } => write!(f, "untrusted: {reason}"),
+            Self::Protocol { reason } => write!(f, "protocol error: {reason}"),
+            Self::TimedOut {} => f.write_str("timed out"),
+            Self::AddressDenied { address, rule } => write!(f, "denied: {address}, by {rule}"),
+            Self::UnknownId { id } => write!(f, "there is no arrangement {id}"),
+            Self::Busy { limit, most } => write!(f, "busy: the limit {limit} ({most}) is reached"),
+            Self::InvalidRequest { field, reason } => {
+                write!(f, "invalid request: {field}: {reason}")
+            }
+        }
+    }
 }
