@@ -35,7 +35,8 @@ fn describe(status: &Status) -> Listing {
     listing.add("clients", status.clients.to_string());
     listing.add("connections", status.connections.to_string());
     for carrier in &status.transports {
-        let state = if carrier.available {
+        // A generation that finishes takes nothing new, and relays what it has.
+        let state = if carrier.available || carrier.relays > 0 {
             format!("{} ({} relayed now)", carrier.name, carrier.relays)
         } else {
             format!("{} does not run", carrier.name)
@@ -102,7 +103,14 @@ mod tests {
             clients: 1,
             connections: 4,
             taken: vec![taken(1), taken(10)],
-            transports: vec![Transport { name: "tls".into(), available: false, relays: 0 }],
+            transports: vec![
+                Transport { name: "tls".into(), available: false, relays: 0 },
+                Transport {
+                    name: "tls, generation 1, finishing".into(),
+                    available: false,
+                    relays: 2,
+                },
+            ],
             counters: Vec::new(),
         };
         assert_eq!(
@@ -118,6 +126,7 @@ mod tests {
             \x20 clients         1\n\
             \x20 connections     4\n\
             \x20 carries         tls does not run\n\
+            \x20 carries         tls, generation 1, finishing (2 relayed now)\n\
             \x20 nearly full     clients-per-user: 10 of 10 by uid 33; raise it under [limits], or \
             look who takes so many\n"
         );
