@@ -29,6 +29,7 @@ pub const EVENTS: &[Event] = &[
     event("draining", "731e5f5ab6fb83e5a25ff901b7eee668"),
     event("generation", "9d398d0407a34e29867533822d86f1b1"),
     event("generation-finishes", "d9dc2250a1894648926d3008e408721c"),
+    event("generation-hangs", "0b8d8bc30f15a0dc17752c9a0ac2856d"),
     event("generation-over", "b7e43d7b6f77482d806b4e3df868f1f8"),
     event("cut", "f21358a9ddec44428564c2ab15887e0e"),
     event("child-started", "a13977183d43bf5910d3a9a078fc432f"),

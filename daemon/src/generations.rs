@@ -41,6 +41,13 @@ const REST: Duration = Duration::from_millis(100);
 /// How long after one that could not be started, where others still finish.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a generation may take until it could serve: it reads its configuration, and all
+/// certificates that this names.
+const START_MOST: Duration = Duration::from_secs(60);
+
+/// How long one may take to leave its place: its loop has to turn once.
+const LEAVE_MOST: Duration = Duration::from_secs(10);
+
 /// Where one generation is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
@@ -56,10 +63,16 @@ enum Stage {
 struct Generation {
     number: u64,
     stage: Stage,
+    /// When it hangs, if it is in that stage still.
+    until: Option<Instant>,
     process: Child,
 }
 
 impl Generation {
+    fn enter(&mut self, stage: Stage, until: Option<Instant>) {
+        (self.stage, self.until) = (stage, until);
+    }
+
     /// Where it says how far it is.
     fn output(&self) -> Option<&ChildStdout> {
         self.process.stdout.as_ref()
@@ -119,6 +132,7 @@ pub fn run(program: PathBuf, arguments: Vec<OsString>, log: Log) -> Result<ExitC
                 _ => {}
             }
         }
+        all.end_what_hangs(Instant::now());
         if let Some(code) = all.reap(Instant::now()) {
             return Ok(code);
         }
@@ -147,8 +161,8 @@ impl Generations {
         match command.spawn() {
             Ok(process) => {
                 tracing::info!(event = "generation", number = self.last, pid = process.id());
-                let stage = Stage::Starting;
-                self.all.push(Generation { number: self.last, stage, process });
+                let (number, stage, until) = (self.last, Stage::Starting, Some(now + START_MOST));
+                self.all.push(Generation { number, stage, until, process });
             }
             Err(error) => {
                 tracing::info!(event = "generation-over", number = self.last, %error);
@@ -166,7 +180,8 @@ impl Generations {
     fn wait(&mut self, signals: BorrowedFd<'_>) {
         let now = Instant::now();
         let beat = self.notifier.next_beat().filter(|_| !self.is_vouched_for());
-        let left = self.due.into_iter().chain(beat).min();
+        let hanging = self.all.iter().filter_map(|one| one.until);
+        let left = self.due.into_iter().chain(beat).chain(hanging).min();
         let left = left.map(|when| when.saturating_duration_since(now));
         let timeout = left.map_or(PollTimeout::NONE, |left| {
             // A little late rather than a little early, and then at once again.
@@ -194,9 +209,9 @@ impl Generations {
         if output.is_none_or(|output| output.read_exact(&mut said).is_err()) {
             one.process.stdout = None;
         } else if said == READY {
-            one.stage = Stage::Ready;
+            one.enter(Stage::Ready, None);
         } else if said == LEFT {
-            one.stage = Stage::Finishing;
+            one.enter(Stage::Finishing, None);
         } else if said == BEAT {
             self.notifier.beat_now(Instant::now());
         }
@@ -210,16 +225,31 @@ impl Generations {
         }
         let has_place =
             |one: &&mut Generation| matches!(one.stage, Stage::Serving | Stage::Leaving);
-        let (place, next) = match self.all.iter_mut().find(has_place) {
+        let place = match self.all.iter_mut().find(has_place) {
             Some(one) if one.stage == Stage::Leaving => return,
-            Some(one) => (one, Stage::Leaving),
+            Some(one) => {
+                one.enter(Stage::Leaving, Some(Instant::now() + LEAVE_MOST));
+                one
+            }
             None => match self.all.iter_mut().find(|one| one.stage == Stage::Ready) {
-                Some(one) => (one, Stage::Serving),
+                Some(one) => {
+                    one.enter(Stage::Serving, None);
+                    one
+                }
                 None => return,
             },
         };
-        place.stage = next;
         tell(&place.process, Signal::SIGUSR1);
+    }
+
+    /// Kills what hangs: nobody else would, for as long as one leaves this process shows alone that
+    /// the daemon lives, and what came after it would never serve.
+    fn end_what_hangs(&mut self, now: Instant) {
+        for one in self.all.iter_mut().filter(|one| one.until.is_some_and(|until| until <= now)) {
+            one.until = None;
+            tracing::warn!(event = "generation-hangs", number = one.number);
+            tell(&one.process, Signal::SIGKILL);
+        }
     }
 
     fn stop(&mut self) {
@@ -267,5 +297,64 @@ fn tell(process: &Child, signal: Signal) {
     if let Ok(pid) = i32::try_from(process.id()) {
         // One that has just ended needs no telling. Not reaped yet, its number is its own.
         let _ended = kill(Pid::from_raw(pid), signal).is_err();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    /// Generations of a program that could serve, and does nothing, whatever it is told.
+    fn of_idlers() -> Generations {
+        let words = ["-c", "trap '' USR1; echo ready; exec sleep 600"].map(Into::into);
+        Generations {
+            program: "sh".into(),
+            arguments: words.into(),
+            all: Vec::new(),
+            last: 0,
+            notifier: Notifier::default(),
+            due: Some(Instant::now()),
+            is_stopping: false,
+        }
+    }
+
+    /// Whether it has not been killed by then, or what killed it.
+    fn killed(one: &mut Generation) -> Option<i32> {
+        one.until.is_none().then(|| one.process.wait().unwrap().signal()).flatten()
+    }
+
+    #[test]
+    fn a_generation_that_is_not_ready_in_a_minute_is_killed() {
+        let (mut all, now) = (of_idlers(), Instant::now());
+        all.start_if_due(now);
+        all.end_what_hangs(now + START_MOST.mul_f32(0.999));
+        assert!(all.all[0].until.is_some());
+        all.end_what_hangs(now + START_MOST);
+        assert_eq!(killed(&mut all.all[0]), Some(9));
+        assert_eq!(all.reap(now), Some(ExitCode::from(SOFTWARE)));
+    }
+
+    #[test]
+    fn a_generation_that_does_not_leave_in_ten_seconds_is_killed_and_the_next_serves() {
+        let (mut all, now) = (of_idlers(), Instant::now());
+        all.start_if_due(now);
+        all.hear(1);
+        assert_eq!(all.all[0].stage, Stage::Serving);
+        all.due = Some(now);
+        all.start_if_due(now);
+        all.hear(2);
+        assert_eq!([all.all[0].stage, all.all[1].stage], [Stage::Leaving, Stage::Ready]);
+        // That takes until, from a little later than `now`.
+        all.end_what_hangs(now + LEAVE_MOST.mul_f32(0.9));
+        assert!(all.all[0].until.is_some());
+        all.end_what_hangs(now + LEAVE_MOST + Duration::from_secs(1));
+        assert_eq!(killed(&mut all.all[0]), Some(9));
+        assert_eq!(all.reap(now), None);
+        assert_eq!(all.all[0].stage, Stage::Serving);
+        let mut last = all.all.remove(0);
+        last.process.kill().unwrap();
+        last.process.wait().unwrap();
     }
 }

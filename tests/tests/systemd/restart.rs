@@ -312,6 +312,18 @@ fn end_what_a_finishing_generation_relays(host: &Container) {
 }
 
 #[test]
+fn a_tlsd_that_hangs_is_replaced_by_a_reload_too() {
+    let Some(host) = Container::installed() else { return };
+    host.must(OVER_TLS);
+    host.until("echo ping | ipc connect far | grep -q ping");
+    host.must("pkill --signal=STOP --full 'generation 1$'; systemctl reload ipcd-tlsd");
+    host.until("echo ping | ipc connect far --timeout 1 | grep -q ping");
+    let said = host.output("journalctl --unit ipcd-tlsd --output cat");
+    assert!(said.contains("generation-hangs number=1"), "{said}");
+    assert!(!said.contains("Watchdog timeout"), "{said}");
+}
+
+#[test]
 fn a_users_own_tlsd_is_reloaded_without_an_end_too() {
     let Some(host) = Container::installed() else { return };
     // A manager as at a login, without the login.
