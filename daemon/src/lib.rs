@@ -9,7 +9,6 @@ pub mod descriptors;
 pub mod due;
 pub mod event;
 pub mod exit;
-pub mod file;
 pub mod generations;
 pub mod log;
 pub mod memory;

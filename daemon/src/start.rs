@@ -7,7 +7,7 @@ use settings::Problem;
 
 use crate::account;
 use crate::exit::Failure;
-use crate::file;
+use sys::file;
 
 /// The configuration that `parse` makes of the file; the default one without a file.
 ///

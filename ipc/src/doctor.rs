@@ -22,8 +22,24 @@ use crate::tls;
 
 mod finding;
 
-/// Units of an installation that have to be active.
-const UNITS: [&str; 3] = ["ipcd.socket", "ipcd-tcpd.socket", "ipcd-tlsd.socket"];
+/// The exit codes of a broker that ends a connection, or says nothing in time.
+const MUTE: [u8; 2] = [69, 124];
+
+/// Units of an installation: sockets, that have to be active, and services, that these start.
+const UNITS: [&str; 8] = [
+    "ipcd.socket",
+    "ipcd.service",
+    "ipcd-tcpd.socket",
+    "ipcd-tcpd.service",
+    "ipcd-tlsd.socket",
+    "ipcd-tlsd.service",
+    "ipcd-authd.socket",
+    "ipcd-authd.service",
+];
+
+/// What is asked about each.
+const PROPERTIES: &str = "--property=LoadState,ActiveState,UnitFileState,Result,ExecMainStatus,\
+     ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic";
 
 /// Looks at everything, and tells what is not as it should be.
 pub(crate) fn run(place: &Place, format: Format) -> Result<ExitCode, Report> {
@@ -32,12 +48,21 @@ pub(crate) fn run(place: &Place, format: Format) -> Result<ExitCode, Report> {
     if let Err(error) = environment.network_text() {
         found.push(finding::of_network(&error));
     }
-    let is_named = environment.rundir.is_some();
-    for directory in environment.run_directories() {
-        found.extend(of_directory(place, &directory, is_named));
-    }
+    // What is wrong with files comes first: with them nothing starts.
     found.extend(of_configuration());
     found.extend(tls::problems().iter().map(finding::of_tls));
+    let is_named = environment.rundir.is_some();
+    let directories = environment.run_directories();
+    // A user with a broker of his own needs no other, and one without asks the system's.
+    let is_needed = |directory: &RunDirectory| match directory.instance() {
+        Instance::System => !directories.iter().any(|one| is_own(one) && one.path().exists()),
+        _ => is_named,
+    };
+    for directory in &directories {
+        if directory.path().exists() || is_needed(directory) {
+            found.extend(of_directory(place, directory));
+        }
+    }
     if !libipc::identity::tells_units() {
         found.push(finding::of_old_kernel());
     }
@@ -46,22 +71,25 @@ pub(crate) fn run(place: &Place, format: Format) -> Result<ExitCode, Report> {
     Ok(ExitCode::from(if is_broken { 78 } else { 0 }))
 }
 
-fn of_directory(place: &Place, directory: &RunDirectory, is_named: bool) -> Vec<Finding> {
-    let is_system = directory.instance() == Instance::System;
+fn is_own(directory: &RunDirectory) -> bool {
+    directory.instance() != Instance::System
+}
+
+fn of_directory(place: &Place, directory: &RunDirectory) -> Vec<Finding> {
+    let is_system = !is_own(directory);
     let path = directory.path();
-    if !path.exists() && !is_named && !is_system {
-        // A user without a broker of his own asks the system's.
-        return Vec::new();
-    }
     if let Err(error) = directory.check(nix::unistd::geteuid().as_raw()) {
         return vec![finding::of_place(&error.to_string(), is_system)];
     }
     let mut found: Vec<_> =
         if is_system { of_modes(path).into_iter().collect() } else { Vec::new() };
     let units = if is_system { units() } else { Vec::new() };
-    let broker = ask(place, directory);
-    found.extend(finding::of_broker(&directory.broker(), &broker, is_system));
     found.extend(units.iter().filter_map(Unit::finding));
+    // To ask one that cannot start has the service manager try it again and again.
+    if !units.iter().any(Unit::keeps_broker_down) {
+        let broker = ask(place, directory);
+        found.extend(finding::of_broker(&directory.broker(), &broker, is_system));
+    }
     found
 }
 
@@ -76,6 +104,7 @@ fn ask(place: &Place, directory: &RunDirectory) -> Broker {
     let place = place.at(directory.path());
     match control::ask::<_, Status>(&place, "doctor", STATUS, &json!({})) {
         Ok(status) => Broker::Told(Box::new(status)),
+        Err(report) if MUTE.contains(&report.code()) => Broker::Mute(report.why().to_owned()),
         // It answers, though not this question of this user.
         Err(_) => Broker::Answers,
     }
@@ -94,23 +123,34 @@ fn of_modes(path: &Path) -> Option<Finding> {
 }
 
 fn of_configuration() -> Vec<Finding> {
+    // Where there is a service manager, that starts the broker too if it does not run.
+    let by_unit = nix::unistd::geteuid().is_root() && has_service_manager();
+    let then = if by_unit { "systemctl reload-or-restart ipcd" } else { "ipc reload" };
     match sources::installed() {
         Ok(sources) => {
             let report = policy::check::check(&sources, &HostAccounts, &sources::fronts(None));
-            finding::of_configuration(report.problems.iter().map(ToString::to_string).collect())
+            let problems = report.problems.iter().map(ToString::to_string);
+            problems.map(|problem| finding::of_configuration(problem, "mend it", then)).collect()
         }
-        Err(report) => vec![finding::of_files(&report.to_string())],
+        Err(report) => {
+            let problem = format!("{}: {}", report.name(), report.why());
+            let cure = report.what_to_do().unwrap_or("mend it");
+            vec![finding::of_configuration(problem, cure, then)]
+        }
     }
+}
+
+fn has_service_manager() -> bool {
+    Path::new("/run/systemd/system").exists()
 }
 
 /// How the service manager has the units; nothing where there is none.
 fn units() -> Vec<Unit> {
-    if !Path::new("/run/systemd/system").exists() {
+    if !has_service_manager() {
         return Vec::new();
     }
     let unit = |name: &&'static str| {
-        let properties = "--property=LoadState,ActiveState,UnitFileState,Result";
-        let output = Command::new("systemctl").args(["show", properties, name]).output().ok()?;
+        let output = Command::new("systemctl").args(["show", PROPERTIES, name]).output().ok()?;
         Some(Unit::read(name, &String::from_utf8_lossy(&output.stdout)))
     };
     UNITS.iter().filter_map(unit).collect()

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -53,7 +53,11 @@ fn make(base: &Path, file: &Path, whose: Whose) -> io::Result<bool> {
     let drop_ins = base.join("ipcd.d");
     fs::DirBuilder::new().recursive(true).mode(directory_mode).create(drop_ins)?;
     match fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(file) {
-        Ok(mut opened) => opened.write_all(FIRST.as_bytes()).map(|()| true),
+        // Whatever the umask: whom it is for has to read it.
+        Ok(mut opened) => opened
+            .set_permissions(fs::Permissions::from_mode(mode))
+            .and_then(|()| opened.write_all(FIRST.as_bytes()))
+            .map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }

@@ -83,6 +83,16 @@ impl Report {
         &self.why
     }
 
+    /// What to do about it, if something can be done.
+    pub(crate) fn what_to_do(&self) -> Option<&str> {
+        self.cure.as_deref().map(|(_, cure)| cure.as_str())
+    }
+
+    /// What it is about.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The exit code that says the same.
     pub(crate) fn code(&self) -> u8 {
         self.code

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use libipc::environment::Environment;
@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Uid, User, getgrouplist};
 use policy::accounts::Accounts;
 use policy::config::Sources;
 use settings::File;
+use sys::file::{CONFIG_BYTES_MOST, Links};
 
 use crate::report::Report;
 
@@ -47,7 +48,7 @@ impl Accounts for HostAccounts {
 /// it, or several files as if they lay in ipcd.d.
 pub(crate) fn named(paths: &[PathBuf]) -> Result<Sources, Report> {
     match paths {
-        [directory] if directory.is_dir() => below(std::slice::from_ref(directory)),
+        [directory] if directory.is_dir() => below(std::slice::from_ref(directory), read),
         [main] => Ok(Sources { main: Some(read(main)?), ..Sources::default() }),
         files => listed(files),
     }
@@ -68,7 +69,49 @@ pub(crate) fn installed() -> Result<Sources, Report> {
     } else {
         user_base().into_iter().collect()
     };
-    below(&bases)
+    let broker = Reader::of_process();
+    below(&bases, |path| broker.read(path))
+}
+
+/// As whom the broker reads its files.
+struct Reader {
+    uid: u32,
+    /// Its groups, if it is somebody else than this process.
+    groups: Option<Vec<u32>>,
+}
+
+impl Reader {
+    /// The system's account for root, where there is one; else oneself.
+    fn of_process() -> Self {
+        let uid = nix::unistd::geteuid().as_raw();
+        match HostAccounts.uid("ipcd").filter(|_| uid == 0) {
+            Some(uid) => Self { uid, groups: Some(HostAccounts.groups_of("ipcd")) },
+            None => Self { uid, groups: None },
+        }
+    }
+
+    /// Reads a file as the broker does, or refuses it as the broker would.
+    fn read(&self, path: &Path) -> Result<File, Report> {
+        let refused = |why: &str, cure: String| {
+            let report = Report::new(78, &path.display().to_string(), "configuration", why);
+            report.cure("to do", &cure)
+        };
+        let (file, facts) = sys::file::open(path, CONFIG_BYTES_MOST, Links::Followed)
+            .map_err(|why| refused(&why.to_string(), "put a file there that can be read".into()))?;
+        if !sys::file::is_trusted(&facts, self.uid) {
+            let why = "others could have written it: the broker refuses it";
+            return Err(refused(why, format!("chown root {0}; chmod go-w {0}", path.display())));
+        }
+        let readers = self.groups.as_ref();
+        if readers.is_some_and(|groups| !sys::file::may_read(&facts, self.uid, groups)) {
+            let why = "the broker cannot read it: it runs as ipcd";
+            return Err(refused(why, format!("chmod a+r {}", path.display())));
+        }
+        let mut text = String::new();
+        let read = file.take(CONFIG_BYTES_MOST).read_to_string(&mut text);
+        read.map_err(|error| unread(path, &error))?;
+        Ok(File { name: path.display().to_string(), text })
+    }
 }
 
 /// The places of fronts of the brokers that a configuration may be meant for: of the one in
@@ -83,7 +126,10 @@ pub(crate) fn fronts(rundir: Option<&Path>) -> Vec<PathBuf> {
 }
 
 /// The files of directories like /etc/ipcd, the most important first.
-fn below(bases: &[PathBuf]) -> Result<Sources, Report> {
+fn below(
+    bases: &[PathBuf],
+    read: impl Fn(&Path) -> Result<File, Report>,
+) -> Result<Sources, Report> {
     let mut found: BTreeMap<OsString, PathBuf> = BTreeMap::new();
     for base in bases {
         for path in toml_files(&base.join("ipcd.d"))? {

@@ -14,6 +14,12 @@ use crate::tls::peers::{Peer, Peers};
 
 mod peers;
 
+/// Where the service manager keeps what it passes to the system's tlsd.
+const CREDENTIALS: &str = "/run/credentials/ipcd-tlsd.service";
+
+/// The variable by which it says so.
+const PASSED: &str = "CREDENTIALS_DIRECTORY";
+
 /// What to do about TLS.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Tls {
@@ -196,7 +202,12 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// What tlsd prints; its own words if it fails.
 pub(crate) fn tlsd(arguments: &[&str]) -> Result<String, Report> {
-    let output = Command::new(program()).args(arguments).output().map_err(|error| {
+    let mut command = Command::new(program());
+    // As its unit has it: root alone gets there.
+    if Path::new(CREDENTIALS).is_dir() && std::env::var_os(PASSED).is_none() {
+        command.env(PASSED, CREDENTIALS);
+    }
+    let output = command.args(arguments).output().map_err(|error| {
         Report::new(3, "tls", "tlsd cannot be started", error)
             .cure("to do", "install the package ipcd-tlsd")
     })?;

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use daemon::file::{CONFIG_BYTES_MOST, Links, Unusable};
 use libipc::rundir::Instance;
 use policy::config::{CommandLine, Sources};
 use settings::File;
+use sys::file::{CONFIG_BYTES_MOST, Links, Unusable};
 
 /// Where to look: what stays the same from reload to reload.
 #[derive(Debug)]
@@ -110,15 +109,14 @@ fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
 
 fn read_one(path: &Path, required: bool) -> Result<Option<File>, FileError> {
     let unusable = |why| FileError::Unusable { path: path.to_owned(), why };
-    let (file, facts) = match daemon::file::open(path, CONFIG_BYTES_MOST, Links::Followed) {
+    let (file, facts) = match sys::file::open(path, CONFIG_BYTES_MOST, Links::Followed) {
         Ok(opened) => opened,
         Err(Unusable::System(error)) if error.kind() == io::ErrorKind::NotFound && !required => {
             return Ok(None);
         }
         Err(why) => return Err(unusable(why)),
     };
-    let uid = nix::unistd::geteuid().as_raw();
-    if (facts.uid() != 0 && facts.uid() != uid) || facts.mode() & 0o022 != 0 {
+    if !sys::file::is_trusted(&facts, nix::unistd::geteuid().as_raw()) {
         return Err(FileError::Untrusted { path: path.to_owned() });
     }
     let mut text = String::new();

@@ -6,8 +6,8 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use daemon::file::{Links, Unusable};
 use nix::unistd::User;
+use sys::file::{Links, Unusable};
 use zeroize::Zeroizing;
 
 use crate::ACCOUNT;
@@ -84,7 +84,7 @@ fn is_accounts(uid: u32) -> bool {
 }
 
 fn open(path: &Path) -> Result<(File, Metadata), FileError> {
-    daemon::file::open(path, FILE_BYTES_MOST, Links::Followed)
+    sys::file::open(path, FILE_BYTES_MOST, Links::Followed)
         .map_err(|why| FileError { path: path.to_owned(), why: Why::Unusable(why) })
 }
 

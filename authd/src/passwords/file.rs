@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use daemon::file::{Links, Unusable};
 use nix::libc;
+use sys::file::{Links, Unusable};
 
 use super::{LineError, Passwords};
 
@@ -46,7 +46,7 @@ fn read(path: &Path) -> Result<String, FileError> {
     let fail = |why| FileError { path: path.to_owned(), why };
     check_directory(path)?;
     let system = |error| fail(Why::Unusable(Unusable::System(error)));
-    let (file, facts) = daemon::file::open(path, FILE_BYTES_MOST, Links::Refused)
+    let (file, facts) = sys::file::open(path, FILE_BYTES_MOST, Links::Refused)
         .map_err(|why| fail(Why::Unusable(why)))?;
     let directory = parent(path).metadata().map_err(system)?;
     let us = nix::unistd::geteuid().as_raw();
@@ -144,7 +144,7 @@ impl fmt::Display for FileError {
         let path = self.path.display();
         match &self.why {
             Why::Unusable(Unusable::System(error)) if error.kind() == io::ErrorKind::NotFound => {
-                write!(f, "{path}: is not there: authd add USER makes it")
+                write!(f, "{path}: is not there: /usr/libexec/ipcd/authd add USER makes it")
             }
             Why::Unusable(why) => write!(f, "{path}: {why}"),
             Why::Open { mode } => {
@@ -185,7 +185,10 @@ mod tests {
         let path = place.path().join("passwords");
         let said = || load(&path).map(|users| users.len()).map_err(|error| error.to_string());
         let shown = path.display();
-        assert_eq!(said(), Err(format!("{shown}: is not there: authd add USER makes it")));
+        assert_eq!(
+            said(),
+            Err(format!("{shown}: is not there: /usr/libexec/ipcd/authd add USER makes it"))
+        );
         fs::write(&path, LINE).unwrap();
         for (open, expected) in
             [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o602, false)]

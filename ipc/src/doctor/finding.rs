@@ -20,6 +20,9 @@ pub(super) struct Finding {
     pub(super) is_broken: bool,
 }
 
+/// What to do with a broker of one's own that has to begin anew.
+const RESTART: &str = "end ipcd and start it again";
+
 /// How a broker is.
 #[derive(Debug)]
 pub(super) enum Broker {
@@ -29,6 +32,8 @@ pub(super) enum Broker {
     Silent,
     /// It has a socket that this user may not use.
     Closed,
+    /// It takes connections, and does not answer, for this reason.
+    Mute(String),
     /// It answers.
     Answers,
     /// It has told how it is.
@@ -48,10 +53,24 @@ pub(super) struct Mode {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Unit {
     name: &'static str,
-    is_installed: bool,
-    is_active: bool,
+    state: State,
     is_enabled: bool,
     result: String,
+    /// The exit code of its program.
+    code: String,
+}
+
+/// What a unit does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    NotInstalled,
+    /// Nothing starts it.
+    Masked,
+    Active,
+    /// It has ended in failure, or is being started again and has not been active since it ended.
+    Down,
+    /// Nobody has asked for it.
+    Idle,
 }
 
 impl Finding {
@@ -107,6 +126,10 @@ pub(super) fn of_broker(socket: &Path, broker: &Broker, is_system: bool) -> Vec<
     let socket = socket.display();
     match broker {
         Broker::Answers => Vec::new(),
+        Broker::Mute(why) => {
+            let restart = if is_system { "systemctl restart ipcd" } else { RESTART };
+            vec![Finding::broken(format!("the broker at {socket} does not answer: {why}"), restart)]
+        }
         Broker::Absent => vec![Finding::broken(format!("{socket} is not there"), start)],
         Broker::Silent => {
             let restart = if is_system { "systemctl restart ipcd.socket" } else { start };
@@ -125,15 +148,20 @@ fn of_status(status: &Status, is_system: bool) -> Vec<Finding> {
     if status.version != env!("CARGO_PKG_VERSION") {
         let what =
             format!("ipcd {} runs, this is ipc {}", status.version, env!("CARGO_PKG_VERSION"));
-        let cure = if is_system { "systemctl restart ipcd" } else { "end ipcd and start it again" };
+        let cure = if is_system { "systemctl restart ipcd" } else { RESTART };
         found.push(Finding { what, cure: cure.to_owned(), is_broken: false });
     }
     if !status.refused.is_empty() {
+        let problems = status.refused.iter().map(|problem| match problem.file.as_str() {
+            "" => problem.message.clone(),
+            file => format!("{file}:{}:{}: {}", problem.line, problem.column, problem.message),
+        });
         let what = format!(
-            "the files have problems since revision {} was read, which is still in force",
-            status.revision
+            "the files have problems since revision {} was read, which is still in force: {}",
+            status.revision,
+            problems.collect::<Vec<_>>().join("; ")
         );
-        found.push(Finding::broken(what, "mend what ipc check says, then: ipc reload"));
+        found.push(Finding::broken(what, "mend that, then: ipc reload"));
     }
     let silent = status.transports.iter().filter(|carrier| {
         // Others are not missed until a rule speaks of them.
@@ -157,19 +185,15 @@ fn of_status(status: &Status, is_system: bool) -> Vec<Finding> {
     found
 }
 
-pub(super) fn of_configuration(problems: Vec<String>) -> Vec<Finding> {
-    let cure = "mend it, then: ipc reload";
-    problems.into_iter().map(|problem| Finding::broken(problem, cure)).collect()
+/// A problem of the files, and what to do about it and then.
+pub(super) fn of_configuration(problem: String, cure: &str, then: &str) -> Finding {
+    Finding::broken(problem, format!("{cure}, then: {then}"))
 }
 
 /// What tlsd says of its configuration.
 pub(super) fn of_tls(said: &Said) -> Finding {
     let cure = "mend it, then: systemctl reload ipcd-tlsd".to_owned();
     Finding { what: said.text.clone(), cure, is_broken: said.is_broken }
-}
-
-pub(super) fn of_files(error: &str) -> Finding {
-    Finding::broken(error, "let the file be read by whom ipcd runs as")
 }
 
 impl Unit {
@@ -179,27 +203,54 @@ impl Unit {
             let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
             line.unwrap_or_default()
         };
+        let moment = |key: &str| value(key).parse::<u64>().unwrap_or_default();
+        let has_ended_since =
+            moment("InactiveEnterTimestampMonotonic") > moment("ActiveEnterTimestampMonotonic");
+        let state = match (value("LoadState"), value("ActiveState")) {
+            ("masked", _) => State::Masked,
+            ("loaded", "active") => State::Active,
+            ("loaded", "failed") => State::Down,
+            ("loaded", "activating") if has_ended_since => State::Down,
+            ("loaded", _) => State::Idle,
+            _ => State::NotInstalled,
+        };
         Self {
             name,
-            is_installed: value("LoadState") == "loaded",
-            is_active: value("ActiveState") == "active",
+            state,
             is_enabled: value("UnitFileState") == "enabled",
             result: value("Result").to_owned(),
+            code: value("ExecMainStatus").to_owned(),
         }
+    }
+
+    /// Whether it is the broker's, and does not start.
+    pub(super) fn keeps_broker_down(&self) -> bool {
+        self.name == "ipcd.service" && matches!(self.state, State::Masked | State::Down)
     }
 
     /// What is wrong with it. One that is not installed, or that somebody has switched off, is as
     /// it should be.
     pub(super) fn finding(&self) -> Option<Finding> {
-        let Self { name, is_installed, is_active, is_enabled, result } = self;
-        if !is_installed || *is_active || !is_enabled {
-            return None;
-        }
-        let why = if result == "success" { "" } else { result };
-        let what = format!(
-            "{name} is enabled and not active{}{why}",
-            if why.is_empty() { "" } else { ": " }
-        );
+        let Self { name, state, is_enabled, result, code } = self;
+        let what = match state {
+            State::Masked => {
+                let what = format!("{name} is masked: nothing starts it");
+                return Some(Finding::broken(what, format!("systemctl unmask {name}")));
+            }
+            State::Down if name.ends_with(".service") => {
+                let how = match result.as_str() {
+                    "success" => "it is started again and again".to_owned(),
+                    _ => format!("{result}, exit code {code}"),
+                };
+                format!("{name} does not run ({how}): journalctl --unit {name} says why")
+            }
+            State::Down | State::Idle if name.ends_with(".socket") && *is_enabled => {
+                let why = if result == "success" { "" } else { result };
+                let colon = if why.is_empty() { "" } else { ": " };
+                format!("{name} is enabled and not active{colon}{why}")
+            }
+            _ => return None,
+        };
         Some(Finding::broken(what, format!("systemctl restart {name}")))
     }
 }
@@ -221,6 +272,37 @@ mod tests {
         assert_eq!(found.cure, "systemctl restart ipcd.socket");
         let found = read(&format!("{state}ActiveState=inactive\nResult=success\n")).unwrap();
         assert_eq!(found.what, "ipcd.socket is enabled and not active");
+        let found = read("LoadState=masked\nActiveState=inactive\n").unwrap();
+        assert_eq!(found.cure, "systemctl unmask ipcd.socket");
+    }
+
+    #[test]
+    fn a_service_that_fails_is_wrong_and_one_that_nobody_asks_for_is_not() {
+        let read = |text: &str| {
+            let text = format!("LoadState=loaded\nUnitFileState=indirect\n{text}");
+            Unit::read("ipcd-tcpd.service", &text).finding().map(|found| found.what)
+        };
+        let times = |entered: u32, ended: u32| {
+            format!(
+                "ActiveEnterTimestampMonotonic={entered}\nInactiveEnterTimestampMonotonic={ended}\n"
+            )
+        };
+        for fine in [
+            "ActiveState=inactive\nResult=success\n".to_owned(),
+            format!("ActiveState=active\n{}", times(5, 4)),
+            // For the first time.
+            format!("ActiveState=activating\n{}", times(0, 0)),
+            format!("ActiveState=reloading\n{}", times(5, 4)),
+        ] {
+            assert_eq!(read(&fine), None, "{fine}");
+        }
+        let said = read("ActiveState=failed\nResult=exit-code\nExecMainStatus=78\n").unwrap();
+        assert!(
+            said.starts_with("ipcd-tcpd.service does not run (exit-code, exit code 78)"),
+            "{said}"
+        );
+        // Started again and again.
+        assert!(read(&format!("ActiveState=activating\n{}", times(4, 5))).is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use ipcd_tests::container::Container;
 
 /// Ways to break an installation, and what is said about each.
-const BROKEN: [(&str, &str); 6] = [
+const BROKEN: [(&str, &str); 9] = [
     ("systemctl stop ipcd.socket ipcd.service", "/run/ipc/ipc is not there"),
     ("systemctl stop ipcd-tcpd.socket", "ipcd-tcpd.socket is enabled and not active"),
     ("chmod 755 /run/ipc/services", "/run/ipc/services has mode 755, not 710"),
@@ -15,12 +15,49 @@ const BROKEN: [(&str, &str); 6] = [
       socket.socket(socket.AF_UNIX).bind(\"/run/ipc/ipc\")'",
         "nobody listens at /run/ipc/ipc",
     ),
+    ("systemctl stop ipcd; systemctl mask --quiet ipcd.service", "ipcd.service is masked"),
+    (
+        "kill -STOP $(systemctl show --value --property MainPID ipcd)",
+        "the broker at /run/ipc/ipc does not answer",
+    ),
+    (
+        "ipc status; echo >/etc/ipcd/ipcd.d/50-mine.toml; chmod 600 /etc/ipcd/ipcd.d/50-mine.toml",
+        "/etc/ipcd/ipcd.d/50-mine.toml: the broker cannot read it: it runs as ipcd",
+    ),
+];
+
+/// What only a reader can mend, with what is said about it, and what he does.
+const FAILING: [(&str, &str, &str); 4] = [
+    (
+        "mkdir /etc/systemd/system/ipcd.service.d; \
+         printf '[Service]\nPrivateUsers=yes\n' >/etc/systemd/system/ipcd.service.d/50.conf; \
+         systemctl daemon-reload; systemctl restart ipcd || true",
+        "ipcd.service does not run (exit-code, exit code 78)",
+        "rm -r /etc/systemd/system/ipcd.service.d; systemctl daemon-reload; systemctl restart ipcd",
+    ),
+    (
+        "echo '[nonsense]' >>/etc/ipcd/tcpd.toml; systemctl restart ipcd-tcpd || true",
+        "ipcd-tcpd.service does not run",
+        "sed -i '/nonsense/d' /etc/ipcd/tcpd.toml; systemctl restart ipcd-tcpd",
+    ),
+    (
+        "ipc status; mkfifo /etc/ipcd/ipcd.d/50-pipe.toml",
+        "/etc/ipcd/ipcd.d/50-pipe.toml: is no file",
+        "rm /etc/ipcd/ipcd.d/50-pipe.toml",
+    ),
+    (
+        "ipc status; echo >/etc/ipcd/ipcd.d/50-all.toml; chmod 666 /etc/ipcd/ipcd.d/50-all.toml; \
+         if ipc reload; then exit 1; fi; if ipc check; then exit 1; fi",
+        "/etc/ipcd/ipcd.d/50-all.toml: others could have written it",
+        "rm /etc/ipcd/ipcd.d/50-all.toml; ipc reload",
+    ),
 ];
 
 #[test]
 fn what_the_doctor_says_to_do_heals() {
     let Some(host) = Container::installed() else { return };
-    let healthy = "ipc doctor --format table";
+    // Less than the watchdog takes to heal a broker that hangs.
+    let healthy = "ipc doctor --timeout 3 --format table";
     // What was just started is there in a moment.
     let is_healthy = |host: &Container| {
         host.until(&format!("{healthy} | grep -qx 'nothing is wrong'"));
@@ -34,9 +71,30 @@ fn what_the_doctor_says_to_do_heals() {
         assert!(said.stdout.contains(expected), "{breaking}: {said:?}");
         // All that it says to do, in its order.
         for cure in said.stdout.lines().filter_map(|line| line.strip_prefix("  to do  ")) {
-            host.must(cure);
+            for step in cure.split(", then: ") {
+                host.must(step);
+            }
         }
         is_healthy(&host);
+    }
+    for (breaking, expected, mending) in FAILING {
+        host.must(breaking);
+        let said = host.run(healthy);
+        assert_eq!(said.code, 78, "{breaking}: {said:?}");
+        assert!(said.stdout.contains(expected), "{breaking}: {said:?}");
+        host.must(mending);
+        is_healthy(&host);
+    }
+}
+
+#[test]
+fn a_file_that_the_broker_cannot_read_is_told_before_the_broker_is_restarted() {
+    let Some(host) = Container::installed() else { return };
+    host.must("echo >/etc/ipcd/ipcd.d/50-mine.toml; chmod 600 /etc/ipcd/ipcd.d/50-mine.toml");
+    for check in ["ipcd --check", "ipc check"] {
+        let said = host.run(check);
+        assert_eq!(said.code, 78, "{said:?}");
+        assert!(said.stderr.contains("50-mine.toml"), "{said:?}");
     }
 }
 

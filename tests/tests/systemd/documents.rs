@@ -95,6 +95,9 @@ fn the_page_about_installing_leads_to_an_encrypted_connection() {
     let (db1, web1) = (&hosts.0["db1"], &hosts.0["web1"]);
     let ports = db1.output("ss --no-header --listening --tcp");
     assert!(ports.contains(":9001") && !ports.contains(":9000"), "{ports}");
+    for host in [db1, web1] {
+        host.must("ipc doctor --format table");
+    }
     // The page says what can be done without cutting: so it is.
     web1.must("(echo early; sleep 0.1; cat /run/go; echo late) >/dev/null & true");
     for unit in ["ipcd", "ipcd-tlsd"] {

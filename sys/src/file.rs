@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::libc;
@@ -67,6 +67,24 @@ pub fn read_text(path: &Path) -> Result<String, Unusable> {
     Ok(text)
 }
 
+/// Whether nobody but root and that user could have written it.
+#[must_use]
+pub fn is_trusted(facts: &Metadata, uid: u32) -> bool {
+    [0, uid].contains(&facts.uid()) && facts.mode() & 0o022 == 0
+}
+
+/// Whether a user of these groups, who is not root, may read it. Where it lies is looked at by
+/// nobody here.
+#[must_use]
+pub fn may_read(facts: &Metadata, uid: u32, groups: &[u32]) -> bool {
+    let needed = match facts {
+        _ if facts.uid() == uid => 0o400,
+        _ if groups.contains(&facts.gid()) => 0o040,
+        _ => 0o004,
+    };
+    facts.mode() & needed != 0
+}
+
 impl From<io::Error> for Unusable {
     fn from(error: io::Error) -> Self {
         Self::System(error)
@@ -108,6 +126,32 @@ mod tests {
         fs::write(&path, [0xff]).unwrap();
         let said = read_text(&path).unwrap_err().to_string();
         assert_eq!(said, "cannot be read: stream did not contain valid UTF-8");
+    }
+
+    #[test]
+    fn a_mode_tells_who_writes_and_who_reads() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        fs::write(&path, "").unwrap();
+        let facts = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            fs::metadata(&path).unwrap()
+        };
+        let (uid, gid) = (facts(0o600).uid(), facts(0o600).gid());
+        let trusted = [0o644, 0o664, 0o646].map(|mode| is_trusted(&facts(mode), uid));
+        assert_eq!(trusted, [true, false, false]);
+        // What is root's is trusted by all.
+        assert_eq!(is_trusted(&facts(0o644), uid + 1), uid == 0);
+        // The owner, a member of the group, and somebody else.
+        let readers = |mode| {
+            let facts = facts(mode);
+            [(uid, gid), (uid + 1, gid), (uid + 1, gid + 1)]
+                .map(|(uid, gid)| may_read(&facts, uid, &[gid]))
+        };
+        assert_eq!(readers(0o600), [true, false, false]);
+        assert_eq!(readers(0o040), [false, true, false]);
+        assert_eq!(readers(0o604), [true, false, true]);
     }
 
     #[test]
