@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use libipc::rundir::RunDirectory;
@@ -20,7 +20,7 @@ struct Running {
 }
 
 impl Children {
-    /// Starts the named programs, which lie beside this one or in PATH.
+    /// Starts the named programs, which lie where an installation or a build has them.
     ///
     /// # Errors
     ///
@@ -63,16 +63,23 @@ impl Children {
 fn told(name: &str, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            format!("no program {name} is beside ipcd or in PATH; the daemons are tcpd and tlsd")
+            format!(
+                "no program {name} is beside ipcd or where packages put it; the daemons are tcpd and tlsd"
+            )
         }
         _ => format!("{name}: {error}"),
     }
 }
 
-/// The program of that name beside ours, where an installation or a build has it; else PATH's.
+/// The program of that name beside ours, where a build has it, or where the packages put it. Never
+/// PATH's: there is another tcpd in Debian.
 fn program(name: &str) -> PathBuf {
-    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(name));
-    beside.filter(|path| path.exists()).unwrap_or_else(|| name.into())
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.with_file_name(name);
+    // /usr/bin/ipcd and /usr/libexec/ipcd/tcpd, below whatever prefix.
+    let prefix = own.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+    let installed = prefix.join("libexec/ipcd").join(name);
+    if beside.exists() { beside } else { installed }
 }
 
 impl Drop for Children {

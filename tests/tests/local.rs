@@ -165,7 +165,8 @@ fn a_daemon_that_does_not_exist_is_an_error_that_says_which_there_are() {
     let mut ipcd = program("ipcd");
     ipcd.arg("--rundir").arg(&rundir).args(["--with", "tcp"]);
     let (code, _, said) = outcome(&mut ipcd);
-    let words = "no program tcp is beside ipcd or in PATH; the daemons are tcpd and tlsd";
+    let words =
+        "no program tcp is beside ipcd or where packages put it; the daemons are tcpd and tlsd";
     assert!(code == 71 && said.contains(words), "{said}");
     assert!(!rundir.join("ipc").exists(), "nothing is left that a client would wait at");
 }

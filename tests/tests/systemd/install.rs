@@ -29,15 +29,21 @@ fn an_installation_answers_at_once_and_opens_no_port() {
     assert_eq!(host.output(PORTS), "");
     let listen = host.run("systemctl is-enabled ipcd-tcpd-listen.socket");
     assert_eq!(listen.stdout, "disabled\n");
-    let modes = host.output(
-        "stat --format='%a %U:%G %n' /run/ipc /run/ipc/ipc /run/ipc/services \
-         /run/ipc/transport /run/ipc/transport/tcp /run/ipc/front /etc/ipcd/ipcd.toml",
-    );
+    let modes = |host: &Container| {
+        host.output(
+            "stat --format='%a %U:%G %n' /run/ipc /run/ipc/ipc /run/ipc/services \
+             /run/ipc/transport /run/ipc/transport/tcp /run/ipc/front /etc/ipcd/ipcd.toml",
+        )
+    };
     let expected = "755 root:root /run/ipc\n666 root:root /run/ipc/ipc\n\
         710 root:ipcd /run/ipc/services\n711 root:ipcd /run/ipc/transport\n\
         600 ipcd:ipcd /run/ipc/transport/tcp\n755 ipcd:ipcd /run/ipc/front\n\
         644 root:root /etc/ipcd/ipcd.toml\n";
-    assert_eq!(modes, expected);
+    assert_eq!(modes(&host), expected);
+    host.must("systemctl restart ipcd ipcd-tcpd; ipc status");
+    assert_eq!(modes(&host), expected);
+    host.must("systemctl kill --signal=KILL ipcd ipcd-tcpd; ipc status");
+    assert_eq!(modes(&host), expected);
 }
 
 #[test]
@@ -47,6 +53,10 @@ fn a_removal_ends_everything_and_leaves_no_file_but_configuration_until_the_purg
     let new = |host: &Container| files(host).difference(&before).cloned().collect::<Vec<_>>();
     host.add_packages(packages::built());
     host.must("systemctl start ipcd-tcpd-listen.socket pongd@pongd.socket; ipc status");
+    host.must(
+        "systemctl --quiet enable ipcd-tcpd-listen.socket ipcd-tlsd-listen.socket \
+         ipcd-authd.socket pongd@pongd.socket ipcd-front@web.socket",
+    );
     assert!(host.output(PORTS).contains(":9000"));
     host.must("dpkg --remove pongd ipcd-authd ipcd-tlsd ipcd-tcpd ipcd");
     assert_eq!(host.output(PORTS), "");
@@ -64,6 +74,23 @@ fn a_removal_ends_everything_and_leaves_no_file_but_configuration_until_the_purg
     assert_eq!(host.output(units), "");
     host.add_packages(packages::built());
     assert_eq!(host.output("systemctl is-active ipcd.socket"), "active\n");
+    host.must("systemctl start sockets.target; ipc status");
+    assert_eq!(host.output(PORTS), "");
+}
+
+#[test]
+fn a_broker_of_ones_own_starts_the_daemons_of_the_packages() {
+    let Some(host) = Container::installed() else { return };
+    host.must(
+        "useradd --create-home alice; install --directory --owner=alice --mode=700 /run/alice; \
+         systemd-run --quiet --uid=alice --setenv=IPC_RUNDIR=/run/alice/ipc ipcd --with tcpd,tlsd",
+    );
+    for name in ["tcp", "tls"] {
+        host.until(&format!(
+            "setpriv --reuid=alice --clear-groups env IPC_RUNDIR=/run/alice/ipc ipc --json status | \
+             grep -q '\"name\":\"{name}\",\"available\":true'"
+        ));
+    }
 }
 
 #[test]
