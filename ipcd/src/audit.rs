@@ -50,12 +50,19 @@ impl Audit {
         if !self.wants(verdict) {
             return;
         }
-        self.tick(now);
-        if self.budget.take(&decision.who) {
+        if self.has_room(&decision.who, now) {
             write_line(verdict, decision);
-        } else {
+        }
+    }
+
+    /// Whether a line that `who` causes may be written now; one that may not is counted and told of.
+    pub(crate) fn has_room(&mut self, who: &Identity, now: Instant) -> bool {
+        self.tick(now);
+        let has_room = self.budget.take(who);
+        if !has_room {
             self.tally.line_left_out();
         }
+        has_room
     }
 
     /// A limit is reached: its name, as the configuration has it.

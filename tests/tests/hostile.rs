@@ -374,6 +374,42 @@ fn a_dial_lasts_no_longer_than_its_request_may() {
 /// Requests that are denied in these tests.
 const DENIED: u64 = 3_000;
 
+/// How many of so many events were written down, once all others have been counted as left out.
+fn written_of(host: &Host, event: &str, all: u64) -> u64 {
+    let counts = || {
+        let log = host.log();
+        let written = log.lines().filter(|line| line.contains(&format!("event=\"{event}\"")));
+        let written = u64::try_from(written.count()).unwrap();
+        let left_out = log.lines().filter_map(|line| line.split("lines=").nth(1));
+        let left_out: u64 = left_out.filter_map(|count| count.trim().parse::<u64>().ok()).sum();
+        (written, left_out)
+    };
+    until("all are written or counted", || {
+        // The count of a second is written when the next has something to do.
+        let _served = host.ipc(&["status"]).output().is_ok();
+        let (written, left_out) = counts();
+        written + left_out == all
+    });
+    counts().0
+}
+
+#[test]
+fn registrations_fill_no_log_and_are_counted_exactly() {
+    const REGISTERED: u64 = 300;
+    let host = host("[limits]\nlog-lines-per-second = 10\n");
+    let call = json!({
+        "method": "org.ipcd.Broker.Register", "parameters": {"service": "often"}, "more": true,
+    });
+    let began = Instant::now();
+    for _ in 0..REGISTERED {
+        let mut service = Raw::to(&host);
+        service.say(format!("{call}\0").as_bytes()).unwrap();
+        assert_eq!(service.error(), "none");
+    }
+    let seconds = began.elapsed().as_secs() + 2;
+    assert!(written_of(&host, "registered", REGISTERED) <= seconds * 10);
+}
+
 #[test]
 fn denials_fill_no_log_and_are_counted_exactly() {
     let config = "rules = 'deny local pongd'\n[limits]\nlog-lines-per-second = 10\n";
@@ -385,20 +421,7 @@ fn denials_fill_no_log_and_are_counted_exactly() {
         assert_eq!(client.error(), "Denied");
     }
     let seconds = began.elapsed().as_secs() + 2;
-    let counts = || {
-        let log = host.log();
-        let written = log.lines().filter(|line| line.contains("\"denied\"")).count();
-        let left_out = log.lines().filter_map(|line| line.split("lines=").nth(1));
-        let left_out: u64 = left_out.filter_map(|count| count.trim().parse::<u64>().ok()).sum();
-        (u64::try_from(written).unwrap(), left_out)
-    };
-    until("all are written or counted", || {
-        // The count of a second is written when the next has something to do.
-        let _served = host.ipc(&["status"]).output().is_ok();
-        let (written, left_out) = counts();
-        written + left_out == DENIED
-    });
-    assert!(counts().0 <= seconds * 10, "{:?} in {seconds} s", counts());
+    assert!(written_of(&host, "denied", DENIED) <= seconds * 10);
     let status = host.ipc(&["--json", "status"]).output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(counter(&status, "denied"), DENIED);

@@ -88,6 +88,7 @@ impl Broker {
         let Some(known) = self.clients.get_mut(&client) else { return };
         known.role = Role::Serving(service.clone());
         let (owner, pid) = (known.identity.uid, known.identity.pid);
+        let who = interface::Identity::Local((*known.identity).clone());
         let registration = Registration { client, owner, pid, last_id: 0 };
         if let Some(old) = self.registry.enter(service.clone(), registration) {
             if let Some(known) = self.clients.get_mut(&old.client) {
@@ -96,7 +97,9 @@ impl Broker {
             let ended = Ended::Replaced { service: service.to_string() };
             self.reply(old.client, varlink::error(&ended), None);
         }
-        tracing::info!(event = "registered", service = service.as_str(), uid = owner, pid);
+        if self.audit.has_room(&who, at.now) {
+            tracing::info!(event = "registered", service = service.as_str(), uid = owner, pid);
+        }
         self.appeared(service, at);
     }
 
