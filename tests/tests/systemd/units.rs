@@ -30,38 +30,95 @@ fn units_are_valid_and_less_exposed_than_their_limits() {
     }
 }
 
-/// What the kernel says of a running unit: a line of `/proc/PID/status`.
-fn status(host: &Container, unit: &str, key: &str) -> String {
-    let script = format!(
-        "pid=$(systemctl show --value --property MainPID {unit}); \
-         sed -n 's/^{key}:[[:space:]]*//p' /proc/$pid/status"
+/// The processes of all daemons, each with what a script says for its number: the first one of
+/// tlsd, which starts the other, apart.
+const PROCESSES: [(&str, &str); 6] = [
+    ("ipcd", "$(pidof ipcd)"),
+    ("tcpd", "$(pidof tcpd)"),
+    ("tlsd", "$(pgrep --parent $(systemctl show --value --property MainPID ipcd-tlsd))"),
+    ("tlsd first", "$(systemctl show --value --property MainPID ipcd-tlsd)"),
+    ("authd", "$(pidof authd)"),
+    ("pongd", "$(pidof pongd)"),
+];
+
+/// A system with all of them running.
+fn with_daemons() -> Option<Container> {
+    let host = Container::installed()?;
+    host.must(
+        "echo secret | /usr/libexec/ipcd/authd add somebody; \
+         systemctl start ipcd ipcd-tcpd ipcd-tlsd ipcd-authd pongd@pongd.service; ipc status",
     );
+    // Its unit is active before it is itself.
+    host.until("pidof pongd");
+    Some(host)
+}
+
+/// What the kernel says of a process: a line of `/proc/PID/status`.
+fn status(host: &Container, process: &str, key: &str) -> String {
+    let script = format!("sed -n 's/^{key}:[[:space:]]*//p' /proc/{process}/status");
     host.output(&script).trim().to_owned()
 }
 
 #[test]
 fn running_daemons_have_no_rights_beyond_their_account() {
-    let Some(host) = Container::installed() else { return };
-    host.must("systemctl start ipcd ipcd-tcpd ipcd-tlsd pongd@pongd.service");
-    for unit in ["ipcd.service", "ipcd-tcpd.service", "ipcd-tlsd.service", "pongd@pongd.service"] {
+    let Some(host) = with_daemons() else { return };
+    let filters =
+        |process: &str| -> usize { status(&host, process, "Seccomp_filters").parse().unwrap() };
+    // The units have as many each; pongd has none of its own.
+    let of_the_unit = filters("$(pidof pongd)");
+    for (name, process) in PROCESSES {
         for key in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-            assert_eq!(status(&host, unit, key), "0000000000000000", "{unit} {key}");
+            assert_eq!(status(&host, process, key), "0000000000000000", "{name} {key}");
         }
-        assert_eq!(status(&host, unit, "NoNewPrivs"), "1", "{unit}");
-        assert_eq!(status(&host, unit, "Seccomp"), "2", "{unit}");
+        assert_eq!(status(&host, process, "NoNewPrivs"), "1", "{name}");
+        assert_eq!(status(&host, process, "Seccomp"), "2", "{name}");
         // The daemon has shut itself in besides.
-        let own = if unit.starts_with("pongd") { 0 } else { 3 };
-        let filters: usize = status(&host, unit, "Seccomp_filters").parse().unwrap();
-        assert!(filters > own, "{unit}: {filters}");
-        assert!(!status(&host, unit, "Uid").starts_with('0'), "{unit}");
+        let own = if ["pongd", "tlsd first"].contains(&name) { 0 } else { 3 };
+        assert_eq!(filters(process), of_the_unit + own, "{name}");
+        assert!(!status(&host, process, "Uid").starts_with('0'), "{name}");
+        let core = format!("grep '^Max core' /proc/{process}/limits | tr -s ' '");
+        assert_eq!(host.output(&core), "Max core file size 0 0 bytes \n", "{name}");
     }
     assert_eq!(host.output("journalctl --grep sandbox-incomplete --quiet || true"), "");
 }
 
 #[test]
+fn running_daemons_hold_no_descriptor_but_what_they_need() {
+    let Some(host) = with_daemons() else { return };
+    let loops = ["anon_inode:[eventfd]", "anon_inode:[eventpoll]", "anon_inode:[signalfd]"];
+    for (name, process) in PROCESSES {
+        let more: &[&str] = match name {
+            // What it waits with for a place to write requests on, and where doors are.
+            "ipcd" => &["/memfd:ipc (deleted)", "/run/ipc/services"],
+            "tlsd" | "tlsd first" => &["pipe"],
+            _ => &[],
+        };
+        let kinds = host.output(&format!(
+            "for one in /proc/{process}/fd/*; do readlink $one; done | \
+             sed -E 's/^(socket|pipe):.*/\\1/' | sort -u"
+        ));
+        for kind in kinds.lines() {
+            let is_needed = ["/dev/null", "socket"].contains(&kind)
+                || loops.contains(&kind)
+                || more.contains(&kind);
+            assert!(is_needed, "{name} holds {kind}");
+        }
+        if name == "tlsd first" {
+            // The others inherit its sockets.
+            continue;
+        }
+        // None but the first three goes on to another program.
+        let left = host.output(&format!(
+            "cd /proc/{process}/fdinfo; for one in *; do [ $one -lt 3 ] || \
+             grep -q '^flags:.*2[0-7]\\{{6\\}}$' $one || echo $one; done"
+        ));
+        assert_eq!(left, "", "{name}");
+    }
+}
+
+#[test]
 fn all_but_tcpd_are_in_a_network_namespace_of_their_own_with_nothing_in_it() {
-    let Some(host) = Container::installed() else { return };
-    host.must("systemctl start ipcd ipcd-tcpd ipcd-tlsd pongd@pongd.service");
+    let Some(host) = with_daemons() else { return };
     let devices = |unit: &str| {
         host.output(&format!(
             "pid=$(systemctl show --value --property MainPID {unit}); \
@@ -71,6 +128,7 @@ fn all_but_tcpd_are_in_a_network_namespace_of_their_own_with_nothing_in_it() {
     };
     assert_eq!(devices("ipcd.service"), "lo\nown\n");
     assert_eq!(devices("ipcd-tlsd.service"), "lo\nown\n");
+    assert_eq!(devices("ipcd-authd.service"), "lo\nown\n");
     assert_eq!(devices("pongd@pongd.service"), "lo\nown\n");
     assert_eq!(devices("ipcd-tcpd.service"), "lo\nshared\n");
 }
@@ -113,7 +171,7 @@ fn a_daemon_that_is_taken_over_reaches_nothing_that_is_not_its_own() {
     };
     let refused = "AF_NETLINK fails 97\nAF_PACKET fails 97\nshadow fails 13\netc fails 30\n\
          run fails 13\nhome fails 13\nroot fails 1\nowner fails 1\ninit fails 1\n";
-    let without_network = ["ipcd", "ipcd-tlsd"].map(outcome);
+    let without_network = ["ipcd", "ipcd-tlsd", "ipcd-authd"].map(outcome);
     for said in &without_network {
         assert!(said.starts_with("AF_UNIX works\nAF_INET fails 97\nAF_INET6 fails 97\n"), "{said}");
         assert!(said.contains(refused), "{said}");
