@@ -338,12 +338,24 @@ impl Host {
     }
 
     fn pongd_on_a_socket(&self, name: &str) -> Daemon {
+        self.pongd_serving(name, self.socket_of(name))
+    }
+
+    /// A listening socket for a service, as a service manager opens it.
+    #[must_use]
+    pub fn socket_of(&self, name: &str) -> UnixListener {
         let path = self.rundir().join("services").join(name);
         // What a crash left there.
         let _nothing = fs::remove_file(&path).is_err();
         let listener = UnixListener::bind(&path).expect("a socket");
         let mode = if is_root() { 0o666 } else { 0o600 };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        listener
+    }
+
+    /// Starts pongd on a socket that a service manager has opened.
+    #[must_use]
+    pub fn pongd_serving(&self, name: &str, listener: UnixListener) -> Daemon {
         let mut command = Command::new("sh");
         command
             .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\""])

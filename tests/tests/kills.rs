@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,8 @@ const RARE: usize = 50;
 /// A host with a service here, one over TCP and one over TLS.
 struct Stage {
     host: Host,
+    /// It stays where it is, whoever listens there.
+    pongd: UnixListener,
     config: String,
     arguments: Vec<String>,
     _tls: Server,
@@ -62,8 +65,11 @@ impl Stage {
             authority.certificate().display()
         );
         let words: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let host = Host::new(&words).with_pongd("pongd").with_tcpd(None).with_tlsd(&config);
-        Self { host, config, arguments: arguments.into(), _tls: tls, _authority: authority }
+        let mut host = Host::new(&words);
+        let pongd = host.socket_of("pongd");
+        host.others.push(host.pongd_serving("pongd", pongd.try_clone().unwrap()));
+        let host = host.with_tcpd(None).with_tlsd(&config);
+        Self { host, pongd, config, arguments: arguments.into(), _tls: tls, _authority: authority }
     }
 
     /// Kills a daemon, and starts it again as a service manager does.
@@ -73,6 +79,12 @@ impl Stage {
             "ipcd" => {
                 self.host.broker.crash();
                 self.host.restart(&words);
+            }
+            "pongd" => {
+                let mut old = self.host.others.remove(0);
+                old.crash();
+                let new = self.host.pongd_serving("pongd", self.pongd.try_clone().unwrap());
+                self.host.others.insert(0, new);
             }
             "tcpd" => {
                 let mut old = self.host.others.remove(1);
@@ -144,8 +156,9 @@ fn ask(environment: &Environment, daemon: &str, over: &AtomicBool, seen: &Seen) 
                 connect(environment, name).is_some_and(|mut stream| echoes(&mut stream, number));
             seen.note(began, is_served);
             let goes_on = kept.as_mut().is_some_and(|stream| echoes(stream, number));
-            // What goes through tlsd lives as long as that.
-            assert!(goes_on || (daemon, *name) == ("tlsd", "secure"), "{name} was cut");
+            // What goes through tlsd lives as long as that, and what goes to pongd as long as it.
+            let ends = [("tlsd", "secure"), ("pongd", "pongd")].contains(&(daemon, *name));
+            assert!(goes_on || ends, "{name} was cut");
             if !goes_on {
                 *kept = connect(environment, name);
             }
@@ -210,4 +223,9 @@ fn tcpd_killed_at_any_moment_cuts_nothing_and_is_back_at_once() {
 #[test]
 fn tlsd_killed_at_any_moment_cuts_its_own_alone_and_is_back_at_once() {
     kill_often("tlsd");
+}
+
+#[test]
+fn pongd_killed_at_any_moment_cuts_its_own_alone_and_is_back_at_once() {
+    kill_often("pongd");
 }

@@ -7,7 +7,8 @@ use crate::Failed;
 /// A test that does as much as it is told to.
 struct Endurance {
     task: &'static str,
-    test: &'static str,
+    /// The programs of tests that it is in.
+    tests: &'static [&'static str],
     /// Which of its functions; all, if that is empty.
     only: &'static str,
     variable: &'static str,
@@ -16,19 +17,31 @@ struct Endurance {
 }
 
 const ALL: [Endurance; 5] = [
-    Endurance { task: "faults", test: "faults", only: "", variable: "IPCD_FAULTS", usual: 5_000 },
-    Endurance { task: "crowd", test: "crowd", only: "", variable: "IPCD_PART", usual: 1 },
-    Endurance { task: "kills", test: "kills", only: "", variable: "IPCD_KILLS", usual: 1_000 },
+    Endurance {
+        task: "faults",
+        tests: &["faults"],
+        only: "",
+        variable: "IPCD_FAULTS",
+        usual: 5_000,
+    },
+    Endurance { task: "crowd", tests: &["crowd"], only: "", variable: "IPCD_PART", usual: 1 },
+    Endurance {
+        task: "kills",
+        tests: &["kills", "logins"],
+        only: "killed_at_any_moment",
+        variable: "IPCD_KILLS",
+        usual: 1_000,
+    },
     Endurance {
         task: "soak",
-        test: "endurance",
+        tests: &["endurance"],
         only: "what_goes_on",
         variable: "IPCD_SECONDS",
         usual: 600,
     },
     Endurance {
         task: "flood",
-        test: "endurance",
+        tests: &["endurance"],
         only: "a_user_who_floods",
         variable: "IPCD_SECONDS",
         usual: 60,
@@ -46,7 +59,9 @@ pub(crate) fn run(task: &str, words: &[&str]) -> Result<(), Failed> {
         _ => return Err(Failed(format!("{task} [COUNT]"))),
     };
     let mut test = Command::new("cargo");
-    test.args(["test", "-p", "ipcd-tests", "--test", found.test, "--", "--nocapture", found.only]);
+    test.args(["test", "-p", "ipcd-tests"]);
+    test.args(found.tests.iter().flat_map(|name| ["--test", *name]));
+    test.args(["--", "--nocapture", found.only]);
     // What cannot run is a failure.
     let status = test.env(found.variable, count.to_string()).env("CI", "1").status()?;
     if status.success() { Ok(()) } else { Err(Failed(format!("{task}: not survived"))) }

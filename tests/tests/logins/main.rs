@@ -7,4 +7,5 @@ mod canary;
 mod cores;
 mod hosts;
 mod identities;
+mod killed;
 mod verifiers;
