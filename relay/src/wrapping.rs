@@ -129,6 +129,9 @@ enum Stage {
     Finishing,
 }
 
+/// What the service manager shows of a daemon that serves.
+pub const STATUS: &str = "Working on the connections that the broker passes";
+
 /// How long a generation that leaves its place waits for the broker's word about peers.
 const LEAVING: Duration = Duration::from_secs(1);
 
@@ -280,7 +283,7 @@ impl<W: Wrapping> EventLoop<W> {
                 Signal::Reload => {
                     notifier.reloading();
                     self.wrapping.reload();
-                    notifier.ready("Connecting and listening as the broker says");
+                    notifier.ready(STATUS);
                 }
             }
         }

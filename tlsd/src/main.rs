@@ -16,7 +16,7 @@ use daemon::sandbox::Sockets;
 use daemon::signals::Signals;
 use daemon::start::give_up_root;
 use relay::start::{Inheritance, serve, shut_in};
-use relay::wrapping::EventLoop;
+use relay::wrapping::{EventLoop, STATUS};
 use sys::forgetful::Forgetful;
 
 use crate::args::Args;
@@ -122,7 +122,7 @@ fn run(args: Args) -> Result<(), Failure> {
         event_loop = event_loop.of_generation(generation);
     }
     tracing::info!(event = "started", rundir = ?directory.path());
-    notifier.ready("Connecting and listening as the broker says");
+    notifier.ready(STATUS);
     if args.generation.is_some() {
         io::stdout()
             .write_all(daemon::generations::READY)
