@@ -90,8 +90,7 @@ fn user_base() -> Option<PathBuf> {
 }
 
 fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let system =
-        |error: io::Error| FileError::Unusable { path: directory.to_owned(), why: error.into() };
+    let system = |error: io::Error| FileError { path: directory.to_owned(), why: error.into() };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -108,7 +107,7 @@ fn toml_files(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 fn read_one(path: &Path, required: bool) -> Result<Option<File>, FileError> {
-    let unusable = |why| FileError::Unusable { path: path.to_owned(), why };
+    let unusable = |why| FileError { path: path.to_owned(), why };
     let (file, facts) = match sys::file::open(path, CONFIG_BYTES_MOST, Links::Followed) {
         Ok(opened) => opened,
         Err(Unusable::System(error)) if error.kind() == io::ErrorKind::NotFound && !required => {
@@ -117,7 +116,7 @@ fn read_one(path: &Path, required: bool) -> Result<Option<File>, FileError> {
         Err(why) => return Err(unusable(why)),
     };
     if !sys::file::is_trusted(&facts, nix::unistd::geteuid().as_raw()) {
-        return Err(FileError::Untrusted { path: path.to_owned() });
+        return Err(unusable(Unusable::Untrusted));
     }
     let mut text = String::new();
     file.take(CONFIG_BYTES_MOST)
@@ -128,32 +127,14 @@ fn read_one(path: &Path, required: bool) -> Result<Option<File>, FileError> {
 
 /// Why a file is not read.
 #[derive(Debug)]
-pub(crate) enum FileError {
-    /// It cannot be read, is no file, or is too long.
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// Which of that.
-        why: Unusable,
-    },
-    /// Somebody else could have written it.
-    Untrusted {
-        /// The file.
-        path: PathBuf,
-    },
+pub(crate) struct FileError {
+    path: PathBuf,
+    why: Unusable,
 }
 
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unusable { path, why } => write!(f, "{}: {why}", path.display()),
-            Self::Untrusted { path } => write!(
-                f,
-                "{}: others could have written it: it has to belong to root or to the broker's \
-                 user, and group and others may not write to it (chmod go-w)",
-                path.display()
-            ),
-        }
+        write!(f, "{}: {}", self.path.display(), self.why)
     }
 }
 

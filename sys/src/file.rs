@@ -21,6 +21,8 @@ pub enum Unusable {
     NotAFile,
     /// It has more bytes than this.
     TooLong(u64),
+    /// Somebody else could have written it.
+    Untrusted,
 }
 
 /// Whether the last part of a path may be a link to somewhere else.
@@ -55,13 +57,17 @@ pub fn open(path: &Path, most: u64, links: Links) -> Result<(File, Metadata), Un
     }
 }
 
-/// The text of a configuration file, of at most [`CONFIG_BYTES_MOST`].
+/// The text of a configuration file, of at most [`CONFIG_BYTES_MOST`], which nobody but root and
+/// the user of this process could have written.
 ///
 /// # Errors
 ///
 /// [`Unusable`].
 pub fn read_text(path: &Path) -> Result<String, Unusable> {
-    let (file, _) = open(path, CONFIG_BYTES_MOST, Links::Followed)?;
+    let (file, facts) = open(path, CONFIG_BYTES_MOST, Links::Followed)?;
+    if !is_trusted(&facts, nix::unistd::geteuid().as_raw()) {
+        return Err(Unusable::Untrusted);
+    }
     let mut text = String::new();
     file.take(CONFIG_BYTES_MOST).read_to_string(&mut text)?;
     Ok(text)
@@ -97,6 +103,10 @@ impl fmt::Display for Unusable {
             Self::System(error) => write!(f, "cannot be read: {error}"),
             Self::NotAFile => f.write_str("is no file"),
             Self::TooLong(most) => write!(f, "is longer than {most} bytes"),
+            Self::Untrusted => f.write_str(
+                "others could have written it: it has to belong to root or to the daemon's user, \
+                 and group and others may not write to it (chmod go-w)",
+            ),
         }
     }
 }
@@ -152,6 +162,29 @@ mod tests {
         assert_eq!(readers(0o600), [true, false, false]);
         assert_eq!(readers(0o040), [false, true, false]);
         assert_eq!(readers(0o604), [true, false, true]);
+    }
+
+    #[test]
+    fn a_configuration_that_others_could_have_written_is_not_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("daemon.toml");
+        fs::write(&path, "text").unwrap();
+        let read_as = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            read_text(&path).map_err(|error| error.to_string())
+        };
+        for mode in [0o600, 0o644, 0o444] {
+            assert_eq!(read_as(mode).unwrap(), "text", "{mode:o}");
+        }
+        for mode in [0o664, 0o646, 0o666] {
+            let said = read_as(mode).unwrap_err();
+            assert!(said.starts_with("others could have written it"), "{mode:o}: {said}");
+        }
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+            assert!(read_as(0o600).unwrap_err().starts_with("others could have written it"));
+        }
     }
 
     #[test]

@@ -31,13 +31,19 @@ enum Why {
     NoCredentials,
 }
 
-/// Reads a file that everybody may read.
+/// Reads a file that everybody may read, and nobody else write: it says whom we believe.
 ///
 /// # Errors
 ///
 /// [`FileError`].
 pub(crate) fn read_public(path: &Path) -> Result<Vec<u8>, FileError> {
-    let (file, _) = open(path)?;
+    let (file, facts) = open(path)?;
+    let us = nix::unistd::geteuid().as_raw();
+    // Root believes whom it will be.
+    let will_be = account().map_or(us, |(user, _)| user);
+    if ![us, will_be].iter().any(|uid| sys::file::is_trusted(&facts, *uid)) {
+        return Err(FileError { path: path.to_owned(), why: Why::Unusable(Unusable::Untrusted) });
+    }
     read(path, file).map(|bytes| bytes.to_vec())
 }
 
@@ -143,6 +149,22 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let expected = format!("others may read it (mode {mode:04o}): chmod 0600");
             assert!(said(&place).contains(&expected), "{}", said(&place));
+        }
+    }
+
+    #[test]
+    fn what_says_whom_we_believe_may_be_written_by_nobody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.crt");
+        std::fs::write(&path, "roots").unwrap();
+        let read_as = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            read_public(&path).map_err(|error| error.to_string())
+        };
+        assert_eq!(read_as(0o644).unwrap(), b"roots");
+        for mode in [0o664, 0o646] {
+            let said = read_as(mode).unwrap_err();
+            assert!(said.contains("ca.crt: others could have written it"), "{mode:o}: {said}");
         }
     }
 
