@@ -131,7 +131,8 @@ impl Place {
 
     /// What comes next when a host is known.
     fn next_with(&self, Peer { name, pin }: &Peer) -> String {
-        let file = text(&self.base.join("ipcd.toml"));
+        // A file of its own, for there may be rules and redirects in every other.
+        let file = text(&self.base.join("ipcd.d/50-SERVICE.toml"));
         format!(
             "To offer a service to {name}, in {file}:\n  \
              rules = \"allow in SERVICE tls:* for pin:{pin}\"\n\

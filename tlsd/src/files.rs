@@ -16,6 +16,9 @@ use crate::config::SecretPlace;
 /// Bytes of the longest file: the roots of a system are a tenth of that.
 const FILE_BYTES_MOST: u64 = 8 * 1024 * 1024;
 
+/// Where the service manager has what it passes to the system's tlsd, as long as that runs.
+const UNIT_CREDENTIALS: &str = "/run/credentials/ipcd-tlsd.service";
+
 /// Why a file cannot be used.
 #[derive(Debug)]
 pub(crate) struct FileError {
@@ -66,8 +69,7 @@ pub(crate) fn read_secret(place: &SecretPlace) -> Result<Zeroizing<Vec<u8>>, Fil
         }
         SecretPlace::Credential(name) => {
             // The service manager made the directory for us alone.
-            let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-            let Some(directory) = directory.filter(|path| path.is_absolute()) else {
+            let Some(directory) = credentials() else {
                 let path = PathBuf::from(format!("credential:{name}"));
                 return Err(FileError { path, why: Why::NoCredentials });
             };
@@ -76,6 +78,17 @@ pub(crate) fn read_secret(place: &SecretPlace) -> Result<Zeroizing<Vec<u8>>, Fil
             read(&path, file)
         }
     }
+}
+
+/// Where the service manager has put what it passes: it tells the daemon; root, who looks whether
+/// all is well, finds it where the unit that runs has it.
+fn credentials() -> Option<PathBuf> {
+    let told = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let of_unit = || {
+        let path = PathBuf::from(UNIT_CREDENTIALS);
+        (nix::unistd::geteuid().is_root() && path.is_dir()).then_some(path)
+    };
+    told.filter(|path| path.is_absolute()).or_else(of_unit)
 }
 
 /// The user and group that root gives itself up for, if this is root and there is such an account.
@@ -117,7 +130,8 @@ impl fmt::Display for FileError {
             }
             Why::NoCredentials => write!(
                 f,
-                "{path}: the service manager passes no credentials: write LoadCredential= in the unit"
+                "{path}: the service manager passes no credentials: write LoadCredential= in the \
+                 unit, and start it"
             ),
         }
     }
@@ -207,7 +221,7 @@ mod tests {
         assert_eq!(
             said(&SecretPlace::Credential("host.key".to_owned())),
             "credential:host.key: the service manager passes no credentials: write LoadCredential= \
-             in the unit"
+             in the unit, and start it"
         );
     }
 }

@@ -14,5 +14,6 @@ mod journal;
 mod logins;
 mod restart;
 mod system;
+mod tls;
 mod units;
 mod varlink;
