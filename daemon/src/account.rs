@@ -4,6 +4,9 @@ use std::io;
 
 use nix::unistd::{Gid, Uid, User, initgroups, setresgid, setresuid};
 
+/// The account that the system's broker runs as.
+pub const BROKER: &str = "ipcd";
+
 /// Gives up root for the account `name`, for good. False if there is no such account, and then
 /// nothing has changed.
 ///

@@ -16,7 +16,7 @@ use crate::args::{Args, InstanceKind};
 use crate::entrance::{self, Way};
 
 /// The account that the system's broker runs as.
-pub(crate) const ACCOUNT: &str = "ipcd";
+pub(crate) use daemon::account::BROKER as ACCOUNT;
 
 /// The run directory that the command line and the environment ask for: a named one, the user's
 /// own, or for root the system's.

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
+use std::path::Path;
 
+use daemon::account::BROKER;
 use libipc::identity::Identity;
 use libipc::interface::ServiceError;
 use libipc::interface::introspection::{self, Description, GetDescription, Info};
@@ -55,6 +57,10 @@ impl Server {
         directory.check(uid).map_err(ListenError::RunDirectory)?;
         let path = place.join(name);
         let listener = Listener::bind_at(&path, 0o600, &directory.lock())?;
+        if directory.instance() == Instance::System {
+            give_to_broker(&path)
+                .map_err(|error| ListenError::System { path: path.clone(), error })?;
+        }
         let owner = std::fs::symlink_metadata(&path)
             .map_err(|error| ListenError::System { path, error })?
             .uid();
@@ -94,6 +100,17 @@ impl Server {
             }
         }
         Ok(None)
+    }
+}
+
+/// What root has made for the system's broker is the broker's: it has given up root when it calls.
+fn give_to_broker(path: &Path) -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    match nix::unistd::User::from_name(BROKER)? {
+        Some(account) => lchown(path, Some(account.uid.as_raw()), None),
+        None => Ok(()),
     }
 }
 

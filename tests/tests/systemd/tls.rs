@@ -1,4 +1,4 @@
-//! Installed hosts that know each other by their keys.
+//! Installed hosts that know each other by their keys, and daemons that nobody manages.
 
 use ipcd_tests::container::Container;
 use ipcd_tests::packages;
@@ -60,4 +60,22 @@ fn the_doctor_finds_keys_where_the_service_manager_has_them() {
     let said = host.run("ipc doctor --format table");
     assert_eq!(said.code, 78, "{said:?}");
     assert!(said.stdout.contains("tlsd.toml: others could have written it"), "{said:?}");
+}
+
+#[test]
+fn daemons_that_root_starts_by_hand_are_found_by_a_broker_that_has_given_up_root() {
+    let Some(host) = Container::installed() else { return };
+    host.must("systemctl stop 'ipcd*.socket' 'ipcd*.service'");
+    for daemon in ["/usr/bin/ipcd", "/usr/libexec/ipcd/tcpd", "/usr/libexec/ipcd/tlsd"] {
+        host.must(&format!("setsid {daemon} --rundir /run/ipc </dev/null >/dev/null 2>&1 &"));
+        // The run directory is the first one's to make.
+        host.until("test -S /run/ipc/ipc");
+    }
+    for name in ["tcp", "tls"] {
+        host.until(&format!(
+            "ipc --json status | grep -q '\"name\":\"{name}\",\"available\":true'"
+        ));
+    }
+    let users = host.output("ps -o user= -C ipcd,tcpd,tlsd");
+    assert!(users.lines().count() == 3 && !users.contains("root"), "{users}");
 }
