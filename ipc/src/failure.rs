@@ -1,12 +1,14 @@
 //! Why there is no connection, for people: each error with its exit code, its facts and its cure.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use libipc::ConnectError;
 use libipc::interface::broker::BrokerError;
 use libipc::interface::transport::refusal;
+use libipc::listener::ListenError;
 use libipc::rundir::SYSTEM_RUNDIR;
 
 use crate::report::Report;
@@ -67,6 +69,20 @@ pub(crate) fn of_way(name: &str, asker: &str, error: &ConnectError, way: &str) -
     }
 }
 
+/// Why `asker` cannot offer `name`.
+pub(crate) fn not_offered(name: &str, asker: &str, error: &ListenError) -> Report {
+    let cure = "offer it under another name, or in another place: --rundir DIR";
+    match error {
+        ListenError::Refused { error, .. } => of(name, asker, &ConnectError::Broker(error.clone())),
+        ListenError::System { error: kernel, .. }
+            if kernel.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Report::new(50, name, "not permitted", error).cure("to do", cure)
+        }
+        error => Report::new(71, name, "cannot be offered", error).cure("to do", cure),
+    }
+}
+
 /// What is written where, for more of what a limit is about.
 fn raised_where(limit: &str) -> String {
     match limit {
@@ -89,7 +105,7 @@ fn of_broker(name: &str, asker: &str, error: &BrokerError) -> Report {
     match error {
         BrokerError::Denied { target, rule, reason, cure, retry } => {
             let report = new(50, "denied", reason).fact("asked by", asker);
-            let report = report.fact("leads to", target);
+            let report = if target.is_empty() { report } else { report.fact("leads to", target) };
             let report = match rule {
                 Some(rule) => report.fact("by rule", rule),
                 None => report,
@@ -166,8 +182,12 @@ fn after_doubt(reason: &str) -> &'static str {
     }
 }
 
-/// A rule, and what brings it to life: a broker reads files again, and never its command line.
-fn with_next_step(cure: &str) -> String {
+/// What allows it, and what brings that to life: a broker reads files again, and never its command
+/// line. What is no line of a configuration is done at once.
+pub(crate) fn with_next_step(cure: &str) -> String {
+    if !cure.starts_with("allow ") && !cure.starts_with("[services.") {
+        return cure.to_owned();
+    }
     match cure.split_once("   # before command line") {
         Some((rule, place)) => {
             let place = place.trim_start_matches([',', ' ']);

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::args;
 use crate::connect::not_started;
 use crate::report::Report;
+use crate::{asker, failure};
 
 mod placing;
 mod processes;
@@ -92,10 +93,7 @@ fn listen(serve: &Serve, name: &ServiceName) -> Result<Listener, Report> {
         }
         None => Listener::bind(name),
     };
-    listener.map_err(|error| {
-        Report::new(71, &serve.name, "cannot be offered", error)
-            .cure("to do", "offer it under another name, or in another place: --rundir DIR")
-    })
+    listener.map_err(|error| failure::not_offered(&serve.name, &asker::text(), &error))
 }
 
 /// A program that is not there is told at once, not to the first client.

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use libipc::environment::Environment;
-use libipc::listener::ListenError;
 use libipc::rundir::RunDirectory;
 use libipc::session::{ClientOptions, Session, SessionError};
 use libipc::{Address, Channel, ConnectionError, Listener, Patience, Stream};
@@ -70,22 +69,10 @@ impl Where {
             }
             (address, _) => address.listen(),
         };
-        listener.map_err(|error| not_offered(&self.address, &error))
+        listener.map_err(|error| {
+            crate::failure::not_offered(&self.address, &crate::asker::text(), &error)
+        })
     }
-}
-
-fn not_offered(name: &str, error: &ListenError) -> Report {
-    let cure = "offer it under another name, or in another place: --rundir DIR";
-    match error {
-        ListenError::System { error, .. } if is_permission(error) => {
-            Report::new(50, name, "not permitted", error).cure("to do", cure)
-        }
-        error => Report::new(71, name, "cannot be offered", error).cure("to do", cure),
-    }
-}
-
-fn is_permission(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::PermissionDenied
 }
 
 /// Why a socket that was named itself did not take the connection.

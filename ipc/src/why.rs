@@ -11,14 +11,15 @@ use libipc::network;
 use libipc::secret::Secret;
 use policy::config::Config;
 use policy::described;
-use policy::resolved::{Question, Reach, Who, answer};
+use policy::resolved::{Question, QuestionError, Reach, Who, answer};
+use policy::route::{ELSEWHERE_CURE, RouteError};
 
 use crate::args;
 use crate::format::{self, Format, Listing};
 use crate::place::Place;
 use crate::report::{self, Report};
 use crate::sources::{self, HostAccounts};
-use crate::{asker, control};
+use crate::{asker, control, failure};
 
 mod as_test;
 
@@ -27,7 +28,7 @@ pub(crate) struct Why {
     /// The service
     pub(crate) name: String,
     /// Entries instead of those of `IPC_NETWORK`; no secrets here
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "from")]
     pub(crate) network: Option<String>,
     /// Ask about another program of this host: user:, group:, unit:, user-unit:, socket:, login:
     #[arg(long = "as", value_name = "WHO", conflicts_with = "from")]
@@ -152,9 +153,12 @@ fn ask_files(
         service_owner: &owner,
         service_reach: &|_| Reach::Unknown,
     };
-    answer(&loaded.config, &question, &HostAccounts, 0).map_err(|error| {
-        Report::new(64, &why.name, "invalid request", error)
-            .cure("to do", "correct the target, or who is described")
+    answer(&loaded.config, &question, &HostAccounts, 0).map_err(|error| match error {
+        QuestionError::Route(RouteError::Elsewhere { .. }) => {
+            Report::new(50, &why.name, "denied", error).cure("to allow", ELSEWHERE_CURE)
+        }
+        error => Report::new(64, &why.name, "invalid request", error)
+            .cure("to do", "correct the target, or who is described"),
     })
 }
 
@@ -178,6 +182,10 @@ fn describe_candidate(listing: &mut Listing, candidate: &Candidate) {
         listing.add(mark, rule.rule.clone());
         listing.add("", format!("  {}: {}", rule.source, rule.note));
     }
+    if let Some(omitted) = verdict.omitted {
+        let more = format!("{omitted} more that do not decide: ipc check --dump shows all rules");
+        listing.add("passed", more);
+    }
     let word = match (verdict.allowed, verdict.permissive) {
         (true, false) => "allowed",
         (true, true) => "allowed, though it would be denied",
@@ -199,7 +207,7 @@ fn describe_candidate(listing: &mut Listing, candidate: &Candidate) {
         listing.add("bytes", &candidate.carrier);
     }
     if let Some(cure) = verdict.cure.as_ref().filter(|cure| !cure.is_empty()) {
-        listing.add("to allow", format!("{cure}     then: ipc reload"));
+        listing.add("to allow", failure::with_next_step(cure));
     }
 }
 
@@ -230,6 +238,7 @@ mod tests {
             reason: "a rule denies it".into(),
             cure: Some("allow out db tls:h:1 for user:7".into()),
             considered,
+            omitted: Some(9_000),
         };
         let hops =
             vec![Hop { name: "db".into(), target: "tls:h:1".into(), source: "ipcd.toml:6".into() }];
@@ -243,6 +252,7 @@ mod tests {
             "route\tdb -> tls:h:1   (ipcd.toml:6)\nleads to\ttls:h:1\nasks\tout db tls:h:1\n\
              passed\tallow out db tls:h:1 for user:1\n\t  ipcd.toml:2: it is about user:1, not \
              user 7\ndecides\tdeny out *\n\t  ipcd.toml:3: it denies this\n\
+             passed\t9000 more that do not decide: ipc check --dump shows all rules\n\
              verdict\tdenied: a rule denies it\n\
              to allow\tallow out db tls:h:1 for user:7     then: ipc reload\n"
         );

@@ -8,7 +8,7 @@ use libipc::name::ServiceName;
 use policy::decide::Candidate;
 use policy::query::{AddressRule, Verdict};
 use policy::resolved::program_of;
-use policy::route::RouteError;
+use policy::route::{ELSEWHERE_CURE, RouteError};
 use policy::rule::RuleText;
 use policy::target::Target;
 use sys::door::DoorError;
@@ -22,11 +22,19 @@ pub(crate) fn is_last_word(error: &BrokerError) -> bool {
 }
 
 /// A name that leads nowhere.
-pub(crate) fn of_route(asked: &ServiceName, error: &RouteError) -> BrokerError {
-    if matches!(error, RouteError::UnknownService { .. }) {
-        return unknown(asked);
+pub(crate) fn of_route(error: &RouteError) -> BrokerError {
+    match error {
+        RouteError::Elsewhere { hop } => BrokerError::Denied {
+            target: hop.target.clone(),
+            rule: None,
+            reason: error.to_string(),
+            cure: Some(ELSEWHERE_CURE.to_owned()),
+            retry: false,
+        },
+        error => {
+            BrokerError::InvalidRequest { field: "network".to_owned(), reason: error.to_string() }
+        }
     }
-    BrokerError::InvalidRequest { field: "network".to_owned(), reason: error.to_string() }
 }
 
 /// A name that nobody serves.
@@ -164,7 +172,7 @@ pub(crate) fn of_transport(
         TransportError::AddressDenied { address, rule } => BrokerError::Denied {
             target,
             reason: format!("it has the address {address}: {rule}"),
-            rule: Some(rule),
+            rule: None,
             cure: None,
             retry: false,
         },
@@ -203,14 +211,7 @@ pub(crate) fn rule_with_source(verdict: &Verdict) -> String {
 
 /// A rule that names many networks travels with each of them: not its whole text.
 fn shortened(rule: &RuleText) -> String {
-    let text = rule.as_str();
-    match text.char_indices().nth(RULE_CHARACTERS) {
-        Some((end, _)) => {
-            let begin = text.get(..end).unwrap_or_default();
-            format!("{begin}… ({})", rule.source())
-        }
-        None => with_source(rule),
-    }
+    format!("{} ({})", rule.beginning(RULE_CHARACTERS), rule.source())
 }
 
 /// Characters of a rule's text that travel with a network.
@@ -218,7 +219,7 @@ const RULE_CHARACTERS: usize = 160;
 
 /// A rule with where it is written.
 pub(crate) fn with_source(rule: &RuleText) -> String {
-    format!("{} ({})", rule.as_str(), rule.source())
+    format!("{} ({})", rule.shown(), rule.source())
 }
 
 /// Who asks, for people.

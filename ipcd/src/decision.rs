@@ -48,9 +48,11 @@ pub(crate) fn failed(
     error: &BrokerError,
 ) -> Decision {
     let verdict = verdict_of(error);
-    let decision = match candidate {
-        Some(candidate) => led_to(decision, candidate, verdict),
-        None => Decision { verdict: Some(verdict), ..decision },
+    let decision = if let Some(candidate) = candidate {
+        led_to(decision, candidate, verdict)
+    } else {
+        let target = error.target().unwrap_or_default().to_owned();
+        Decision { verdict: Some(verdict), target, ..decision }
     };
     match error {
         // Rules may have changed, or decide about an address: the error knows the one that did.

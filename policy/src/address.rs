@@ -201,6 +201,8 @@ pub enum AddressError {
     UnixName(char),
     /// The host is none.
     Host(HostError),
+    /// An IPv6 address without brackets.
+    Bare,
     /// The length of a network's prefix is none.
     Prefix,
     /// A network with bits behind its prefix.
@@ -235,6 +237,9 @@ impl fmt::Display for AddressError {
                 character.escape_debug()
             ),
             Self::Host(error) => error.fmt(f),
+            Self::Bare => f.write_str(
+                "an IPv6 address stands in brackets: tcp:[2001:db8::1]:443",
+            ),
             Self::Prefix => f.write_str(
                 "a network is 10.0.0.0/8 or [2001:db8::/32], the length at most 32 or 128",
             ),

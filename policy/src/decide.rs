@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use crate::config::Config;
 use crate::cure::cure;
 use crate::evaluate::{evaluate, evaluate_recording};
-use crate::explain::Considered;
+use crate::explain::{Considered, Told};
+use crate::host::Host;
 use crate::peer::Peer;
 use crate::query::{Query, Verdict};
 use crate::route::{Asker, Hop, Route, RouteError, routes};
@@ -64,6 +65,8 @@ pub struct Explained {
     pub candidate: Candidate,
     /// The rules of its direction, in their order, up to the one that decided.
     pub considered: Vec<Considered>,
+    /// How many of them are left out, where there are very many: none that decided.
+    pub omitted: usize,
 }
 
 /// Decides about `request`.
@@ -83,9 +86,9 @@ pub fn decide(config: &Config, request: &Request<'_>) -> Result<Decision, RouteE
 ///
 /// As [`decide`].
 pub fn explain(config: &Config, request: &Request<'_>) -> Result<Explanation, RouteError> {
-    let candidates = judge_all(config, request, |query, considered| {
+    let candidates = judge_all(config, request, |query, told| {
         evaluate_recording(&config.rules, query, &mut |rule, outcome| {
-            considered.push(Considered::new(rule, outcome, query));
+            told.look_at(rule, outcome, query);
         })
     })?;
     Ok(Explanation { candidates })
@@ -114,28 +117,49 @@ pub fn recheck(
     evaluate(&config.rules, &query)
 }
 
+/// What is answered about an `address` that turned out to be one of this very host, where `verdict`
+/// lets it pass by a rule that does not name it.
+#[must_use]
+pub fn refuse_own(
+    service: &ServiceName,
+    target: &RemoteTarget,
+    asker: &LocalIdentity,
+    (address, verdict): (IpAddr, &Verdict),
+) -> Verdict {
+    let named = RemoteTarget { host: Host::from(address), ..target.clone() };
+    let query = Query::Out { service, target: &named, address: Some(address), asker };
+    Verdict::Deny {
+        rule: None,
+        reason: format!("{address} is an address of this host, and no rule names it"),
+        cure: cure(&query, verdict.rule()),
+    }
+}
+
 /// Asks `judge` about every way that the request leads.
 fn judge_all(
     config: &Config,
     request: &Request<'_>,
-    mut judge: impl FnMut(&Query<'_>, &mut Vec<Considered>) -> Verdict,
+    mut judge: impl FnMut(&Query<'_>, &mut Told) -> Verdict,
 ) -> Result<Vec<Explained>, RouteError> {
     let routes = routes(config, request.asked, request.network, request.asker)?;
-    let mut explained = Vec::new();
+    let (mut explained, ways) = (Vec::new(), routes.len());
+    let mut elsewhere = None;
     for route in routes {
-        let mut considered = Vec::new();
-        let judge = &mut |query: &Query<'_>| judge(query, &mut considered);
+        let mut told = Told::new(ways);
+        let judge = &mut |query: &Query<'_>| judge(query, &mut told);
         let Some((direction, verdict)) = judge_route(config, request, &route, judge) else {
+            elsewhere = elsewhere.or(route.hops.last().cloned());
             continue;
         };
         let Route { hops, target, service, .. } = route;
         let candidate = Candidate { hops, target, service, direction, verdict };
-        explained.push(Explained { candidate, considered });
+        let Told { considered, omitted, .. } = told;
+        explained.push(Explained { candidate, considered, omitted });
     }
-    if explained.is_empty() {
-        return Err(RouteError::UnknownService { name: request.asked.clone() });
+    match elsewhere {
+        Some(hop) if explained.is_empty() => Err(RouteError::Elsewhere { hop: Box::new(hop) }),
+        _ => Ok(explained),
     }
-    Ok(explained)
 }
 
 /// Asks about one way; `None` if it is none for this asker.

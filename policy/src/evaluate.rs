@@ -145,6 +145,22 @@ fn require(fact: Fact, action: Action, no: Outcome, unknown: Outcome) -> Result<
     }
 }
 
+/// Whether `rule`, which matches `query`, does so only because something about whoever asks is not
+/// known.
+pub(crate) fn matches_in_doubt(rule: &Rule, query: &Query<'_>) -> bool {
+    match query {
+        Query::Out { asker, .. } | Query::Local { asker, .. } => {
+            rule.subjects.match_local(asker) == Fact::Unknown
+        }
+        Query::In { peer, .. } => {
+            // One that lets pass matches what is known, and nothing else.
+            let certain = Rule { action: Action::Allow, ..rule.clone() };
+            rule.subjects.match_remote(peer) == Fact::Unknown
+                || inward_place(&certain, peer) == Err(Outcome::NothingProven)
+        }
+    }
+}
+
 fn local_place(rule: &Rule, target: &ServiceName) -> Result<(), Outcome> {
     let leads_there = |place: &Place| match place {
         Place::Local(pattern) => pattern.matches(target.as_str()),

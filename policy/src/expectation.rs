@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::decide::{Candidate, Request, decide, recheck};
 use crate::described::{self, Invented};
 use crate::query::Verdict;
-use crate::route::{Asker, RouteError};
+use crate::route::{Asker, ELSEWHERE_CURE, RouteError};
 use crate::target::{Author, Target};
 
 mod read;
@@ -100,7 +100,7 @@ impl Expectation {
                 let candidates = decision.candidates.into_iter();
                 Answer::first(candidates.map(|one| self.at_its_addresses(config, asker, one)))
             }
-            Err(error @ RouteError::UnknownService { .. }) => Answer::nowhere(&error),
+            Err(error @ RouteError::Elsewhere { .. }) => Answer::elsewhere(&error),
             Err(error) => return Err(self.text.problem(error)),
         };
         self.compare(config, &self.with_names(answer, asker), who)
@@ -234,8 +234,8 @@ impl Answer {
         Self { outcome, target: Some(candidate.target), rule, reason, cure }
     }
 
-    fn nowhere(error: &RouteError) -> Self {
-        Self { reason: error.to_string(), ..Self::closed() }
+    fn elsewhere(error: &RouteError) -> Self {
+        Self { reason: error.to_string(), cure: ELSEWHERE_CURE.to_owned(), ..Self::closed() }
     }
 
     fn closed() -> Self {

@@ -155,11 +155,12 @@ fn of_explained(
             permissive,
             direction: candidate.direction.to_string(),
             service: candidate.service.to_string(),
-            rule: verdict.rule().map(|rule| rule.as_str().to_owned()),
+            rule: verdict.rule().map(|rule| rule.shown().into_owned()),
             source: verdict.rule().map(|rule| rule.source().to_string()),
             reason,
             cure,
             considered: explained.considered.iter().map(of_considered).collect(),
+            omitted: u64::try_from(explained.omitted).ok().filter(|omitted| *omitted > 0),
         },
     }
 }
@@ -174,7 +175,7 @@ fn of_hop(hop: &Hop) -> broker::Hop {
 
 fn of_considered(considered: &Considered) -> broker::Considered {
     broker::Considered {
-        rule: considered.rule.as_str().to_owned(),
+        rule: considered.rule.shown().into_owned(),
         source: considered.rule.source().to_string(),
         matched: considered.matched,
         note: considered.note.clone(),

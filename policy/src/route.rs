@@ -172,11 +172,15 @@ pub enum RouteError {
     /// More than [`CANDIDATES_MOST`] ways.
     TooManyCandidates,
     /// A peer on another host asked for what does not end on this one.
-    UnknownService {
-        /// The name.
-        name: ServiceName,
+    Elsewhere {
+        /// The last step of the first way that the name leads.
+        hop: Box<Hop>,
     },
 }
+
+/// What there is to be done where a peer asks for what lies on another host.
+pub const ELSEWHERE_CURE: &str =
+    "lead to it on the host where the peer is, by a redirect and a rule there";
 
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -195,7 +199,11 @@ impl fmt::Display for RouteError {
             Self::TooManyCandidates => {
                 write!(f, "the name leads more than {CANDIDATES_MOST} ways, which is the most")
             }
-            Self::UnknownService { name } => write!(f, "there is no service {name}"),
+            Self::Elsewhere { hop } => write!(
+                f,
+                "{} is led to {} ({}), and peers of other hosts are led on within this host alone",
+                hop.name, hop.target, hop.source
+            ),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One line of policy, as a type.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,10 +93,34 @@ impl RuleText {
         &self.text
     }
 
+    /// The text for people, and for messages that have to fit somewhere: of a very long rule its
+    /// beginning.
+    #[must_use]
+    pub fn shown(&self) -> Cow<'_, str> {
+        self.beginning(SHOWN_CHARACTERS_MOST)
+    }
+
+    /// As much of the text as that many characters.
+    #[must_use]
+    pub fn beginning(&self, most: usize) -> Cow<'_, str> {
+        beginning(&self.text, most)
+    }
+
     /// Where the rule stands.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
+    }
+}
+
+/// Characters of a rule, and of who it is about, that answers, events and explanations show.
+pub(crate) const SHOWN_CHARACTERS_MOST: usize = 1_000;
+
+/// That many characters of `text`, with `…` in place of the others.
+pub(crate) fn beginning(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
+        None => text.into(),
     }
 }
 

@@ -233,6 +233,23 @@ impl Subjects {
         self.logins().next().is_some()
     }
 
+    /// The kinds of subjects of which `fact` is so for a process of this host, as they are written:
+    /// what keeps a rule from being about it, or what is not known of it.
+    pub(crate) fn kinds_that_are(&self, fact: Fact, asker: &LocalIdentity) -> String {
+        let none = Self::default;
+        let kinds = [
+            Self { users: self.users.clone(), ..none() },
+            Self { groups: self.groups.clone(), ..none() },
+            Self { units: self.units.clone(), ..none() },
+            Self { user_units: self.user_units.clone(), ..none() },
+            Self { sockets: self.sockets.clone(), ..none() },
+            Self { proofs: self.proofs.clone(), ..none() },
+        ];
+        let are =
+            kinds.iter().filter(|kind| !kind.is_everybody() && kind.match_local(asker) == fact);
+        are.map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
     /// Whether a peer is one of these.
     #[must_use]
     pub fn match_remote(&self, peer: &Peer<'_>) -> Fact {

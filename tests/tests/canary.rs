@@ -11,6 +11,7 @@ use ipcd_tests::machine::Watch;
 use ipcd_tests::namespace::{FAR_V4, FAR_V6, Namespace, Pair, has_namespaces};
 use ipcd_tests::{Host, Setup, until};
 use libipc::ConnectError;
+use libipc::interface::broker::BrokerError;
 use nix::sys::socket::{setsockopt, sockopt};
 
 /// Where the canary and the far service are; a default port would need no rule.
@@ -215,6 +216,28 @@ fn a_rule_that_names_the_address_reaches_it_in_every_spelling() {
     for other in ["127.9.9.9", "[fd77::1]", "100.100.100.200"] {
         world.is_kept_from_the_canary(&host, other);
     }
+}
+
+/// The rules do not know which addresses are this host's: the daemon that connects does.
+#[test]
+fn an_own_address_is_denied_with_the_rule_that_would_name_it() {
+    if !has_namespaces() {
+        return;
+    }
+    let world = World::new();
+    let host = world.host(&["allow out * *"]);
+    let error = host.connect("x", &format!("x tcp://10.77.0.1:{PORT}")).unwrap_err();
+    let ConnectError::Broker(denied) = error else { panic!("{error}") };
+    let BrokerError::Denied { rule, reason, cure, .. } = *denied else { panic!("{denied}") };
+    assert_eq!(rule, None, "none says so");
+    let why = "10.77.0.1 is an address of this host, and no rule names it";
+    assert_eq!(reason, format!("it has the address 10.77.0.1: {why}"));
+    let cure = cure.unwrap();
+    let (rule, place) = cure.split_once("   # before ").unwrap();
+    assert_eq!(place, "command line, rule 1");
+    let host = world.host(&[rule, "allow out * *"]);
+    assert_eq!(World::ask(&host, "10.77.0.1"), None, "{rule}");
+    caller(&world.canary, "10.77.0.1");
 }
 
 /// The address that a name of the test has: `own3.example` is the fourth of [`OWN`].

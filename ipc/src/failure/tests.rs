@@ -1,7 +1,5 @@
 //! Every error with its exit code, and the words that none may have.
 
-use std::io;
-
 use libipc::ServiceName;
 use libipc::environment::{Environment, NetworkFileError};
 use libipc::interface::broker::Handoff;
@@ -129,6 +127,11 @@ fn the_cure_of_a_denial_says_how_it_comes_to_life() {
         cure(Some("allow out db tcp:h:1   # before command line, rule 2"), false),
         "start ipcd with --rule 'allow out db tcp:h:1' before rule 2 of its command line"
     );
+    let owner = "[services.db] owner = \"7\"";
+    assert_eq!(cure(Some(owner), false), format!("{owner}     then: ipc reload"));
+    for done_at_once in ["ipc run --only a,db -- PROGRAM", policy::route::ELSEWHERE_CURE] {
+        assert_eq!(cure(Some(done_at_once), false), done_at_once);
+    }
     assert_eq!(cure(None, true), "ask again: the rules have just changed");
     assert_eq!(cure(None, false), "ipc why db");
     assert_eq!(cure(Some(""), false), "ipc why db");
@@ -164,6 +167,9 @@ fn each_error_is_told_in_these_words() {
     ] {
         assert!(cures.contains(cure), "{cure}: {cures}");
     }
+    let busy = BrokerError::Busy { limit: "descriptors".into(), most: 9, retry: true };
+    let said = of("db", "me", &ConnectError::Broker(Box::new(busy))).to_string();
+    assert!(said.ends_with("to do  try again, or raise LimitNOFILE= of ipcd.service"), "{said}");
     let down = ConnectError::BrokerDown {
         path: "/run/ipc/ipc".into(),
         error: io::ErrorKind::ConnectionRefused.into(),
@@ -182,7 +188,11 @@ fn the_cure_of_a_missing_broker_names_its_place() {
     let environment = Environment { rundir: Some("/tmp/mine".into()), ..Environment::default() };
     let path = environment.run_directories()[0].broker();
     let said = of("x", "me", &ConnectError::NoBroker { path }).to_string();
-    assert!(said.ends_with("\n  to start  ipcd --rundir /tmp/mine --with tcpd"), "{said}");
+    assert_eq!(
+        said,
+        "ipc: x: no broker: nothing listens at /tmp/mine/ipc\n  \
+         to start  ipcd --rundir /tmp/mine --with tcpd"
+    );
 }
 
 #[test]
@@ -217,4 +227,45 @@ fn what_to_do_after_a_refusal_is_about_what_was_refused() {
         let said = said(BrokerError::Unauthenticated { reason: reason.to_owned() });
         assert!(said.contains(expected), "{said}");
     }
+}
+
+#[test]
+fn whoever_may_not_offer_a_name_is_told_as_whoever_may_not_ask_for_one() {
+    let service = || ServiceName::new("db").unwrap();
+    let cure = Some("[services.db] owner = \"7\"".to_owned());
+    let (target, reason) = ("unix:db".to_owned(), "only its owner may offer it".to_owned());
+    let denied = BrokerError::Denied { target, rule: None, reason, cure, retry: false };
+    let refused = ListenError::Refused { service: service(), error: Box::new(denied) };
+    let report = not_offered("db", "user me (7), pid 1", &refused);
+    assert_eq!(report.code(), 50);
+    assert_eq!(
+        report.to_string(),
+        "ipc: db: denied: only its owner may offer it\n  asked by  user me (7), pid 1\n  \
+         leads to  unix:db\n  \
+         to allow  [services.db] owner = \"7\"     then: ipc reload"
+    );
+    let path = || std::path::PathBuf::from("/run/x");
+    let kernel = |kind: io::ErrorKind| ListenError::System { path: path(), error: kind.into() };
+    for (error, code, words) in [
+        (kernel(io::ErrorKind::PermissionDenied), 50, "not permitted: /run/x: "),
+        (kernel(io::ErrorKind::NotFound), 71, "cannot be offered: /run/x: "),
+        (ListenError::AlreadyServed { path: path(), pid: Some(7) }, 71, "(pid 7)"),
+    ] {
+        let report = not_offered("db", "me", &error);
+        assert_eq!(report.code(), code, "{error}");
+        let said = report.to_string();
+        assert!(said.contains(words), "{said}");
+        assert!(said.ends_with("offer it under another name, or in another place: --rundir DIR"));
+    }
+}
+
+#[test]
+fn where_a_name_leads_is_told_if_it_is_known() {
+    let denied = |target: &str| {
+        let (target, reason) = (target.to_owned(), text());
+        let denied = BrokerError::Denied { target, rule: None, reason, cure: None, retry: false };
+        of("db", "me", &ConnectError::Broker(Box::new(denied))).to_string()
+    };
+    assert!(denied("tcp:h:1").contains("leads to  tcp:h:1"));
+    assert!(!denied("").contains("leads to"), "{}", denied(""));
 }

@@ -295,7 +295,7 @@ impl Broker {
             service_owner: &|service| self.owner_of(service, at),
         };
         let decision = decide(&self.live.config, &request).map_err(|error| {
-            let error = answer::of_route(service, &error);
+            let error = answer::of_route(&error);
             Box::new(Refused { candidates: Vec::new(), error })
         })?;
         let mut first = None;

@@ -159,7 +159,7 @@ impl Broker {
         let decision = network.and_then(|network| {
             wanted.network = network;
             self.decide(&wanted.asked, wanted.network.as_ref(), &identity, at)
-                .map_err(|error| answer::of_route(&wanted.asked, &error))
+                .map_err(|error| answer::of_route(&error))
         });
         match decision {
             Ok(decision) => {

@@ -49,7 +49,7 @@ impl Broker {
         match policy::resolved::answer(config, &question, at.world.accounts(), self.revision) {
             Ok(answer) => self.reply(client, varlink::reply(&answer, false), None),
             Err(QuestionError::Route(error)) => {
-                self.fail(client, &answer::of_route(&asked, &error));
+                self.fail(client, &answer::of_route(&error));
             }
             Err(error) => {
                 let field = if wanted.from.is_some() { "from" } else { "as" };

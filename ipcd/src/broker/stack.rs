@@ -8,7 +8,7 @@ use libipc::interface::transport::{
 };
 use libipc::secret::Secret;
 use libipc::varlink::{self, CallFlags};
-use policy::decide::Candidate;
+use policy::decide::{Candidate, recheck, refuse_own};
 use policy::query::Verdict;
 use policy::route::Asker;
 use policy::target::{RemoteTarget, Target};
@@ -217,7 +217,7 @@ impl Broker {
             let network = request.network.as_ref();
             candidate = self
                 .decide(&request.asked, network, &known.identity, at)
-                .map_err(|error| answer::of_route(&request.asked, &error))?
+                .map_err(|error| answer::of_route(&error))?
                 .candidates
                 .into_iter()
                 .find(|again| again.target == candidate.target)
@@ -229,7 +229,7 @@ impl Broker {
         let (Some(reached), Target::Remote(remote)) = (request.reached, &candidate.target) else {
             return Ok(candidate);
         };
-        let verdict = policy::decide::recheck(
+        let verdict = recheck(
             &self.live.config,
             &candidate.service,
             remote,
@@ -254,10 +254,14 @@ impl Broker {
             return None;
         };
         let Target::Remote(remote) = &candidate.target else { return None };
-        let asker = Asker::Local(&self.clients.get(&client)?.identity);
+        let (service, asker) = (&candidate.service, &self.clients.get(&client)?.identity);
         let reached = address.parse::<IpAddr>().ok()?.to_canonical();
         let config = &self.live.config;
-        let verdict = policy::decide::recheck(config, &candidate.service, remote, asker, reached);
+        let mut verdict = recheck(config, service, remote, Asker::Local(asker), reached);
+        if verdict.is_allow() {
+            // The daemon knows one thing more: which addresses are this host's own.
+            verdict = refuse_own(service, remote, asker, (reached, &verdict));
+        }
         let Verdict::Deny { rule, reason, cure } = verdict else { return None };
         let reason = format!("it has the address {address}: {reason}");
         let verdict = Verdict::Deny { rule, reason, cure };

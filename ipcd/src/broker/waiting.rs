@@ -130,7 +130,7 @@ impl Broker {
                 self.go_on(client, at);
             }
             Err(error) => {
-                let error = answer::of_route(&request.asked, &error);
+                let error = answer::of_route(&error);
                 self.end_with(client, &error, at);
             }
         }

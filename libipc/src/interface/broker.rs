@@ -181,6 +181,9 @@ pub struct Verdict {
     pub cure: Option<String>,
     /// The rules that were looked at.
     pub considered: Vec<Considered>,
+    /// How many more were, where there is no room for all: none that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted: Option<u64>,
 }
 
 /// One rule that was looked at.

@@ -91,6 +91,11 @@ fn split_ports(text: &str) -> Result<(&str, Option<&str>), AddressError> {
             None => Err(AddressError::Prefix),
         };
     }
+    let colons = text.matches(':').count();
+    let fits = |c: char| c.is_ascii_hexdigit() || ":./".contains(c);
+    if (text.contains("::") || colons > 2) && text.chars().all(fits) {
+        return Err(AddressError::Bare);
+    }
     Ok(match text.split_once(':') {
         Some((hosts, ports)) => (hosts, Some(ports)),
         None => (text, None),

@@ -17,7 +17,7 @@ impl Expectation {
         let subject = section.section("as").map(read_subject);
         let peer = section.text("from");
         let asked = section.required("ask").and_then(|value| value.text());
-        let network = section.text("network").map(|text| text.as_str().to_owned());
+        let network = section.text("network");
         let resolves = read_addresses(&mut section);
         let text = section.required("expect").and_then(|value| value.text());
         let rule = section.text("rule");
@@ -31,7 +31,15 @@ impl Expectation {
                 return None;
             }
         };
-        let (asked, text) = (asked?, text?);
+        let (asked, text, resolves) = (asked?, text?, resolves?);
+        if matches!(who, Who::Peer(_)) && (network.is_some() || !resolves.is_empty()) {
+            section.problem(
+                "`network` and `resolves` are about programs of this host: a peer on another has \
+                 no IPC_NETWORK here, and asks for services of this host alone",
+            );
+            return None;
+        }
+        let network = network.map(|text| text.as_str().to_owned());
         let Ok(name) =
             ServiceName::new(asked.as_str()).map_err(|error| section.report(asked.problem(error)))
         else {
@@ -44,7 +52,7 @@ impl Expectation {
             ));
             return None;
         };
-        Some(Self { who, asked: name, network, resolves: resolves?, expected, text, rule })
+        Some(Self { who, asked: name, network, resolves, expected, text, rule })
     }
 }
 

@@ -238,3 +238,23 @@ fn a_name_has_64_addresses_in_a_test_and_one_more_is_refused() {
     let said = load(&test(65)).unwrap_err();
     assert_eq!(said, ["ipcd.toml:1:1: a name has at most 64 addresses in a test"]);
 }
+
+#[test]
+fn a_peer_that_is_led_elsewhere_fails_a_test_with_the_line_that_leads_there() {
+    let failed = failures("[[test]]\nfrom = 'tcp:10.0.0.1'\nask = 'mail'\nexpect = 'allow'");
+    let [said] = failed.as_slice() else { panic!("{failed:?}") };
+    assert!(said.contains("mail is led to tcp:relay.example.com:25 (ipcd.toml:12)"), "{said}");
+    let help = "lead to it on the host where the peer is, by a redirect and a rule there";
+    assert!(said.ends_with(help), "{said}");
+}
+
+#[test]
+fn what_is_about_programs_has_no_place_beside_a_peer() {
+    for key in ["network = 'time tcp://h:1/time'", "resolves = '10.0.0.1'"] {
+        let test = format!("from = 'tcp:10.0.0.1'\nask = 'time'\nexpect = 'allow'\n{key}");
+        let failed = failures(&format!("[[test]]\n{test}"));
+        let [said] = failed.as_slice() else { panic!("{failed:?}") };
+        let why = "`network` and `resolves` are about programs of this host";
+        assert!(said.contains(why), "{said}");
+    }
+}

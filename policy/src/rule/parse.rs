@@ -149,7 +149,11 @@ impl Parser<'_> {
         for item in items(word) {
             match parse_service(item.text) {
                 Ok(pattern) => services.push(pattern),
-                Err(error) => self.report(item.at, error, None),
+                Err(error) => {
+                    let help = "lists have no blanks, and nothing behind their last comma: a,b";
+                    let help = item.text.is_empty().then(|| help.to_owned());
+                    self.report(item.at, error, help);
+                }
             }
         }
         services
@@ -218,7 +222,14 @@ impl Parser<'_> {
         let keyword = take_keyword(rest, "reason")?;
         let quoted = take(rest)
             .and_then(|word| word.text.strip_prefix('"').and_then(|text| text.strip_suffix('"')));
+        let length = quoted.map_or(0, |text| text.chars().count());
         match quoted {
+            Some(_) if !(1..=REASON_CHARACTERS_MOST).contains(&length) => {
+                let message = format!("a reason has 1 to {REASON_CHARACTERS_MOST} characters");
+                let help = "whoever is refused is told it; without one, leave `reason` out";
+                self.report(keyword.at, message, Some(help.to_owned()));
+                None
+            }
             Some(text) if !text.chars().any(char::is_control) => Some(text.into()),
             _ => {
                 let message = "behind reason stands a text in double quotes, without control \
@@ -299,6 +310,9 @@ fn parse_service(text: &str) -> Result<Pattern, ServiceError> {
     }
     Ok(Pattern::new(text))
 }
+
+/// Characters of the longest reason: it is part of answers and of lines of the log.
+const REASON_CHARACTERS_MOST: usize = 500;
 
 /// Characters of the longest service pattern.
 const PATTERN_LENGTH_MOST: usize = 255;

@@ -126,7 +126,11 @@ fn what_is_wrong_is_said_at_its_place() {
             "rules:1:1: a rule of direction in needs an address\n  help: * is any address: it is \
              written out, so that nobody opens all by forgetting one",
         ),
-        ("allow local a,,b", "rules:1:15: a service name has at least one character"),
+        (
+            "allow local a,,b",
+            "rules:1:15: a service name has at least one character\n  help: lists have no blanks, \
+             and nothing behind their last comma: a,b",
+        ),
         (
             "allow local ../x",
             "rules:1:13: a service name has only A-Z a-z 0-9 . _ -, not '/' (U+002F) at character 3",
@@ -155,6 +159,14 @@ fn what_is_wrong_is_said_at_its_place() {
         (
             "allow out x tls:a%41",
             "rules:1:13: a host has only letters, digits, - . and _, not '%' (U+0025)",
+        ),
+        (
+            "allow out x tcp:::1:80",
+            "rules:1:13: an IPv6 address stands in brackets: tcp:[2001:db8::1]:443",
+        ),
+        (
+            "allow in x tcp:2001:db8::/32",
+            "rules:1:12: an IPv6 address stands in brackets: tcp:[2001:db8::1]:443",
         ),
         (
             "allow out x tcp:10.0.0.0/33",
@@ -398,4 +410,31 @@ proptest! {
         prop_assert_eq!(subjects.match_local(&facts(own)), crate::fact::Fact::True);
         prop_assert_eq!(subjects.match_local(&facts(other)), crate::fact::Fact::False);
     }
+}
+
+#[test]
+fn a_reason_has_1_to_500_characters() {
+    let said = |reason: &str| {
+        read_rules(&format!("deny local x reason \"{reason}\""), &Schemes::default())
+            .map(|rules| rules.len())
+            .map_err(|problems| problems[0].to_string())
+    };
+    assert_eq!(said(&"ü".repeat(500)), Ok(1));
+    for wrong in [String::new(), "ü".repeat(501)] {
+        let help = "whoever is refused is told it; without one, leave `reason` out";
+        let expected = format!("rules:1:14: a reason has 1 to 500 characters\n  help: {help}");
+        assert_eq!(said(&wrong), Err(expected));
+    }
+}
+
+#[test]
+fn a_very_long_rule_is_shown_by_its_beginning() {
+    let services: Vec<_> = (0..400).map(|number| format!("s{number}")).collect();
+    let text = format!("allow local {}", services.join(","));
+    let rules = read_rules(&text, &Schemes::default()).unwrap();
+    let rule = &rules[0].text;
+    assert_eq!(rule.as_str(), text, "whole where there is room");
+    assert_eq!(rule.shown(), format!("{}…", &text[..SHOWN_CHARACTERS_MOST]));
+    assert_eq!(rule.beginning(5), "allow…");
+    assert_eq!(rule.beginning(text.len()), text);
 }

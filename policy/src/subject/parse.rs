@@ -178,8 +178,7 @@ impl fmt::Display for SubjectError {
             Self::Id(error) => error.fmt(f),
             Self::Unit => write!(
                 f,
-                "a unit has 1 to {LENGTH_MOST} of A-Z a-z 0-9 : - _ . \\ @, and * for any of them \
-                 but :"
+                "a unit has 1 to {LENGTH_MOST} of A-Z a-z 0-9 : - _ . \\ @, and * for any of them"
             ),
             Self::UnitType(text) => write!(f, "a unit is named with its type: {text}.service"),
             Self::NoUnits => f.write_str(

@@ -173,3 +173,24 @@ fn ten_thousand_networks_are_named_for_a_target_and_one_more_is_not() {
     let Verdict::Deny { reason, .. } = evaluate(&list(most + 1), &query) else { panic!() };
     assert_eq!(reason, "the rules name more than 10000 networks for it; name its host instead");
 }
+
+#[test]
+fn what_a_special_address_is_and_that_no_rule_names_it_is_told() {
+    let rules = rules("allow out * *");
+    let (service, asker) = (name("x"), user(1));
+    for (host, what) in [
+        ("0.1.2.3", "an unspecified address, which means this host"),
+        ("127.0.0.9", "a loopback address"),
+        ("169.254.1.1", "a link-local address"),
+        ("224.0.0.1", "a multicast address"),
+        ("255.255.255.255", "a broadcast address"),
+        ("100.100.100.200", "a metadata address of the cloud"),
+        ("[64:ff9b:1::1]", "an address of a local NAT64"),
+    ] {
+        let target = remote(&format!("tcp://{host}:80/x"));
+        let query = Query::Out { service: &service, target: &target, address: None, asker: &asker };
+        let Verdict::Deny { reason, .. } = evaluate(&rules, &query) else { panic!("{host}") };
+        let host = host.trim_matches(['[', ']']);
+        assert_eq!(reason, format!("{host} is {what}, and no rule names it"));
+    }
+}
