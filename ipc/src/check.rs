@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use policy::config::WarningKind;
 use policy::dump::Line;
 use serde_json::{Value, json};
 use settings::Problem;
@@ -66,11 +67,13 @@ fn dump(lines: &[Line], format: Format) -> Result<ExitCode, Report> {
 }
 
 fn to_json(found: &policy::check::Report) -> Value {
-    let warnings = found.warnings.iter().map(|warning| line(&warning.problem));
+    let (odd, warnings): (Vec<_>, Vec<_>) =
+        found.warnings.iter().partition(|warning| warning.kind == WarningKind::Lint);
+    let odd = odd.into_iter().map(|warning| line(&warning.problem));
     json!({
         "order": found.order,
-        "problems": found.problems.iter().map(line).collect::<Vec<_>>(),
-        "warnings": warnings.collect::<Vec<_>>(),
+        "problems": found.problems.iter().map(line).chain(odd).collect::<Vec<_>>(),
+        "warnings": warnings.iter().map(|warning| line(&warning.problem)).collect::<Vec<_>>(),
         "tests": found.tests,
     })
 }

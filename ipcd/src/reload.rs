@@ -8,7 +8,7 @@ use std::sync::Arc;
 use libipc::interface::control;
 use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
-use policy::config::{Config, WarningKind};
+use policy::config::{Config, Warning, WarningKind};
 use policy::fronts;
 use settings::Problem;
 
@@ -96,18 +96,42 @@ impl Live {
     }
 }
 
-/// Reads and checks everything, for the broker of that directory. Warnings are logged.
+/// Reads and checks everything, for the broker of that directory, when it starts: what is odd is
+/// logged, for a broker that does not start serves nobody.
 pub(crate) fn load(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>, Refusal> {
+    let (live, warnings) = read(files, directory)?;
+    warn(&warnings);
+    Ok(Arc::new(live))
+}
+
+/// As [`load`], for a broker that goes on with what it has: lines that are probably not meant are
+/// refused as mistakes are.
+pub(crate) fn load_again(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>, Refusal> {
+    let (live, warnings) = read(files, directory)?;
+    let is_odd = |warning: &Warning| warning.kind == WarningKind::Lint;
+    if warnings.iter().any(is_odd) {
+        let odd = warnings.into_iter().filter(is_odd).map(|warning| warning.problem);
+        return Err(Refusal::Problems(odd.collect()));
+    }
+    warn(&warnings);
+    Ok(Arc::new(live))
+}
+
+fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        tracing::warn!(event = "configuration", warning = ?warning.problem.to_string());
+    }
+}
+
+fn read(files: &Files, directory: &RunDirectory) -> Result<(Live, Vec<Warning>), Refusal> {
     let sources = files.read().map_err(|error| Refusal::File(error.to_string()))?;
     let loaded = Config::load(&sources, &HostAccounts).map_err(Refusal::Problems)?;
     let fronts = fronts::places(&loaded.config, &directory.fronts()).map_err(Refusal::Problems)?;
-    for warning in &loaded.warnings {
-        tracing::warn!(event = "configuration", warning = ?warning.problem.to_string());
-    }
     let origins = sources.order();
     let asks_about_units = loaded.config.asks_about_units();
     let asks_about_logins = loaded.config.asks_about_logins();
     let sleeps = loaded.warnings.iter().any(|warning| warning.kind == WarningKind::Dormant);
     let config = loaded.config;
-    Ok(Arc::new(Live { config, asks_about_units, asks_about_logins, fronts, origins, sleeps }))
+    let live = Live { config, asks_about_units, asks_about_logins, fronts, origins, sleeps };
+    Ok((live, loaded.warnings))
 }

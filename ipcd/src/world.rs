@@ -145,7 +145,7 @@ impl World for Host {
     }
 
     fn load(&self) -> Result<Arc<Live>, Refusal> {
-        crate::reload::load(&self.files, &self.directory)
+        crate::reload::load_again(&self.files, &self.directory)
     }
 
     fn lives(&self, pid: u32, seen: Instant, now: Instant) -> bool {

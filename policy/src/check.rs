@@ -67,9 +67,14 @@ impl fmt::Display for Report {
         for problem in &self.problems {
             writeln!(f, "{problem}")?;
         }
-        for warning in &self.warnings {
-            let Warning { problem, .. } = warning;
-            writeln!(f, "{problem} (warning)")?;
+        for Warning { kind, problem } in &self.warnings {
+            match kind {
+                WarningKind::Lint => writeln!(f, "{problem}")?,
+                WarningKind::Open | WarningKind::Dormant => {
+                    let message = format!("warning: {}", problem.message);
+                    writeln!(f, "{}", Problem { message, ..problem.clone() })?;
+                }
+            }
         }
         match self.tests {
             0 => Ok(()),

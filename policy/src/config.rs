@@ -185,6 +185,15 @@ impl Config {
         woken + services.map(|service| usize::from(service.wake(accounts))).sum::<usize>()
     }
 
+    /// Whether [`Config::wake`] has anything to look up.
+    #[must_use]
+    pub fn sleeps(&self) -> bool {
+        let redirects = self.redirects.all().iter().map(|redirect| &redirect.subjects);
+        self.rules.dormant().next().is_some()
+            || redirects.into_iter().any(|subjects| !subjects.dormant().is_empty())
+            || self.services.values().any(Service::sleeps)
+    }
+
     /// The same configuration on a host with other accounts.
     pub(crate) fn renamed(&self, accounts: &dyn Accounts) -> Self {
         let mut config = self.clone();

@@ -140,7 +140,8 @@ fn idle(config: &Config, rule: &Rule, found: Use, near: &[&Rule]) -> Option<Prob
         Use::Matters => return None,
         Use::NeverMatches => match contradiction(config.schemes(), rule) {
             Some(problem) => problem,
-            None => problem("the rule never matches: nothing can be as it wants it".to_owned()),
+            None => problem("the rule never matches: nothing can be as it wants it".to_owned())
+                .with_help("what it names exists nowhere, or excludes each other: correct it"),
         },
         Use::Behind(other) => {
             let (other, source) = name(other)?;
@@ -162,7 +163,7 @@ fn idle(config: &Config, rule: &Rule, found: Use, near: &[&Rule]) -> Option<Prob
         }
         Use::Idle(None) => {
             let message = "the rule changes nothing: root and the owner of a service are allowed";
-            problem(message.to_owned())
+            problem(message.to_owned()).with_help("leave it out")
         }
     })
 }
@@ -197,6 +198,7 @@ fn opens_all(rule: &Rule) -> Option<Problem> {
     (rule.action == Action::Permissive && is_everything(rule)).then(|| {
         let message = format!("the rule lets everything pass in direction {}", rule.direction);
         Problem::new(&rule.position, message)
+            .with_help("name the services or the places that are to be tried out")
     })
 }
 

@@ -47,7 +47,7 @@ fn a_configuration_whose_test_fails_is_not_taken_at_the_start_nor_later() {
 }
 
 #[test]
-fn a_rule_without_effect_is_a_warning_at_the_start_and_a_mistake_when_checked() {
+fn a_rule_without_effect_is_a_warning_at_the_start_and_a_mistake_when_checked_or_reloaded() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("ipcd.toml");
     fs::write(&file, "rules = ['deny out * *', 'allow out db tcp:h:1']\n").unwrap();
@@ -62,6 +62,15 @@ fn a_rule_without_effect_is_a_warning_at_the_start_and_a_mistake_when_checked() 
         ..ipcd_tests::Setup::default()
     });
     until("the log has the warning", || host.log().contains("the rule never decides"));
+    let (code, _, said) = outcome(&mut host.ipc(&["reload"]));
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("the rule never decides: `deny out * *` stands before it"), "{said}");
+    let status = || outcome(&mut host.ipc(&["status", "--format", "table"])).1;
+    assert!(status().contains("newer refused"), "{}", status());
+    // Whoever does not exist today is no mistake.
+    host.configure("rules = ['allow out db tcp:h:1 for user:ghost', 'deny out * *']\n");
+    assert_eq!(outcome(&mut host.ipc(&["reload"])).0, 0);
+    assert!(!status().contains("newer refused"));
 }
 
 #[test]
@@ -71,9 +80,11 @@ fn about_others_only_administrators_may_ask() {
     }
     let rules = "rules = ['allow out db tcp:h:1 for user:4711', 'allow in db tcp:192.0.2.7']\n";
     let host = Host::with_config(rules, &["--instance", "system"]);
-    let wish = ["--network", "db tcp://h:1", "--format", "table"];
     let ask = |uid: u32, who: &[&str]| {
-        outcome(&mut as_user(uid, &[&["why", "db"], who, &wish].concat(), &host.rundir()))
+        let wish: &[&str] =
+            if who.contains(&"--from") { &[] } else { &["--network", "db tcp://h:1"] };
+        let arguments = [&["why", "db", "--format", "table"], who, wish].concat();
+        outcome(&mut as_user(uid, &arguments, &host.rundir()))
     };
     let (code, said, _) = ask(4711, &[]);
     assert!(code == 0 && said.contains("uid 4711"), "{said}");
@@ -157,8 +168,9 @@ fn what_why_prints_to_allow_something_allows_it_where_it_says_and_nowhere_else()
     let (_, _, refused) = outcome(&mut host.ipc(&["connect", "secrets"]));
     assert!(refused.contains(&format!("  to allow  {line}     then: ipc reload")), "{refused}");
     host.configure(&rules.replace("\"closed\"\n", &format!("\"closed\"\n{line}\n")));
-    assert_eq!(outcome(&mut host.ipc(&["reload"])).0, 0);
-    assert_eq!(why().0, 50, "behind the rule that denies");
+    let (code, _, said) = outcome(&mut host.ipc(&["reload"]));
+    assert!(code == 78 && said.contains("the rule never decides"), "behind what denies: {said}");
+    assert_eq!(why().0, 50);
     host.configure(&rules.replace("deny", &format!("{line}\ndeny")));
     assert_eq!(outcome(&mut host.ipc(&["reload"])).0, 0);
     let (code, said, _) = why();

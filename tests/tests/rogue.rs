@@ -222,7 +222,7 @@ fn a_rule_that_changes_while_a_connection_is_made_decides_about_it() {
     std::thread::scope(|scope| {
         let client = scope.spawn(connect);
         asked.recv_timeout(PATIENCE).unwrap();
-        host.configure("rules = 'deny out far *'");
+        host.configure("rules = 'deny out far * reason \"closed\"'");
         assert!(host.ipc(&["reload"]).status().unwrap().success());
         go.send(()).unwrap();
         let said = client.join().unwrap().unwrap_err().to_string();

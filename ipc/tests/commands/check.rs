@@ -1,5 +1,7 @@
 //! `ipc check` and `ipc why --config`.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::place::{Place, run};
 
 #[test]
@@ -70,6 +72,7 @@ fn why_tells_what_is_wrong_with_a_file() {
     let (code, _, said) = run(&mut place.ipc(&["why", "db", "--config", &file]), b"");
     assert_eq!(code, 78);
     assert!(said.contains(&format!("{file}:1:")), "{said}");
+    assert!(said.ends_with("  to do    mend it, and look again: ipc check\n"), "{said}");
 }
 
 /// What `ipc why` says with these arguments, from `file`.
@@ -93,8 +96,14 @@ fn why_answers_about_programs_and_peers_that_are_described() {
     assert!(said.contains("to allow  allow out db tcp:h:1 for unit:blog.service"), "{said}");
     let wish = ["db", "--as", "user:root", "--network", "db tcp://h:2"];
     assert_eq!(why(&place, &file, &wish).0, 0);
-    let (code, said, _) = why(&place, &file, &["db", "--from", "tls:web1.example.com"]);
-    assert_eq!(code, 64, "a peer is not led to another host: {said}");
+    let (code, _, said) = why(&place, &file, &["db", "--from", "tls:web1.example.com"]);
+    assert_eq!(code, 50, "a peer is not led to another host: {said}");
+    let led = format!("ipc: db: denied: db is led to tcp:h:1 ({file}:6), and peers of other hosts");
+    assert!(said.starts_with(&led), "{said}");
+    let cure = "to allow  lead to it on the host where the peer is, by a redirect and a rule there";
+    assert!(said.trim_end().ends_with(cure), "{said}");
+    let wish = ["db", "--from", "tcp:192.0.2.7", "--network", "db tcp://h:2"];
+    assert_eq!(why(&place, &file, &wish).0, 64, "a peer has no IPC_NETWORK here");
     for (arguments, expected) in [
         (["db", "--as", "shop"], "ipc: --as: usage: a program is described by user:"),
         (["db", "--as", "user:no-such-user"], "there is no user no-such-user on this host"),
@@ -104,6 +113,8 @@ fn why_answers_about_programs_and_peers_that_are_described() {
         assert_eq!(code, 64, "{said}");
         assert!(said.contains(expected), "{said}");
     }
+    let (_, _, said) = why(&place, &file, &["db", "--from", "gopher:h"]);
+    assert!(said.ends_with("  to do  correct the target, or who is described\n"), "{said}");
 }
 
 #[test]
@@ -160,4 +171,39 @@ fn what_all_files_say_is_shown_line_by_line() {
     assert_eq!(origin("clients = 7"), format!("{one}:2"));
     assert_eq!(origin("dials = 9"), format!("{two}:2"));
     assert!(!said.contains("clients = 8"), "{said}");
+}
+
+/// What the broker would not believe is not good, whatever stands in it.
+#[test]
+fn a_file_that_others_could_have_written_is_not_good_where_it_would_be_read() {
+    let place = Place::new();
+    let file = place.file("ipcd.toml", "rules = 'allow local db'\n");
+    let others = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(&file, others).unwrap();
+    for arguments in [&["check", "--config", &file][..], &["why", "db", "--config", &file]] {
+        let (code, _, said) = run(&mut place.ipc(arguments), b"");
+        assert_eq!(code, 78, "{said}");
+        let why = format!("ipc: {file}: configuration: others could have written it: ");
+        assert!(said.starts_with(&why) && said.contains("chmod go-w"), "{said}");
+    }
+    let (code, ..) = run(&mut place.ipc(&["check", &file]), b"");
+    assert_eq!(code, 0, "one that does not lie there yet may be anybody's");
+}
+
+/// What fails the check is a problem for programs too; what does not is a warning.
+#[test]
+fn what_is_odd_is_a_problem_and_who_does_not_exist_a_warning() {
+    let place = Place::new();
+    let rules = "rules = '''\nallow local db for user:no-such-user-here\ndeny out db *\n'''\n";
+    let file = place.file("ipcd.toml", rules);
+    let (code, said, _) = run(&mut place.ipc(&["check", "--json", "--config", &file]), b"");
+    assert_eq!(code, 78);
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!([&json["problems"][0]["line"], &json["warnings"][0]["line"]], [3, 2]);
+    assert!(json["problems"][1].is_null() && json["warnings"][1].is_null(), "{said}");
+    let (_, said, _) = run(&mut place.ipc(&["check", "--format", "table", "--config", &file]), b"");
+    let odd =
+        "3:1: the rule changes nothing: no rule behind it lets this pass\n  help: leave it out";
+    assert!(said.contains(odd), "{said}");
+    assert!(said.contains("2:1: warning: user:no-such-user-here does not exist"), "{said}");
 }

@@ -33,7 +33,7 @@ impl Broker {
         }
         let live = Arc::make_mut(&mut self.live);
         let woken = live.config.wake(at.world.accounts());
-        live.sleeps = !live.dormant().is_empty();
+        live.sleeps = live.config.sleeps();
         if woken > 0 {
             tracing::info!(event = "accounts-found", count = woken);
         }

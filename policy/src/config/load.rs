@@ -244,7 +244,9 @@ impl Loading<'_> {
                 OwnerFault::Malformed => {
                     self.problems.push(text.problem("an owner is the name or number of a user"));
                 }
-                OwnerFault::Missing => self.warn_missing("user", text),
+                OwnerFault::Missing => {
+                    self.warn_missing("user", text, "only root may offer the service");
+                }
             });
             match ServiceName::new(name.as_str()) {
                 Ok(name) => {
@@ -287,15 +289,16 @@ impl Loading<'_> {
                 }
                 None => match self.accounts.gid(text.as_str()) {
                     Some(gid) => gids.push(gid),
-                    None => self.warn_missing("group", text),
+                    None => self.warn_missing("group", text, "it makes nobody an administrator"),
                 },
             }
         }
         gids
     }
 
-    fn warn_missing(&mut self, kind: &str, text: &Text) {
-        let message = format_args!("there is no {kind} {}", text.as_str());
+    fn warn_missing(&mut self, kind: &str, text: &Text, consequence: &str) {
+        let message =
+            format_args!("there is no {kind} {}: until there is, {consequence}", text.as_str());
         self.warn(text.position(), message);
     }
 

@@ -118,6 +118,12 @@ impl Service {
         sleeps && self.owner.is_some()
     }
 
+    /// Whether its owner is a name that nobody has.
+    #[must_use]
+    pub fn sleeps(&self) -> bool {
+        self.owner.is_none() && self.owner_name.is_some()
+    }
+
     /// Takes an owner that has a name for the one that `accounts` has by it.
     pub(super) fn rename(&mut self, accounts: &dyn Accounts) {
         if let Some(name) = &self.owner_name {

@@ -306,8 +306,8 @@ for = 'user:spook'
         "ipcd.toml:3:1: user:ghost does not exist, and is nobody until it does",
         "ipcd.toml:4:1: group:ghosts does not exist, and is nobody until it does",
         "ipcd.toml:8:1: user:spook does not exist, and is nobody until it does",
-        "ipcd.toml:6:17: there is no group phantoms",
-        "ipcd.toml:7:20: there is no user spirit",
+        "ipcd.toml:6:17: there is no group phantoms: until there is, it makes nobody an administrator",
+        "ipcd.toml:7:20: there is no user spirit: until there is, only root may offer the service",
     ];
     assert_eq!(warnings, texts.map(|text| (WarningKind::Dormant, text.to_owned())));
     let mut config = loaded.config;
@@ -423,11 +423,46 @@ fn checking_tells_the_order_and_whether_it_passes() {
     assert_eq!(
         report.to_string(),
         "1. command line\n2. ipcd.d/10.toml\n3. ipcd.toml\n\
-         ipcd.toml:1:10: user:ghost does not exist, and is nobody until it does (warning)\n"
+         ipcd.toml:1:10: warning: user:ghost does not exist, and is nobody until it does\n"
     );
+    let test = "[[test]]\nas = {}\nask = 'x'\nexpect = 'deny'\n";
+    for (count, said) in [(1, "1 test passes"), (2, "2 tests pass")] {
+        sources.main = Some(file("ipcd.toml", &test.repeat(count)));
+        let report = crate::check::check(&sources, &Host, &[]).to_string();
+        assert!(report.ends_with(&format!("{said}\n")), "{report}");
+    }
     sources.main = Some(file("ipcd.toml", "rules = 'deny local *\nallow local x'"));
     assert!(!crate::check::check(&sources, &Host, &[]).passes(false), "no TOML");
     sources.main = Some(file("ipcd.toml", "rules = ['deny local *', 'allow local x']"));
     let report = crate::check::check(&sources, &Host, &[]);
     assert!(report.problems.is_empty() && !report.passes(false), "lint");
+    let said = report.to_string();
+    let behind = "the rule never decides: `deny local *` stands before it\n  help: that is at ";
+    assert!(said.contains(behind) && !said.contains("warning"), "{said}");
+}
+
+#[test]
+fn whoever_does_not_exist_is_looked_for_wherever_he_is_named() {
+    struct Later;
+    impl Accounts for Later {
+        fn uid(&self, _: &str) -> Option<u32> {
+            Some(7)
+        }
+
+        fn gid(&self, _: &str) -> Option<u32> {
+            Some(7)
+        }
+    }
+    for text in [
+        "rules = 'allow local x for user:ghost'",
+        "redirect = [{ from = 'a', to = 'b', for = 'group:ghosts' }]",
+        "services.x.owner = 'ghost'",
+    ] {
+        let mut config = load(text).unwrap().config;
+        assert!(config.sleeps(), "{text}");
+        assert_eq!(config.wake(&Later), 1, "{text}");
+        assert!(!config.sleeps(), "{text}");
+    }
+    let awake = load("services.x.owner = 'shop'\nservices.y.door = false").unwrap();
+    assert!(!awake.config.sleeps());
 }

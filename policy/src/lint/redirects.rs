@@ -59,7 +59,13 @@ fn leads_nowhere(config: &Config, redirect: &Redirect) -> Option<Problem> {
     })?;
     let target = Target::Remote(forbidden.as_ref().clone());
     let message = format!("{} leads to {target}, which no rule allows", redirect.from);
-    let help = format!("allow out {} {}", redirect.from, forbidden.address());
+    let whom = &redirect.subjects;
+    let whom = if whom.is_everybody() { String::new() } else { format!(" for {whom}") };
+    let mut rules = config.rules.all(Direction::Out).iter();
+    let denies = rules.find(|rule| is_about(rule) && may_match(rule, forbidden));
+    let before = denies.map(|rule| format!("   # before {}", rule.text.source()));
+    let before = before.unwrap_or_default();
+    let help = format!("allow out {} {}{whom}{before}", redirect.from, forbidden.address());
     Some(Problem::new(&redirect.position, message).with_help(help))
 }
 

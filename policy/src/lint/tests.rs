@@ -53,7 +53,7 @@ fn a_rule_that_can_decide_is_left_alone() {
 
 #[test]
 fn a_rule_without_which_all_is_the_same_changes_nothing() {
-    let root = "the rule changes nothing: root and the owner of a service are allowed";
+    let root = "the rule changes nothing: root and the owner of a service are allowed\n  help: leave it out";
     let denied = "the rule changes nothing: no rule behind it lets this pass\n  help: leave it \
                   out, or give it a reason, which whoever is refused is told";
     let same = |rule: &str| {
@@ -94,7 +94,11 @@ fn a_rule_behind_several_that_take_all_its_requests_never_decides() {
           help: the first rule that matches decides"]
     );
     let never = "the rule never matches: nothing can be as it wants it";
-    assert_eq!(of_rules(&["deny in *.lock *"]), [format!("ipcd.toml:2:1: {never}")]);
+    let help = "what it names exists nowhere, or excludes each other: correct it";
+    assert_eq!(
+        of_rules(&["deny in *.lock *"]),
+        [format!("ipcd.toml:2:1: {never}\n  help: {help}")]
+    );
 }
 
 #[test]
@@ -153,8 +157,10 @@ fn letting_everything_pass_is_named() {
         ("permissive in * any", "in"),
         ("permissive local any", "local"),
     ] {
-        let expected =
-            format!("ipcd.toml:2:1: the rule lets everything pass in direction {direction}");
+        let help = "name the services or the places that are to be tried out";
+        let expected = format!(
+            "ipcd.toml:2:1: the rule lets everything pass in direction {direction}\n  help: {help}"
+        );
         assert_eq!(of_rules(&[rule]), [expected]);
     }
     for rule in ["permissive out * tcp", "permissive local x", "permissive local * for user:1"] {
@@ -168,6 +174,17 @@ fn a_redirect_that_leads_nowhere_or_is_never_used_is_named() {
         warnings("redirects.db = 'tls://u:CANARYP@h/x'"),
         ["ipcd.toml:1:11: db leads to tls:h:9001/x, which no rule allows\n  \
           help: allow out db tls:h:9001"]
+    );
+    // It opens the place to those whom it is for, and before what denies it to them.
+    let for_alice = "rules = '''
+allow out db tls:other
+deny out db * reason \"no\"
+'''
+redirect = [{ from = 'db', to = 'tls://h/x', for = 'user:alice' }]";
+    assert_eq!(
+        warnings(for_alice),
+        ["ipcd.toml:5:13: db leads to tls:h:9001/x, which no rule allows\n  \
+          help: allow out db tls:h:9001 for user:alice   # before ipcd.toml:3"]
     );
     for rule in ["permissive out * *", "allow out db *:10.0.0.0/8:9001"] {
         let text = format!("rules = '{rule}'\nredirects.db = 'tls://h/x'");

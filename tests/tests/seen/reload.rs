@@ -51,8 +51,10 @@ fn what_would_be_denied_now_is_counted_and_listed_and_stays() {
 #[test]
 fn a_reload_that_revokes_ends_what_the_broker_can_end() {
     let port = free_port();
-    let rules =
-        |action: &str| format!("on-reload = 'revoke'\nrules = '{action} in pongd tcp:127.0.0.1'");
+    let rules = |action: &str| {
+        let rule = format!("{action} in pongd tcp:127.0.0.1 reason \"for now\"");
+        format!("on-reload = 'revoke'\nrules = '{rule}'")
+    };
     let far = Host::with_config(&rules("allow"), &[]).with_tcpd(Some(port)).with_pongd("pongd");
     let near = Host::new(&["--rule", &format!("allow out pongd tcp:127.0.0.1:{port}")]);
     let near = near.with_tcpd(None);
@@ -101,7 +103,7 @@ impl Reluctant {
 fn a_decision_that_a_reload_overtakes_is_taken_again_before_anything_is_handed_over() {
     let far = Reluctant::new();
     let target = far.0.local_addr().unwrap();
-    let rule = |action: &str| format!("rules = '{action} out far tcp:{target}'");
+    let rule = |action: &str| format!("rules = '{action} out far tcp:{target} reason \"x\"'");
     let host = Host::with_config(&rule("allow"), &[]).with_tcpd(None);
     let mut watching = Watching::all(&host);
     let ask = || host.connect("far", &format!("far tcp://{target}/far"));
@@ -134,7 +136,7 @@ fn a_request_that_waits_for_its_turn_dials_by_the_rules_of_that_moment() {
     let target = far.0.local_addr().unwrap();
     let config = |action: &str| {
         format!(
-            "limits.dials-per-user = 1\nrules = '''\nallow out first tcp:{target}\n{action} out second tcp:{target}\n'''"
+            "limits.dials-per-user = 1\nrules = '''\nallow out first tcp:{target}\n{action} out second tcp:{target} reason \"x\"\n'''"
         )
     };
     let host = Host::with_config(&config("allow"), &[]).with_tcpd(None);
