@@ -1,7 +1,7 @@
 //! How many places that it has not been at a user may be led to in a while. A program that walks
 //! through ports or hosts is stopped; one that comes back to where it was is not counted.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::quota::{Full, User};
@@ -15,10 +15,19 @@ const SPAN: Duration = Duration::from_secs(10);
 /// Places of one user that are remembered; the oldest are forgotten.
 const KNOWN_MOST: usize = 1024;
 
+/// Those of all users, of whom somebody may have very many: whoever was nowhere new for longest is
+/// forgotten.
+const KNOWN_BY_ALL_MOST: usize = 32 * 1024;
+
 /// Where each user has been.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     users: HashMap<User, Been>,
+    /// When each was somewhere new last, by a count that only grows.
+    latest: BTreeMap<u64, User>,
+    count: u64,
+    /// Places of all of them.
+    known: usize,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +35,7 @@ struct Been {
     known: HashSet<Place>,
     order: VecDeque<Place>,
     new: VecDeque<Instant>,
+    latest: u64,
 }
 
 impl Targets {
@@ -53,10 +63,25 @@ impl Targets {
             && let Some(oldest) = been.order.pop_front()
         {
             been.known.remove(&oldest);
+            self.known -= 1;
         }
         been.known.insert(place.clone());
         been.order.push_back(place);
+        self.known += 1;
+        self.count += 1;
+        self.latest.remove(&been.latest);
+        been.latest = self.count;
+        self.latest.insert(self.count, user);
+        while self.known > KNOWN_BY_ALL_MOST {
+            self.forget_one();
+        }
         Ok(())
+    }
+
+    /// Forgets whoever was nowhere new for longest.
+    fn forget_one(&mut self) {
+        let forgotten = self.latest.pop_first().and_then(|(_, user)| self.users.remove(&user));
+        self.known -= forgotten.map_or(self.known, |been| been.known.len());
     }
 }
 
@@ -101,5 +126,22 @@ mod tests {
         }
         let been = &targets.users[&Some(1)];
         assert_eq!((been.known.len(), been.order.len()), (KNOWN_MOST, KNOWN_MOST));
+        assert_eq!(targets.known, KNOWN_MOST);
+    }
+
+    #[test]
+    fn what_is_remembered_of_all_users_is_bounded_too() {
+        let now = Instant::now();
+        let mut targets = Targets::default();
+        let most = u32::try_from(KNOWN_BY_ALL_MOST / 2).unwrap();
+        for user in 0..=most {
+            for port in 1..=2 {
+                targets.visit(Some(user), "h", port, (2, now)).unwrap();
+            }
+        }
+        assert_eq!((targets.known, targets.users.len()), (KNOWN_BY_ALL_MOST, most as usize));
+        assert_eq!(targets.latest.len(), targets.users.len());
+        assert!(!targets.users.contains_key(&Some(0)), "the first is forgotten");
+        assert!(targets.visit(Some(most), "h", 3, (2, now)).is_err(), "the last is not");
     }
 }
