@@ -40,6 +40,7 @@ pub const EVENTS: &[Event] = &[
     event("configuration", "1b334049386a2a0625c77d56ad7531ca"),
     event("killed", "b6db9e8ed84e0bfdae78bc9fb66d59a5"),
     event("registered", "3372e727f7d876095be89ef2ca2fb8ed"),
+    event("registration-ended", "6019f4d788d51fe3c7d871a711d502cc"),
     event("restored", "3e240955e80245c6a1f72cf7dcfa3381"),
     event("not-restored", "bd3fe59887d6477d83d1f6c9dad40abb"),
     event("service-stuck", "57efd1d51232e338725683dfb1908baf"),

@@ -109,7 +109,7 @@ fn write_line(verdict: Verdict, decision: &Decision) {
     tracing::info!(
         event = verdict.as_str(),
         service = service.as_str(),
-        target = target.as_str(),
+        target = Some(target.as_str()).filter(|target| !target.is_empty()),
         direction = direction.as_deref(),
         rule = rule.as_deref(),
         reason = reason.as_str(),

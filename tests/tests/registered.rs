@@ -205,6 +205,36 @@ fn nobody_squats_a_name_and_its_owner_may_have_it() {
     assert_eq!(said.trim(), r#"{"parameters":{},"continues":true}"#, "{errors}");
 }
 
+/// What clients were given stays with them.
+#[test]
+fn an_owner_who_is_one_no_more_loses_the_name_at_the_reload() {
+    if !has_users() {
+        return;
+    }
+    let config =
+        |owner: &str| format!("rules = 'allow local shop'\nservices.shop.owner = '{owner}'\n");
+    let host = Host::with_config(&config("4711"), &["--instance", "system"]);
+    let mut owner = as_user(4711, &[]);
+    owner.arg(program("ipc").get_program()).args(["serve", "shop", "--rundir"]).arg(host.rundir());
+    let _owner = Daemon(owner.args(["--", "cat"]).spawn().unwrap());
+    until("it serves", || host.ping("shop", "") == "ping");
+    let mut before = host.connect("shop", "").unwrap();
+    echo(&mut before);
+    // Nobody knows today who that is: nothing is taken from anybody.
+    for name in ["nobody-has-this-name", "4711"] {
+        host.configure(&config(name));
+        assert_eq!(outcome(&mut host.ipc(&["reload"])).0, 0);
+        assert_eq!(host.ping("shop", ""), "ping");
+    }
+    host.configure(&config("4712"));
+    assert_eq!(outcome(&mut host.ipc(&["reload"])).0, 0);
+    until("its name is free", || host.ping("shop", "").contains("has stopped"));
+    echo(&mut before);
+    let mut next = as_user(4712, &[]);
+    next.arg("/usr/bin/python3").args(["-c", REGISTER]).arg(host.rundir()).arg("shop");
+    assert_eq!(outcome(&mut next).1.trim(), r#"{"parameters":{},"continues":true}"#);
+}
+
 /// Registers a service; the first answer to it.
 const REGISTER: &str = "
 import json, socket, sys

@@ -146,6 +146,7 @@ impl Broker {
         self.revision += 1;
         self.refused = None;
         self.loaded = at.now;
+        self.judge_registered();
         let (would_be_denied, ended) = self.judge_handed_over(at);
         let revision = self.revision;
         tracing::info!(event = "reloaded", revision, would_be_denied, ended);

@@ -6,6 +6,7 @@ use libipc::interface::broker::{BrokerError, Connected, Handoff, Kind};
 use libipc::interface::registry::{Ended, Register, Registered};
 use libipc::name::ServiceName;
 use libipc::varlink::{self, Call};
+use policy::config::Service;
 use policy::decide::Candidate;
 
 use super::quota::Full;
@@ -15,6 +16,7 @@ use super::{Broker, Moment, Role, Speech, busy};
 use crate::action::{Action, ClientId, Receiver};
 use crate::answer;
 use crate::connections::{Carried, Handed};
+use crate::decision;
 use crate::service::ServiceSettings;
 
 impl Broker {
@@ -25,13 +27,35 @@ impl Broker {
         wanted: &Register,
         at: Moment<'_>,
     ) {
+        let uid = self.clients.get(&client).and_then(|known| known.identity.uid);
+        self.wake_for(uid, at);
         match self.may_register(client, call, wanted) {
             Ok(service) => {
                 self.reply(client, varlink::reply(&Registered::default(), true), None);
                 self.actions.push(Action::Keep { client, service: service.clone() });
                 self.enter(client, &service, at);
             }
-            Err(error) => self.fail(client, &error),
+            Err(error) => {
+                self.note_not_offered(client, wanted, &error, at);
+                self.fail(client, &error);
+            }
+        }
+    }
+
+    /// Somebody tried to take a name that is not his.
+    fn note_not_offered(
+        &mut self,
+        client: ClientId,
+        wanted: &Register,
+        error: &BrokerError,
+        at: Moment<'_>,
+    ) {
+        if let BrokerError::Denied { .. } = error
+            && let Some(who) = self.written(client, at)
+        {
+            let service = ServiceName::new(&wanted.service).ok();
+            let about = decision::about(who, service.as_ref(), self.revision);
+            self.note_failed(about, &[], error, at.now);
         }
     }
 
@@ -67,12 +91,10 @@ impl Broker {
             return Err(denied(reason.to_owned(), None));
         }
         let uid = self.clients.get(&client).and_then(|known| known.identity.uid);
-        let owner = ServiceSettings::of(&self.live.config, service).owner;
-        let may = uid.is_some() && [Some(0), self.private_uid(), owner].contains(&uid);
-        if !may {
-            let who = uid.map_or_else(|| "a user".to_owned(), |uid| uid.to_string());
+        if !self.may_own(uid, service) {
             let reason = "only root and the service's owner may offer it".to_owned();
-            return Err(denied(reason, Some(format!("[services.{service}] owner = \"{who}\""))));
+            let cure = uid.map(|uid| format!("[services.{service}] owner = \"{uid}\""));
+            return Err(denied(reason, cure));
         }
         match self.registry.get(service) {
             Some(known) if known.owner != uid => {
@@ -80,6 +102,32 @@ impl Broker {
                 Err(denied(format!("another user's process serves it{pid}"), None))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn may_own(&self, uid: Option<u32>, service: &ServiceName) -> bool {
+        let owner = ServiceSettings::of(&self.live.config, service).owner;
+        uid.is_some() && [Some(0), self.private_uid(), owner].contains(&uid)
+    }
+
+    /// Ends registrations of users who may not offer their names any more. What their clients have
+    /// been given stays with them.
+    pub(super) fn judge_registered(&mut self) {
+        let registered = self.registry.names().filter_map(|name| {
+            let registration = *self.registry.get(name)?;
+            // Of an owner who cannot be found today nothing is said.
+            let sleeps = self.live.config.services.get(name).is_some_and(Service::sleeps);
+            let may = sleeps || self.may_own(registration.owner, name);
+            (!may).then(|| (name.clone(), registration))
+        });
+        for (service, Registration { client, owner, pid, .. }) in registered.collect::<Vec<_>>() {
+            tracing::info!(
+                event = "registration-ended",
+                service = service.as_str(),
+                uid = owner,
+                pid
+            );
+            self.actions.push(Action::Drop { client });
         }
     }
 

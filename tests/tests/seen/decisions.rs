@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::Stdio;
 
+use ipcd_tests::users::{as_user, has_users};
 use ipcd_tests::{
     Daemon, Host, Setup, free_port, has, installed, is_root, outcome, program, until,
 };
@@ -124,6 +125,28 @@ fn peers_of_other_hosts_are_told_of_with_their_address_and_the_reason_that_they_
     assert_eq!(told[1].reason, why);
     assert_eq!(told[1].client, "tcp from 127.0.0.1");
     assert_eq!((counter(&far, "allowed in"), counter(&far, "denied in")), (1, 1));
+}
+
+#[test]
+fn whoever_tries_to_take_a_name_is_seen_and_told_who_may() {
+    if !has_users() {
+        return;
+    }
+    let config = "[services.shop]\nowner = \"4711\"\n";
+    let host = Host::with_config(config, &["--instance", "system"]);
+    let mut watching = Watching::all(&host);
+    let mut taker = as_user(4712, &[]);
+    taker.arg(program("ipc").get_program()).args(["serve", "shop"]).arg("--rundir");
+    let (code, _, said) = outcome(taker.arg(host.rundir()).args(["--", "true"]));
+    assert_eq!(code, 50, "{said}");
+    assert!(said.starts_with("ipc: shop: denied: only root and the service's owner may"), "{said}");
+    let cure = "  to allow  [services.shop] owner = \"4712\"     then: ipc reload\n";
+    assert!(said.ends_with(cure), "{said}");
+    let Decision { verdict, service, target, reason, who, .. } = watching.next();
+    assert_eq!((verdict, &*service, &*target), (Some(Verdict::Denied), "shop", "unix:shop"));
+    assert_eq!(reason, "only root and the service's owner may offer it");
+    let Identity::Local(who) = who else { unreachable!("of this host") };
+    assert_eq!(who.uid, Some(4712));
 }
 
 #[test]
