@@ -75,3 +75,34 @@ fn kind(kind: ConnectionKind) -> &'static str {
         ConnectionKind::Relayed => "relayed",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_would_be_denied_now_says_so_behind_its_rule() {
+        let connection = |stale: bool, times: u64| -> Connection {
+            serde_json::from_value(serde_json::json!({
+                "id": 7, "kind": "name", "service": "db", "target": "unix:db",
+                "direction": "local", "rule": "allow local db (ipcd.toml:2)",
+                "client": "uid 7, pid 9", "openedMs": 61_000, "carrier": "direct",
+                "stale": stale, "revision": 1, "times": times, "pid": 9, "uid": 7,
+            }))
+            .unwrap()
+        };
+        let expected = [
+            "7",
+            "name",
+            "1 min 1 s",
+            "db",
+            "unix:db",
+            "uid 7, pid 9",
+            "direct, asked for 3 times",
+            "allow local db (ipcd.toml:2) (would be denied now)",
+        ];
+        assert_eq!(row(&connection(true, 3)), expected.map(ToOwned::to_owned));
+        let [.., carrier, rule] = row(&connection(false, 1));
+        assert_eq!((&*carrier, &*rule), ("direct", "allow local db (ipcd.toml:2)"));
+    }
+}

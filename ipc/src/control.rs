@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use libipc::connector::Connector;
 use libipc::interface::broker::BrokerError;
 use libipc::interface::control::{ControlError, Problem, RELOAD, Reloaded};
 use libipc::rundir::{RunDirectory, RunDirectoryError};
@@ -27,9 +28,16 @@ pub(crate) fn ask<P: Serialize, R: DeserializeOwned>(
     read(name, &message.map_err(|error| failure::of(name, &asker::text(), &error))?)
 }
 
-/// Connects to the first broker that there is.
+/// Connects to the broker by way of which this program was started, else to the first that there is.
 pub(crate) fn open(place: &Place, name: &str, deadline: Instant) -> Result<Broker, Report> {
     let report = |error: ConnectError| failure::of(name, &asker::text(), &error);
+    let environment = place.environment();
+    if environment.broker_fd.is_some() {
+        let connector = Connector::new(&environment, place.timeout()?).map_err(report)?;
+        if let Some(broker) = connector.inherited().map_err(report)? {
+            return Ok(broker);
+        }
+    }
     Broker::open(&directory(place).map_err(report)?, deadline).map_err(report)
 }
 
@@ -148,6 +156,23 @@ mod tests {
         let unread =
             Problem { file: String::new(), column: 0, message: message.into(), ..problem(0, None) };
         assert_eq!(place_of(&unread), message);
+    }
+
+    #[test]
+    fn what_the_broker_cannot_do_is_told_with_what_can_be_done() {
+        let error = ControlError::HandedOver { id: 7, reason: "the client holds it".into() };
+        assert_eq!(
+            of_control("7", &error).to_string(),
+            "ipc: 7: out of reach: the client holds it\n  to do  end it as root: ipc kill"
+        );
+        let unknown =
+            br#"{"error":"org.varlink.service.MethodNotFound","parameters":{"method":"x"}}"#;
+        let said = read::<serde_json::Value>("x", unknown).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "ipc: x: the broker cannot do that: org.varlink.service.MethodNotFound\n  \
+             to do  compare ipc version with what ipc status says of the broker"
+        );
     }
 
     #[test]

@@ -75,6 +75,12 @@ fn narrowed(run: &Run, subject: &str) -> Result<OwnedFd, Report> {
     let connector = Connector::new(&run.place.environment(), timeout).map_err(report)?;
     let entries = run.only.iter().map(|only| entry(only, &connector));
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    if connector.inherited().map_err(report)?.is_some() {
+        let why = "this program reaches the broker by what it has inherited, and nothing else can \
+                   be inherited from it";
+        return Err(Report::new(69, subject, "no broker", why)
+            .cure("to do", "name the services where the first program is started"));
+    }
     let mut broker = connector.broker().map_err(report)?;
     broker.restrict(&entries, Instant::now() + timeout).map_err(report)?;
     let socket = broker.into_socket();
@@ -92,6 +98,10 @@ fn entry(only: &str, connector: &Connector) -> Result<String, Report> {
     };
     let name = args::service(name)?;
     if let Some(target) = target {
+        if target.trim().is_empty() {
+            return Err(Report::usage("--only", format!("no target stands behind {name}="))
+                .cure("to do", "write NAME, or NAME=TARGET: db=tcp://db1.example.com:5432"));
+        }
         // It is seen by whoever lists the processes of this host.
         args::network("--only", target)?;
         return Ok(format!("{name} {target}"));

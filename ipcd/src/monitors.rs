@@ -168,6 +168,8 @@ mod tests {
         let notice = monitors.caught_up(ClientId(1)).unwrap();
         let text = String::from_utf8(notice.to_vec()).unwrap();
         assert!(text.contains("\"missed\":1000"), "{text}");
+        let why = "decisions were left out: this monitor did not read fast enough";
+        assert!(text.contains(why), "{text}");
         assert!(monitors.caught_up(ClientId(1)).is_none());
         assert_eq!(monitors.tell(&decided("x", Verdict::Denied, 1)).len(), 2);
         monitors.end(ClientId(1));

@@ -92,8 +92,7 @@ impl Connector {
     /// As [`connect`].
     pub fn connect(&self, service: &ServiceName) -> Result<Stream, ConnectError> {
         let network = self.network(service)?;
-        if let Some(inherited) = &self.inherited {
-            let broker = Broker::through(inherited.as_fd())?;
+        if let Some(broker) = self.inherited()? {
             return broker.become_stream(&self.request(service, network.as_ref()), self.deadline);
         }
         let mut unknown = None;
@@ -104,6 +103,16 @@ impl Connector {
             }
         }
         Err(unknown.unwrap_or_else(|| ConnectError::no_broker(&self.directories)))
+    }
+
+    /// A connection to keep, by way of the broker's socket that this process has inherited, if it
+    /// has one. It is of no use as what another program inherits: nobody listens behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::BrokerGone`], and the kernel's.
+    pub fn inherited(&self) -> Result<Option<Broker>, ConnectError> {
+        self.inherited.as_ref().map(|inherited| Broker::through(inherited.as_fd())).transpose()
     }
 
     /// A connection to keep, to the broker that is asked first.

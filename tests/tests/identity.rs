@@ -82,6 +82,24 @@ fn the_largest_numbers_are_users_like_others_and_never_root() {
     assert_eq!(local(&accept(&listener)).uid, Some(4_294_967_293));
 }
 
+/// attacks.md E3. What a daemon does with callers that its socket lets in: `relay`.
+#[test]
+fn daemons_listen_to_the_broker_and_to_nobody_else() {
+    if !has_users() {
+        return;
+    }
+    let host = system("allow local *").with_tcpd(None);
+    let socket = host.rundir().join("transport/tcp");
+    until("tcpd is there", || socket.exists());
+    for uid in [4711, 65534] {
+        let mut stranger = as_user(uid, &[]);
+        stranger.arg(program("ipc").get_program()).arg("send").arg(&socket);
+        let (code, _, said) = outcome(&mut stranger);
+        assert_eq!(code, 50, "{said}");
+        assert!(said.contains("not permitted: Permission denied"), "{said}");
+    }
+}
+
 #[test]
 fn groups_are_those_of_the_process_and_not_of_its_user() {
     if !has_users() {

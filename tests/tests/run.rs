@@ -75,6 +75,34 @@ fn what_a_program_starts_reaches_the_programs_names_and_no_others() {
     // Rules still decide, and nothing is a name that is none.
     let (code, _, errors) = outcome(&mut host.ipc(&["run", "--only", "a/b", "--", "true"]));
     assert_eq!(code, 64, "{errors}");
+    let (code, _, errors) = outcome(&mut host.ipc(&["run", "--only", "a=", "--", "true"]));
+    assert_eq!(code, 64, "{errors}");
+    assert!(errors.starts_with("ipc: --only: usage: no target stands behind a=\n"), "{errors}");
+    let cure = "  to do  write NAME, or NAME=TARGET: db=tcp://db1.example.com:5432\n";
+    assert!(errors.ends_with(cure), "{errors}");
+}
+
+/// It has no other way to the broker than the connection that it inherits.
+#[test]
+fn what_a_program_starts_may_ask_why_and_is_told_what_it_may_not() {
+    let host = host(&[]).with_pongd("db").with_pongd("log");
+    let run = |script: &str| {
+        let script = script.replace("ipc ", &format!("{} ", ipc()));
+        outcome(&mut host.ipc(&["run", "--only", "db,log", "--", "sh", "-c", &script]))
+    };
+    let (code, said, errors) = run("ipc why db --format table");
+    assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+    assert!(said.contains("decides   allow local *"), "{said}");
+    let (code, _, errors) = run("ipc why other");
+    assert_eq!(code, 50, "{errors}");
+    assert!(errors.ends_with("  to allow  ipc run --only db,log,other -- PROGRAM\n"), "{errors}");
+    let (code, _, errors) = run("ipc run --only log -- true");
+    assert_eq!(code, 69, "{errors}");
+    assert!(errors.contains("nothing else can be inherited from it"), "{errors}");
+    let cure = "  to do  name the services where the first program is started\n";
+    assert!(errors.ends_with(cure), "{errors}");
+    let (code, _, errors) = run("ipc status");
+    assert_eq!(code, 50, "it controls nothing, though it is root's: {errors}");
 }
 
 #[test]
