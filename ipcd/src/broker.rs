@@ -20,7 +20,7 @@ use crate::audit::Audit;
 use crate::broker::answers::Caller;
 use crate::broker::arrivals::Bringer;
 use crate::broker::narrowing::Narrowed;
-use crate::broker::quota::{Full, Most, Quota};
+use crate::broker::quota::{Most, Quota};
 use crate::broker::registry::Registry;
 use crate::broker::requests::Request;
 use crate::broker::strangers::Strangers;
@@ -29,6 +29,7 @@ use crate::broker::waiting::Waiting;
 use crate::broker::watching::Watches;
 use crate::connections::Connections;
 use crate::decision;
+use crate::lobby::Lobby;
 use crate::monitors::Monitors;
 use crate::reload::{Live, Refusal};
 use crate::world::{Sockets, World};
@@ -59,6 +60,8 @@ mod strangers;
 mod targets;
 mod waiting;
 mod watching;
+
+pub(crate) use quota::{Full, User};
 
 /// All that the broker knows.
 #[derive(Debug)]
@@ -195,8 +198,7 @@ impl Broker {
             Event::Connected { client, identity, entrance } => {
                 self.admit(client, identity, entrance, at);
             }
-            Event::NoRoom { client, identity, entrance } => {
-                let full = Full { limit: "descriptors", most: self.descriptors };
+            Event::NoRoom { client, identity, entrance, full } => {
                 self.turn_away(client, identity, &entrance, (full, at.now));
             }
             Event::Restored { client, identity, purpose } => {
@@ -270,6 +272,17 @@ impl Broker {
     pub(crate) fn reload_by_signal(&mut self, at: Moment<'_>) -> Vec<Action> {
         let _refused = self.reload(at).is_err();
         std::mem::take(&mut self.actions)
+    }
+
+    /// Whether one more of that user's would be admitted, behind those who wait for it.
+    pub(crate) fn has_room<T>(&self, user: User, lobby: &Lobby<T>) -> Result<(), Full> {
+        let waiting = (lobby.waiting(), lobby.waiting_of(user));
+        self.quota.room(user, waiting, self.most())
+    }
+
+    /// What is full where no descriptor is left for anybody.
+    pub(crate) fn out_of_descriptors(&self) -> Full {
+        Full { limit: "descriptors", most: self.descriptors }
     }
 
     fn admit(

@@ -21,9 +21,11 @@ use crate::channel::{self, Channel, Heard};
 use crate::children::Children;
 use crate::client::{Connection, Read, Sent};
 use crate::entrance::Way;
+use crate::lobby::Lobby;
 use crate::patience::Patience;
 use crate::world::World;
 
+use entering::Visitor;
 use keeping::Keeping;
 use table::Table;
 
@@ -54,6 +56,10 @@ pub(crate) struct EventLoop<'w> {
     daemons: Vec<Daemon>,
     patience: Patience,
     accepting: Accepting,
+    /// Those who have come and were not let in yet.
+    lobby: Lobby<Visitor>,
+    /// How many are accepted at once.
+    crowd: usize,
     last_token: u64,
     /// The configuration whose daemons and fronts are known here.
     revision: u64,
@@ -135,6 +141,8 @@ impl<'w> EventLoop<'w> {
             clients: HashMap::new(),
             daemons: Vec::new(),
             patience: Patience::default(),
+            lobby: Lobby::default(),
+            crowd: 1,
             accepting: Accepting::Yes,
             revision: 0,
             spare: spare(),
@@ -160,9 +168,10 @@ impl<'w> EventLoop<'w> {
         let mut told = self.broker.health();
         notifier.ready(&told.to_string());
         loop {
-            let timeout = self.timeout(notifier, Instant::now());
+            let before = Instant::now();
+            let timeout = self.timeout(notifier, before);
             self.poller.wait(&mut ready, timeout)?;
-            due.note(timeout, !ready.is_empty());
+            due.note(timeout, !ready.is_empty() || self.lobby.waiting() > 0);
             let now = Instant::now();
             for one in &ready {
                 if one.token == SIGNALS {
@@ -171,7 +180,7 @@ impl<'w> EventLoop<'w> {
                     self.serve(*one, now);
                 }
             }
-            self.accept_at(&ready, now);
+            self.accept_at(&ready, now.saturating_duration_since(before), now);
             self.keep_time(now);
             self.tell_of_kept(notifier);
             if self.has_ended(now) {
@@ -188,6 +197,9 @@ impl<'w> EventLoop<'w> {
     }
 
     fn timeout(&self, notifier: &Notifier, now: Instant) -> Option<Duration> {
+        if self.lobby.waiting() > 0 {
+            return Some(Duration::ZERO);
+        }
         let resume = match self.accepting {
             Accepting::Yes => None,
             Accepting::Paused(until) | Accepting::Ending(until) => Some(until),

@@ -44,6 +44,7 @@ mod files;
 mod fronts;
 mod inbox;
 mod kept;
+mod lobby;
 mod lookup;
 mod metrics;
 mod monitors;

@@ -3,14 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipcd_tests::{Host, PATIENCE, free_port, may_look, until};
+use ipcd_tests::raw::Raw;
+use ipcd_tests::{Host, PATIENCE, Setup, free_port, has, installed, is_root, may_look, until};
 use libipc::connector::Connector;
 use libipc::{Listener, ServiceName};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -155,7 +157,7 @@ fn no_descriptor_of_a_daemon_outlives_its_program() {
         Host::new(&["--rule", &format!("allow out pongd tcp:127.0.0.1:{port}")]).with_tcpd(None);
     let network = format!("pongd tcp://127.0.0.1:{port}/pongd");
     let _held: Vec<_> = (0..8).map(|_| near.connect("pongd", &network).unwrap()).collect();
-    let _asking: Vec<_> = (0..8).map(|_| ipcd_tests::raw::Raw::to(&host)).collect();
+    let _asking: Vec<_> = (0..8).map(|_| Raw::to(&host)).collect();
     assert_eq!(host.ping("pongd", ""), "ping");
     let closes = |flags: u32| flags & u32::try_from(nix::libc::O_CLOEXEC).unwrap() != 0;
     // Whoever started this test may have left something to all that it starts.
@@ -213,4 +215,43 @@ fn a_broker_that_stands_still_for_a_moment_loses_nobody() {
             client.join().unwrap().expect("all are served then");
         }
     });
+}
+
+/// Connections of another user that are there before; of five one asks.
+const BEFORE: usize = 500;
+
+#[test]
+fn who_comes_behind_many_of_another_user_does_not_wait_for_all_of_them() {
+    if !has("root and setpriv", is_root() && installed("setpriv").is_some()) {
+        return;
+    }
+    let arguments = ["--instance", "system", "--rule", "allow local *"];
+    let config = "[log]\ndecisions = \"all\"\n[limits]\nlog-lines-per-second = 10000\nclients-per-user = 500\n";
+    let setup = Setup { config, logs: true, arguments: &arguments, ..Setup::default() };
+    let host = Host::of(&setup).with_pongd("pongd");
+    host.broker.signal(Signal::SIGSTOP);
+    let mut flood = Command::new("setpriv");
+    flood.args(["--reuid=4711", "--regid=4711", "--clear-groups"]);
+    flood.arg(env!("CARGO_BIN_EXE_flood")).arg(host.rundir()).arg(host.place("end"));
+    flood.arg(BEFORE.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut flood = flood.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(flood.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), BEFORE.to_string(), "they all stand in the kernel's line");
+    let mut late = Raw::to(&host);
+    late.ask_for("pongd", None).unwrap();
+    host.broker.signal(Signal::SIGCONT);
+    assert!(late.answer().is_some());
+    let decisions = |uid: u32| {
+        let log = host.log();
+        let uid = format!("client_uid={uid} ");
+        let allowed =
+            log.lines().filter(|line| line.contains("allowed") && line.contains("client_uid"));
+        allowed.map(|line| line.contains(&uid)).collect::<Vec<_>>()
+    };
+    until("all are decided", || decisions(0).len() == BEFORE / 5 + 1);
+    let before = decisions(0).iter().position(|is_late| *is_late).unwrap();
+    assert!(before < BEFORE / 5 / 2, "{before} of another user's came before");
+    drop(flood.stdin.take());
+    assert!(flood.wait().unwrap().success());
 }

@@ -83,15 +83,27 @@ pub(crate) enum Turn {
 impl Quota {
     /// Counts a client of `user` in.
     pub(crate) fn admit(&mut self, user: User, most: Most) -> Result<(), Full> {
-        if self.clients >= most.clients {
+        self.room(user, (0, 0), most)?;
+        self.users.entry(user).or_default().clients += 1;
+        self.clients += 1;
+        Ok(())
+    }
+
+    /// Whether there is room for a client of `user` behind those who wait to be admitted: how many
+    /// in all, and how many of that user's.
+    pub(crate) fn room(
+        &self,
+        user: User,
+        (waiting, waiting_of_user): (usize, usize),
+        most: Most,
+    ) -> Result<(), Full> {
+        if self.clients + waiting >= most.clients {
             return Err(Full { limit: "clients", most: most.clients });
         }
-        let taken = self.users.entry(user).or_default();
-        if taken.clients >= most.clients_per_user {
+        let taken = self.users.get(&user).map_or(0, |taken| taken.clients);
+        if taken + waiting_of_user >= most.clients_per_user {
             return Err(Full { limit: "clients-per-user", most: most.clients_per_user });
         }
-        taken.clients += 1;
-        self.clients += 1;
         Ok(())
     }
 
@@ -197,6 +209,12 @@ mod tests {
         quota.admit(Some(1), MOST).unwrap();
         let full = quota.admit(Some(1), MOST).unwrap_err();
         assert_eq!(full, Full { limit: "clients-per-user", most: 2 });
+        assert_eq!(quota.room(Some(2), (0, 0), MOST), Ok(()));
+        let behind = quota.room(Some(2), (1, 1), MOST).unwrap_err();
+        assert_eq!(behind, Full { limit: "clients", most: 3 }, "who waits has the last place");
+        let own = Most { clients: 9, ..MOST };
+        let behind = quota.room(Some(2), (5, 2), own).unwrap_err();
+        assert_eq!(behind, Full { limit: "clients-per-user", most: 2 });
         quota.admit(Some(2), MOST).unwrap();
         assert_eq!(quota.admit(Some(3), MOST), Err(Full { limit: "clients", most: 3 }));
         quota.leave(Some(1), ClientId(1));

@@ -24,7 +24,9 @@ impl EventLoop<'_> {
     /// Whether nothing is left to do.
     pub(super) fn has_ended(&self, now: Instant) -> bool {
         match self.accepting {
-            Accepting::Ending(until) => until <= now || !self.broker.is_awaited(),
+            Accepting::Ending(until) => {
+                until <= now || (self.lobby.waiting() == 0 && !self.broker.is_awaited())
+            }
             _ => false,
         }
     }

@@ -10,29 +10,51 @@ use sys::credentials::PeerCredentials;
 
 use super::{Accepting, EventLoop, Source, Watched};
 use crate::action::{ClientId, Entrance, Event};
+use crate::broker::Full;
 use crate::client::{Connection, Origin};
 
 /// How long accepting rests when the machine is out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
 
-/// Connections accepted before others are served again, at most.
-const ACCEPT_BATCH: usize = 16;
+/// Connections that are accepted before others are served again, at most, where many wait.
+const ACCEPT_BATCH: usize = 128;
+
+/// Of those, how many are let in before others are served again, at least and at most: as many as
+/// were served in this turn.
+const LET_IN_LEAST: usize = 4;
+const LET_IN_MOST: usize = 16;
+
+/// A loop that waited no longer than this had something to do all the time.
+const NO_WAIT: Duration = Duration::from_micros(5);
+
+/// One who has connected and was not let in yet.
+pub(super) struct Visitor {
+    socket: OwnedFd,
+    identity: LocalIdentity,
+    entrance: Entrance,
+}
 
 impl EventLoop<'_> {
-    /// Accepts at those entrances of `ready` that somebody waits at. Those who have left in this
-    /// turn have made room.
-    pub(super) fn accept_at(&mut self, ready: &[Ready], now: Instant) {
+    /// Accepts at those entrances of `ready` that somebody waits at, and lets in. Those who have
+    /// left in this turn have made room.
+    ///
+    /// Where one comes after the other, one is accepted; a loop that never waits accepts more and
+    /// more at once, so that the kernel's line, in which the users are not told apart, stays short.
+    pub(super) fn accept_at(&mut self, ready: &[Ready], waited: Duration, now: Instant) {
+        self.crowd = if waited > NO_WAIT { 1 } else { (self.crowd * 2).min(ACCEPT_BATCH) };
         for one in ready {
             if self.entrances.contains_key(&one.token) {
-                self.accept(one.token, ready.len(), now);
+                self.accept(one.token, self.crowd.max(ready.len()).min(ACCEPT_BATCH), now);
             }
+        }
+        for _ in 0..ready.len().clamp(LET_IN_LEAST, LET_IN_MOST) {
+            let Some(visitor) = self.lobby.next() else { return };
+            self.let_in(visitor, now);
         }
     }
 
-    /// Accepts as many as were `served` in this turn, so that neither those who are there nor
-    /// those who come wait for the others.
-    fn accept(&mut self, entrance: Token, served: usize, now: Instant) {
-        for _ in 0..served.min(ACCEPT_BATCH) {
+    fn accept(&mut self, entrance: Token, most: usize, now: Instant) {
+        for _ in 0..most {
             if matches!(self.accepting, Accepting::Ending(_)) {
                 return;
             }
@@ -40,14 +62,12 @@ impl EventLoop<'_> {
             match way.listener.try_accept() {
                 Ok(Some(stream)) => {
                     let Some(Identity::Local(identity)) = stream.peer().cloned() else { continue };
-                    let entrance = way.entrance.clone();
-                    let origin = match entrance {
-                        Entrance::Front(_) => Origin::Front,
-                        _ => Origin::Requests,
-                    };
-                    let who = credentials(&identity);
-                    let connection = Connection::new(stream.into(), who, origin);
-                    self.take_in(connection, identity, entrance, now);
+                    let (user, entrance) = (identity.uid, way.entrance.clone());
+                    let visitor = Visitor { socket: stream.into(), identity, entrance };
+                    match self.broker.has_room(user, &self.lobby) {
+                        Ok(()) => self.lobby.enter(user, visitor),
+                        Err(full) => self.turn_away(visitor, full, now),
+                    }
                 }
                 Ok(None) => return,
                 Err(error) if is_shortage(&error) => return self.rest(entrance, now),
@@ -55,6 +75,16 @@ impl EventLoop<'_> {
                 Err(_) => {}
             }
         }
+    }
+
+    fn let_in(&mut self, visitor: Visitor, now: Instant) {
+        let Visitor { socket, identity, entrance } = visitor;
+        let origin = match entrance {
+            Entrance::Front(_) => Origin::Front,
+            _ => Origin::Requests,
+        };
+        let connection = Connection::new(socket, credentials(&identity), origin);
+        self.take_in(connection, identity, entrance, now);
     }
 
     /// Makes a client of a socket that another client sent.
@@ -123,13 +153,19 @@ impl EventLoop<'_> {
         let Ok(Some(stream)) = way.listener.try_accept() else { return };
         let Some(Identity::Local(identity)) = stream.peer().cloned() else { return };
         let entrance = way.entrance.clone();
-        let connection = Connection::new(stream.into(), credentials(&identity), Origin::Requests);
+        let visitor = Visitor { socket: stream.into(), identity, entrance };
+        self.turn_away(visitor, self.broker.out_of_descriptors(), now);
+    }
+
+    fn turn_away(&mut self, visitor: Visitor, full: Full, now: Instant) {
+        let Visitor { socket, identity, entrance } = visitor;
+        let connection = Connection::new(socket, credentials(&identity), Origin::Requests);
         let token = self.next_token();
         let client = ClientId(token.0);
         let watched = Watched { interest: Interest::NONE, begun: false };
         self.sources.insert(token, Source::Client(client, connection, watched));
         self.clients.insert(client, token);
-        self.report(Event::NoRoom { client, identity, entrance }, now);
+        self.report(Event::NoRoom { client, identity, entrance, full }, now);
     }
 
     pub(super) fn watch_entrances(&self, interest: Interest) {

@@ -1,6 +1,8 @@
 //! A hostile program: `flood RUNDIR FILE` does to the broker of that run directory, as fast as it
 //! can until the file is there, what a user may try: connections that say nothing, half of
 //! something, garbage, and requests whose answers it does not read. At the end it tells how many.
+//! `flood RUNDIR FILE COUNT` makes so many connections, tells so, and keeps them until its input
+//! ends.
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 #![expect(clippy::expect_used, reason = "tests: a broken premise ends them")]
 
@@ -25,8 +27,9 @@ fn main() {
     let mut words = std::env::args().skip(1);
     let place = PathBuf::from(words.next().expect("a directory")).join("ipc");
     let end = PathBuf::from(words.next().expect("a file"));
+    let most = words.next().map_or(usize::MAX, |word| word.parse().expect("a number"));
     let (mut kept, mut made) = (VecDeque::new(), 0_usize);
-    while !end.exists() {
+    while made < most && !end.exists() {
         for words in WORDS {
             let Ok(mut one) = UnixStream::connect(&place) else { continue };
             // Who is not wanted is closed.
@@ -39,4 +42,7 @@ fn main() {
         }
     }
     println!("{made}");
+    if made >= most {
+        std::io::read_to_string(std::io::stdin()).expect("an end");
+    }
 }
