@@ -193,7 +193,11 @@ fn of_alert(alert: AlertDescription) -> TransportError {
             "a signature of ours is wrong for it; our certificate may be from another authority of \
              the same name",
         ),
-        Alert::UnknownCA => refused("our certificate is not from an authority that it trusts"),
+        // This is also what is said where a list of what is revoked is out of date.
+        Alert::UnknownCA => refused(
+            "our certificate is not from an authority that it trusts, or it cannot look whether it \
+             is revoked",
+        ),
         Alert::AccessDenied => refused("access denied"),
         Alert::UnrecognisedName => refused("it does not know the name that we ask for"),
         Alert::NoApplicationProtocol => protocol("the far end does not speak our protocol (ALPN)"),

@@ -56,7 +56,11 @@ fn a_server_that_refuses_what_we_show_is_an_error_and_never_a_connection() {
         } else {
             refused(None, "it wants a certificate of ours");
         }
-        refused(Some("stranger"), "our certificate is not from an authority that it trusts");
+        refused(
+            Some("stranger"),
+            "our certificate is not from an authority that it trusts, or it cannot look whether it is \
+             revoked",
+        );
         refused(
             Some("namesake"),
             "a signature of ours is wrong for it; our certificate may be from another authority of \
