@@ -11,8 +11,8 @@ use crate::files;
 const SECRET_BYTES_MOST: usize = 1024;
 
 /// Puts the secret into the hello, if an option says where it is: `secret-file`, a file that only
-/// this daemon may read, or `credential`, what the service manager passes under that name. It is
-/// read each time, so that a new one counts at once.
+/// this daemon may read, or `credential`, what the service manager passes under that name. A file
+/// is read each time, so that a new one counts at once.
 ///
 /// # Errors
 ///

@@ -94,6 +94,8 @@ pub(crate) enum MaterialError {
     Mismatch {
         /// The table.
         name: String,
+        /// The key was passed by the service manager, when the daemon was started.
+        is_passed: bool,
     },
     /// A key that two hosts share cannot be used.
     Key {
@@ -158,11 +160,12 @@ fn load_certificate(
     provider: &CryptoProvider,
 ) -> Result<Certificate, MaterialError> {
     let key = load_key(&files.key, provider)?;
+    let is_passed = matches!(files.key, SecretPlace::Credential(_));
+    let mismatch = || MaterialError::Mismatch { name: name.to_owned(), is_passed };
     let unusable =
         |error| MaterialError::Unusable { place: format!("[certificate.{name}]"), error };
     let Some(path) = &files.chain else {
-        let public =
-            key.public_key().ok_or_else(|| MaterialError::Mismatch { name: name.to_owned() })?;
+        let public = key.public_key().ok_or_else(mismatch)?;
         let certified = CertifiedKey::new(vec![CertificateDer::from(public.to_vec())], key);
         return Ok(Certificate { certified: Arc::new(certified), is_raw: true });
     };
@@ -170,9 +173,7 @@ fn load_certificate(
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) => Ok(Certificate { certified: Arc::new(certified), is_raw: false }),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(MaterialError::Mismatch { name: name.to_owned() })
-        }
+        Err(rustls::Error::InconsistentKeys(_)) => Err(mismatch()),
         Err(error) => Err(unusable(error)),
     }
 }
@@ -259,8 +260,15 @@ impl fmt::Display for MaterialError {
             Self::File(error) => write!(f, "{error}"),
             Self::Empty { path, wanted } => write!(f, "{}: has no {wanted}", path.display()),
             Self::Unusable { place, error } => write!(f, "{place}: cannot be used: {error}"),
-            Self::Mismatch { name } => {
-                write!(f, "[certificate.{name}]: the key is not that of the certificate")
+            Self::Mismatch { name, is_passed } => {
+                write!(f, "[certificate.{name}]: the key is not that of the certificate")?;
+                if *is_passed {
+                    f.write_str(
+                        "; a credential is as it was when the unit was started: a new one takes a \
+                         restart, and a key in a file of this daemon's a reload",
+                    )?;
+                }
+                Ok(())
             }
             Self::Key { path, error } => write!(f, "{}: {error}", path.display()),
             Self::NoSystemTrust => {

@@ -70,6 +70,27 @@ fn what_is_wrong_changes_nothing_and_says_why() {
 }
 
 #[test]
+fn a_key_that_is_passed_at_the_start_alone_is_told_as_that() {
+    let (files, issuer) = (Files::new(), authority("lab"));
+    let [old, new] = [(); 2].map(|()| issue(&issuer, &ordinary(&[dns("host.example.com")])));
+    let _tables = (files.certificate("old", &old), files.certificate("new", &new));
+    let check = |chain: &str| {
+        let chain = files.path(chain);
+        let config = format!(
+            "[certificate.host]\nchain = '{}'\nkey = 'credential:old.key'\n",
+            chain.display()
+        );
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tlsd"));
+        command.args(["--check", "--config"]).arg(files.write("tlsd.toml", &config));
+        let output = command.env("CREDENTIALS_DIRECTORY", files.path("")).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(check("old.crt"), (true, String::new()));
+    let (is_good, said) = check("new.crt");
+    assert!(!is_good && said.contains("a new one takes a restart"), "{said}");
+}
+
+#[test]
 fn a_session_is_resumed_at_the_listener_that_began_it_and_nowhere_else() {
     let (files, issuer) = (Files::new(), authority("lab"));
     let host = issue(&issuer, &ordinary(&[dns("host.example.com")]));
