@@ -164,8 +164,7 @@ impl Listener {
 
     /// The socket that the service manager passed under this name, if any.
     fn inherited(name: &ServiceName) -> Option<Result<Self, ListenError>> {
-        let ours = sys::inherited::take().into_iter().find(|one| one.name == name.as_str())?;
-        Some(Self::from_socket(ours.descriptor))
+        Some(Self::from_socket(sys::inherited::take_named(name.as_str())?))
     }
 
     /// Serves a listening Unix stream socket that somebody else bound.
@@ -204,7 +203,8 @@ impl Listener {
     ///
     /// The kernel's: with `EMFILE`, `ENFILE` or `ENOMEM` close something before calling again, or
     /// the same client is met again at once. [`io::ErrorKind::AddrInUse`] ends the service: another
-    /// process of the same user has taken the name over, and no more clients come here.
+    /// process of the same user has taken the name over, and no more clients come here; every
+    /// further call, in whatever thread, says so too.
     /// [`io::ErrorKind::PermissionDenied`]: a broker that restarted refuses the name; it is asked
     /// again by itself.
     pub fn accept(&self) -> io::Result<Stream> {

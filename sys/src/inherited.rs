@@ -4,6 +4,7 @@ use std::env;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The first inherited descriptor, as `sd_listen_fds(3)` has it.
 const FIRST: RawFd = 3;
@@ -39,6 +40,17 @@ pub fn take_of_parent() -> Vec<Inherited> {
         return Vec::new();
     }
     take_of(std::os::unix::process::parent_id())
+}
+
+/// Takes over what was inherited under one name, the first if there are several; the others wait
+/// for whoever asks for them. After [`take`] there is nothing left, nor the other way round.
+#[must_use]
+pub fn take_named(name: &str) -> Option<OwnedFd> {
+    static LEFT: Mutex<Vec<Inherited>> = Mutex::new(Vec::new());
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    left.extend(take());
+    let place = left.iter().position(|one| one.name == name)?;
+    Some(left.remove(place).descriptor)
 }
 
 /// Whether it was taken over.

@@ -113,3 +113,42 @@ fn what_the_broker_says_to_a_service_is_passed_on_with_the_cure() {
     );
     assert_eq!(io::Error::from(silent).kind(), io::ErrorKind::NotConnected);
 }
+
+/// The names of two sockets in the order in which a service manager passes them.
+const INHERITED: [&str; 2] = ["first", "second"];
+
+#[test]
+#[ignore = "run by the test below, with two sockets of a service manager's"]
+fn serves_two_inherited_sockets() {
+    for name in INHERITED.iter().rev() {
+        let listener = Listener::bind(&ServiceName::new(name).unwrap()).unwrap();
+        let mut client = listener.try_accept().unwrap().expect("a client waits there");
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(&text, name);
+    }
+}
+
+#[test]
+fn each_socket_of_the_service_manager_is_taken_by_its_name() {
+    let place = tempfile::tempdir().unwrap();
+    let [first, second] = INHERITED.map(|name| {
+        let path = place.path().join(name);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        client.write_all(name.as_bytes()).unwrap();
+        OwnedFd::from(listener)
+    });
+    let script =
+        "exec 3<&0 4>&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\" --exact --ignored \"$1\"";
+    let status = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg("listener::tests::serves_two_inherited_sockets")
+        .envs([("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", &INHERITED.join(":"))])
+        .env("IPC_RUNDIR", place.path().join("ipc"))
+        .stdin(first)
+        .stdout(second)
+        .status();
+    assert!(status.unwrap().success());
+}
