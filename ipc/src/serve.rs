@@ -63,10 +63,13 @@ pub(crate) fn run(serve: &Serve) -> Result<ExitCode, Report> {
     let listener = listen(serve, &name)?;
     let mut processes = Processes::new(program, arguments, &name, placing);
     let most = usize::from(serve.most);
-    let mut rests = false;
+    let (mut rests, mut is_replaced) = (false, false);
     loop {
-        let ready =
-            wait(&listener, &signals, processes.count() < most && !rests, rests).map_err(system)?;
+        if is_replaced && processes.count() == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let takes = processes.count() < most && !rests && !is_replaced;
+        let ready = wait(&listener, &signals, takes, rests).map_err(system)?;
         rests = false;
         while let Some(signal) = signals.read() {
             if signal == Signal::Stop {
@@ -78,9 +81,11 @@ pub(crate) fn run(serve: &Serve) -> Result<ExitCode, Report> {
         }
         processes.reap();
         if ready && let Err(error) = take(&listener, &mut processes) {
-            // No client is worth ending the service for.
+            // No client is worth ending the service for. Who has lost the name has no more of them,
+            // and serves those that have come.
+            is_replaced = error.kind() == io::ErrorKind::AddrInUse;
+            rests = !is_replaced;
             eprintln!("{}", Report::system(&serve.name, error));
-            rests = true;
         }
     }
 }

@@ -133,7 +133,13 @@ impl Registration {
             {
                 return Ok(None);
             }
-            let Link::Up(wire) = &mut state.link else { return Ok(None) };
+            let wire = match &mut state.link {
+                Link::Up(wire) => wire,
+                Link::Down => return Ok(None),
+                Link::Replaced => {
+                    return Err(ListenError::Replaced { service: self.name.clone() }.into());
+                }
+            };
             match wire.take() {
                 Ok(Some(message)) => match read(message, &self.name, &mut state.clients) {
                     Told::Nothing => state.pause = RETRY_FIRST,
@@ -159,7 +165,9 @@ impl Registration {
     fn hang_up(&self, state: &mut State, replaced: bool) -> io::Result<()> {
         if replaced {
             state.link = Link::Replaced;
-            return Ok(());
+            // Nobody reads the timer from now on: whoever waits is woken, and so is who comes later.
+            let now = Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(1)));
+            return Ok(self.timer.set(now, TimerSetTimeFlags::empty())?);
         }
         state.link = Link::Down;
         self.rest(state)

@@ -37,12 +37,24 @@ fn serve(name: &ServiceName) -> ExitCode {
                 start(stream, Arc::clone(&clients));
             }
             Ok(_one_too_many) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                eprintln!("pongd: {error}");
+                return finish(&clients);
+            }
             Err(error) => {
                 eprintln!("pongd: {error}");
                 thread::park_timeout(REST);
             }
         }
     }
+}
+
+/// Another process has the name: serves those who have come, and ends.
+fn finish(clients: &Arc<()>) -> ExitCode {
+    while Arc::strong_count(clients) > 1 {
+        thread::park_timeout(REST);
+    }
+    ExitCode::SUCCESS
 }
 
 /// Serves one client on a thread of its own; `place` is given back when it ends.

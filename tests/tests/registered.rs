@@ -6,11 +6,13 @@
     reason = "tests: a broken premise ends them"
 )]
 
-use std::io::{ErrorKind, Read, Write};
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ipcd_tests::raw::Raw;
@@ -312,12 +314,60 @@ fn a_service_is_replaced_and_a_client_is_served_at_every_moment() {
 }
 
 #[test]
+fn everybody_who_waits_hears_that_the_service_is_replaced_and_so_does_who_asks_again() {
+    let host = Host::new(&[]);
+    let old = Arc::new(register(&host, "shop"));
+    let (tells, told) = mpsc::channel();
+    for _ in 0..4 {
+        let (old, tells) = (Arc::clone(&old), tells.clone());
+        std::thread::spawn(move || {
+            let answers = [(); 2].map(|()| old.accept().unwrap_err().kind());
+            tells.send(answers)
+        });
+    }
+    let _new = register(&host, "shop");
+    for _ in 0..4 {
+        assert_eq!(told.recv_timeout(PATIENCE), Ok([ErrorKind::AddrInUse; 2]));
+    }
+    assert_eq!(old.try_accept().unwrap_err().kind(), ErrorKind::AddrInUse);
+}
+
+#[test]
+fn who_is_replaced_serves_those_who_have_come_and_ends() {
+    let host = Host::new(&[]);
+    let mut pongd = program("pongd");
+    pongd.arg("shop").env("IPC_RUNDIR", host.rundir());
+    let ipc = |arguments: &[&str]| host.ipc(arguments);
+    for mut command in [
+        pongd,
+        ipc(&["serve", "shop", "--", "cat"]),
+        ipc(&["echo", "shop", "--log-level", "error"]),
+        ipc(&["listen", "shop"]),
+    ] {
+        let mut old = Daemon::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+        let held = Connector::new(&host.environment(""), PATIENCE).unwrap().wait_for_service();
+        let held = held.connect(&name("shop")).unwrap();
+        let _new = register(&host, "shop");
+        let mut said = BufReader::new(old.0.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains("another process of this user serves shop from now on"), "{line}");
+        assert!(old.0.try_wait().unwrap().is_none(), "{command:?} serves the one who has come");
+        drop(held);
+        let old = RefCell::new(old);
+        until(&format!("{command:?} ends"), || {
+            old.borrow_mut().0.try_wait().unwrap().is_some_and(|status| status.success())
+        });
+    }
+}
+
+#[test]
 fn the_name_of_a_service_that_was_killed_says_so() {
     let mut host = Host::new(&[]).with_registered_pongd("shop");
     assert_eq!(host.ping("shop", ""), "ping");
     let pid = host.others[0].pid();
     host.others[0].crash();
-    let said = std::cell::RefCell::new(String::new());
+    let said = RefCell::new(String::new());
     until("the broker has heard of it", || {
         let answer = host.connect("shop", "").map(drop);
         answer.is_err_and(|error| {

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use libipc::Listener;
 use libipc::session::{ServerOptions, Session, SessionError};
+use libipc::{Listener, Stream};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -44,7 +44,8 @@ impl<'a> Service<'a> {
     }
 }
 
-/// Serves every peer with `serve` until a signal comes or one says that it is done.
+/// Serves every peer with `serve` until a signal comes or one says that it is done. Once another
+/// process has the name, those who have come are served to their end.
 ///
 /// A peer that is silent, refused, or breaks the rules ends its own session, and is named in a
 /// line on standard error.
@@ -57,9 +58,13 @@ pub(super) fn serve(
     let system = |error| Report::system(name, error);
     let (mut ended, tells) = io::pipe().map_err(system)?;
     let serve = Arc::new((options, serve, Complaints::default()));
-    let (mut count, mut now) = (0_u64, 0_usize);
+    let (mut count, mut now, mut is_replaced) = (0_u64, 0_usize, false);
     loop {
-        let wanted = if now < PEERS_MOST { PollFlags::POLLIN } else { PollFlags::empty() };
+        if is_replaced && now == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let takes = |now| now < PEERS_MOST && !is_replaced;
+        let wanted = if takes(now) { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut sources = [
             PollFd::new(listener.as_fd(), wanted),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
@@ -81,37 +86,52 @@ pub(super) fn serve(
                 return Ok(ExitCode::SUCCESS);
             }
         }
-        if now == PEERS_MOST {
+        if !takes(now) {
             continue;
         }
         match listener.try_accept() {
             Ok(None) => {}
             Ok(Some(stream)) => {
                 (count, now) = (count + 1, now + 1);
-                let peer = format!("peer-{count}");
-                let teller =
-                    Teller { pipe: tells.try_clone().map_err(system)?, after: After::Next };
-                let serve = Arc::clone(&serve);
-                let work = move || {
-                    let mut teller = teller;
-                    let (options, serve, complaints) = &*serve;
-                    match Session::accept(stream, options, &peer)
-                        .and_then(|mut session| serve(&mut session, &peer))
-                    {
-                        Ok(after) => teller.after = after,
-                        Err(error) if is_farewell(&error) => {}
-                        Err(error) => complaints.say(&peer, &error),
-                    }
-                };
-                thread::Builder::new().spawn(work).map_err(system)?;
+                let pipe = tells.try_clone().map_err(system)?;
+                begin(stream, format!("peer-{count}"), pipe, &serve).map_err(system)?;
             }
             // No client is worth ending the service for.
             Err(error) => {
+                is_replaced = error.kind() == io::ErrorKind::AddrInUse;
                 eprintln!("{}", Report::system(name, error));
-                rest(&signals);
+                if !is_replaced {
+                    rest(&signals);
+                }
             }
         }
     }
+}
+
+/// Serves one peer in a thread of its own.
+fn begin<S>(
+    stream: Stream,
+    peer: String,
+    pipe: PipeWriter,
+    serve: &Arc<(ServerOptions, S, Complaints)>,
+) -> io::Result<()>
+where
+    S: Fn(&mut Session, &str) -> Result<After, SessionError> + Send + Sync + 'static,
+{
+    let teller = Teller { pipe, after: After::Next };
+    let serve = Arc::clone(serve);
+    let work = move || {
+        let mut teller = teller;
+        let (options, serve, complaints) = &*serve;
+        match Session::accept(stream, options, &peer)
+            .and_then(|mut session| serve(&mut session, &peer))
+        {
+            Ok(after) => teller.after = after,
+            Err(error) if is_farewell(&error) => {}
+            Err(error) => complaints.say(&peer, &error),
+        }
+    };
+    thread::Builder::new().spawn(work).map(drop)
 }
 
 /// Waits a moment, or for a signal: a system without descriptors has none at once either.
