@@ -13,7 +13,7 @@ use libipc::rundir::{Instance, RunDirectory};
 use serde_json::json;
 
 use crate::control;
-use crate::doctor::finding::{Broker, Finding, Mode, Unit};
+use crate::doctor::finding::{Broker, Finding, House, Mode, Unit};
 use crate::format::Format;
 use crate::place::Place;
 use crate::report::{self, Report};
@@ -88,7 +88,12 @@ fn of_directory(place: &Place, directory: &RunDirectory) -> Vec<Finding> {
     // To ask one that cannot start has the service manager try it again and again.
     if !units.iter().any(Unit::keeps_broker_down) {
         let broker = ask(place, directory);
-        found.extend(finding::of_broker(&directory.broker(), &broker, is_system));
+        let house = match directory.instance() {
+            Instance::System => House::System,
+            Instance::User => House::User,
+            Instance::Private => House::Named(path.to_owned()),
+        };
+        found.extend(finding::of_broker(&directory.broker(), &broker, &house));
     }
     found
 }
@@ -162,7 +167,8 @@ fn show(found: &[Finding], format: Format) -> Result<ExitCode, Report> {
     report::print(&match format {
         Format::Json => format!("{value}\n"),
         Format::Pretty => format!("{value:#}\n"),
-        Format::Table | Format::Raw if found.is_empty() => "nothing is wrong\n".to_owned(),
-        Format::Table | Format::Raw => lines.join("\n") + "\n",
+        Format::Raw => found.iter().map(Finding::raw).collect(),
+        Format::Table if found.is_empty() => "nothing is wrong\n".to_owned(),
+        Format::Table => lines.join("\n") + "\n",
     })
 }

@@ -1,10 +1,11 @@
-//! `ipc envinfo`, and what `ipc version --extended` tells: what this program is, and where it runs.
+//! `ipc envinfo` and `ipc version`: what this program is, and where it runs.
 
 use std::process::ExitCode;
 
+use serde::Serialize;
 use serde_json::json;
 
-use crate::format::Format;
+use crate::format::{self, Format, Listing};
 use crate::report::{self, Report};
 
 const SCHEMA: &str = "https://schemas.3leaps.dev/ipcprims/cli/v1/envinfo.schema.json";
@@ -26,11 +27,13 @@ pub(crate) fn run(format: Format) -> Result<ExitCode, Report> {
     let facts = json!({
         "schema_id": SCHEMA,
         "version": version,
-        "target": target(),
-        "rust_version": env!("CARGO_PKG_RUST_VERSION"),
+        "target": env!("IPC_TARGET"),
+        "rust_version": env!("IPC_RUSTC"),
+        "git_hash": GIT_HASH,
         "platform": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH,
                       "kernel": kernel },
-        "features": ["schema"],
+        "features": FEATURES,
+        "dependencies": { "clap": env!("IPC_CLAP"), "jsonschema": env!("IPC_JSONSCHEMA") },
         "environment": environment,
     });
     let failed = |error| Report::new(125, "output", "our mistake", error);
@@ -43,19 +46,68 @@ pub(crate) fn run(format: Format) -> Result<ExitCode, Report> {
     report::print(&(text + "\n"))
 }
 
-/// `name: value` lines.
-pub(crate) fn version() -> String {
-    let (version, os, arch) =
-        (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
-    format!(
-        "name: ipc\nversion: {version}\ntarget_os: {os}\ntarget_arch: {arch}\nrustc: {}\n",
-        env!("CARGO_PKG_RUST_VERSION")
-    )
+/// The commit, if whoever built this said it.
+const GIT_HASH: &str = match option_env!("GIT_HASH") {
+    Some(hash) => hash,
+    None => "unknown",
+};
+
+/// What libipc was built with.
+const FEATURES: [&str; 2] = ["rendezvous", "schema"];
+
+/// What `ipc version` tells; `None`: only `--extended` does.
+#[derive(Serialize)]
+struct Told {
+    name: &'static str,
+    version: &'static str,
+    #[serde(flatten)]
+    more: Option<Extended>,
 }
 
-fn target() -> String {
-    let libc = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
-    format!("{}-unknown-{}-{libc}", std::env::consts::ARCH, std::env::consts::OS)
+#[derive(Serialize)]
+struct Extended {
+    target_os: &'static str,
+    target_arch: &'static str,
+    rustc: &'static str,
+    git_hash: &'static str,
+    features: [&'static str; 2],
+}
+
+/// Prints the version: as ipcprims has it, unless somebody has chosen a form of data.
+pub(crate) fn version(extended: bool, format: Option<Format>) -> Result<ExitCode, Report> {
+    let more = extended.then_some(Extended {
+        target_os: std::env::consts::OS,
+        target_arch: std::env::consts::ARCH,
+        rustc: env!("IPC_RUSTC"),
+        git_hash: GIT_HASH,
+        features: FEATURES,
+    });
+    let told = Told { name: "ipc", version: env!("CARGO_PKG_VERSION"), more };
+    let facts = facts(&told);
+    let Some(format) = format else {
+        let lines = facts.iter().map(|(name, value)| format!("{name}: {value}\n"));
+        let text = if extended { lines.collect() } else { format!("ipc {}\n", told.version) };
+        return report::print(&text);
+    };
+    let mut listing = Listing::new(format!("ipc {}", told.version));
+    for (name, value) in facts {
+        listing.add(name, value);
+    }
+    format::print(format, &told, &listing)
+}
+
+fn facts(told: &Told) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("name", told.name.into()), ("version", told.version.into())];
+    if let Some(more) = &told.more {
+        facts.extend([
+            ("target_os", more.target_os.to_owned()),
+            ("target_arch", more.target_arch.to_owned()),
+            ("rustc", more.rustc.to_owned()),
+            ("git_hash", more.git_hash.to_owned()),
+            ("features", more.features.join(", ")),
+        ]);
+    }
+    facts
 }
 
 /// One line for each fact; what is not set is `-`.

@@ -15,9 +15,10 @@ pub(crate) enum Format {
     Json,
     /// For people
     Table,
-    /// JSON with line breaks
+    /// JSON with line breaks; messages and `info`: text, as ipcprims has it
     Pretty,
-    /// A fact per line: its name, a tab, its value
+    /// A fact per line: its name, a tab, its value; a message: its bytes; `info` and `envinfo`:
+    /// the name of the peer, and the version
     Raw,
 }
 

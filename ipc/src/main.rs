@@ -69,10 +69,7 @@ fn main() -> ExitCode {
         Command::Tls(wanted) => tls::run(&wanted),
         Command::Doctor(place) => doctor::run(&place, format),
         Command::Envinfo => envinfo::run(format),
-        Command::Version { extended: true } => report::print(&envinfo::version()),
-        Command::Version { extended: false } => {
-            report::print(&format!("ipc {}\n", env!("CARGO_PKG_VERSION")))
-        }
+        Command::Version { extended } => envinfo::version(extended, chosen),
         Command::Completions { shell } => args::completions(shell),
     };
     result.unwrap_or_else(|report: Report| report.finish(has_json_errors))

@@ -151,6 +151,7 @@ impl std::error::Error for NoSpan {}
 #[derive(Debug)]
 pub(crate) enum ChannelError {
     Number(std::num::ParseIntError),
+    Control,
     Reserved,
 }
 
@@ -158,6 +159,7 @@ impl std::fmt::Display for ChannelError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Number(error) => write!(f, "{error}"),
+            Self::Control => f.write_str("channel 0 is not for the content of messages"),
             Self::Reserved => f.write_str("5 to 255 are reserved; an application's begin at 256"),
         }
     }
@@ -167,8 +169,11 @@ impl std::error::Error for ChannelError {}
 
 /// A channel of the command line.
 pub(crate) fn channel(text: &str) -> Result<Channel, ChannelError> {
-    let channel = text.parse().map(Channel).map_err(ChannelError::Number)?;
-    if channel.is_reserved() { Err(ChannelError::Reserved) } else { Ok(channel) }
+    match text.parse().map(Channel).map_err(ChannelError::Number)? {
+        Channel::CONTROL => Err(ChannelError::Control),
+        channel if channel.is_reserved() => Err(ChannelError::Reserved),
+        channel => Ok(channel),
+    }
 }
 
 /// The channels that every service of these commands has.

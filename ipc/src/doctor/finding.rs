@@ -7,6 +7,7 @@ use libipc::environment::NetworkFileError;
 use libipc::interface::control::Status;
 use serde_json::{Value, json};
 
+use crate::format;
 use crate::tls::Said;
 
 /// Something that is not as it should be.
@@ -38,6 +39,36 @@ pub(super) enum Broker {
     Answers,
     /// It has told how it is.
     Told(Box<Status>),
+}
+
+/// Whose broker it is, and so how it is started.
+#[derive(Debug)]
+pub(super) enum House {
+    System,
+    User,
+    /// One that somebody has named, at that run directory.
+    Named(PathBuf),
+}
+
+impl House {
+    fn is_system(&self) -> bool {
+        matches!(self, Self::System)
+    }
+
+    fn start(&self) -> String {
+        match self {
+            Self::System => "systemctl start ipcd.socket".to_owned(),
+            Self::User => "ipcd --user &".to_owned(),
+            Self::Named(path) => format!("ipcd --rundir {} &", path.display()),
+        }
+    }
+
+    fn restart(&self) -> String {
+        match self {
+            Self::System => "systemctl restart ipcd.socket".to_owned(),
+            Self::User | Self::Named(_) => self.start(),
+        }
+    }
 }
 
 /// A directory that has not the mode that it should have.
@@ -81,6 +112,12 @@ impl Finding {
     pub(super) fn to_json(&self) -> Value {
         json!({"what": self.what, "cure": self.cure, "broken": self.is_broken})
     }
+
+    /// How bad it is, what is wrong, and what to do, separated by tabs.
+    pub(super) fn raw(&self) -> String {
+        let grade = if self.is_broken { "broken" } else { "hint" };
+        format!("{grade}\t{}\t{}\n", format::plain(&self.what), format::plain(&self.cure))
+    }
 }
 
 impl fmt::Display for Finding {
@@ -121,25 +158,22 @@ pub(super) fn of_modes(wrong: &[Mode]) -> Option<Finding> {
     (!said.is_empty()).then(|| Finding::broken(said, "systemd-tmpfiles --create ipcd.conf"))
 }
 
-pub(super) fn of_broker(socket: &Path, broker: &Broker, is_system: bool) -> Vec<Finding> {
-    let start = if is_system { "systemctl start ipcd.socket" } else { "ipcd --user &" };
+pub(super) fn of_broker(socket: &Path, broker: &Broker, house: &House) -> Vec<Finding> {
     let socket = socket.display();
     match broker {
         Broker::Answers => Vec::new(),
         Broker::Mute(why) => {
-            let restart = if is_system { "systemctl restart ipcd" } else { RESTART };
+            let restart = if house.is_system() { "systemctl restart ipcd" } else { RESTART };
             vec![Finding::broken(format!("the broker at {socket} does not answer: {why}"), restart)]
         }
-        Broker::Absent => vec![Finding::broken(format!("{socket} is not there"), start)],
+        Broker::Absent => vec![Finding::broken(format!("{socket} is not there"), house.start())],
         Broker::Silent => {
-            let restart = if is_system { "systemctl restart ipcd.socket" } else { start };
-            vec![Finding::broken(format!("nobody listens at {socket}"), restart)]
+            vec![Finding::broken(format!("nobody listens at {socket}"), house.restart())]
         }
         Broker::Closed => {
-            let restart = if is_system { "systemctl restart ipcd.socket" } else { start };
-            vec![Finding::broken(format!("{socket} may not be used by you"), restart)]
+            vec![Finding::broken(format!("{socket} may not be used by you"), house.restart())]
         }
-        Broker::Told(status) => of_status(status, is_system),
+        Broker::Told(status) => of_status(status, house.is_system()),
     }
 }
 

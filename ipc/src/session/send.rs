@@ -1,10 +1,12 @@
 //! `ipc send`: sends one message, and perhaps waits for an answer.
 
 use std::ffi::OsString;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use libipc::frame::PAYLOAD_MOST;
 use libipc::session::{ClientOptions, Received, Session};
 use libipc::{Channel, Patience};
 
@@ -48,10 +50,6 @@ pub(crate) struct Content {
 pub(crate) fn run(send: &Send, format: Format) -> Result<ExitCode, Report> {
     let name = &send.at.address;
     let payload = send.content.read()?;
-    if send.channel == Channel::CONTROL {
-        return Err(Report::usage(name, "channel 0 is not for the content of messages")
-            .cure("to do", "name another one: --channel N"));
-    }
     let mut channels = vec![send.channel];
     if send.wait && send.channel != Channel::ERROR {
         channels.push(Channel::ERROR);
@@ -77,7 +75,7 @@ fn print(answer: &Received, session: &Session, format: Format) -> Result<(), Rep
     let peer = session.negotiated().map_or("", |agreed| agreed.peer_id.as_str());
     let shown = Shown { channel: answer.channel, payload: &answer.payload, peer };
     match shown.print(format) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Report::system("standard output", error))
         }
         _ => Ok(()),
@@ -111,15 +109,27 @@ impl Content {
             return Ok(text.as_bytes().to_vec());
         }
         let Some(file) = &self.file else { return Ok(Vec::new()) };
+        let named = file.to_string_lossy();
         let read = if file.as_os_str() == "-" {
-            let mut content = Vec::new();
-            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut content).map(|_| content)
+            read_some(io::stdin().lock())
         } else {
-            std::fs::read(file)
+            std::fs::File::open(file).and_then(read_some)
         };
-        read.map_err(|error| {
-            Report::usage(&file.to_string_lossy(), format!("cannot be read: {error}"))
+        let content = read.map_err(|error| {
+            Report::usage(&named, format!("cannot be read: {error}"))
                 .cure("to do", "name a file that is there, or - for standard input")
-        })
+        })?;
+        if content.len() > PAYLOAD_MOST {
+            let why = format!("a message has {PAYLOAD_MOST} bytes at most, and this is longer");
+            return Err(Report::usage(&named, why).cure("to do", "send it in parts"));
+        }
+        Ok(content)
     }
+}
+
+/// Reads no more than what shows that it is too long: a device may have no end.
+fn read_some(file: impl Read) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(PAYLOAD_MOST as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
 }

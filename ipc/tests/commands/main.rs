@@ -3,6 +3,7 @@
 
 mod check;
 mod connect;
+mod doctor;
 mod errors;
 mod guide;
 mod place;

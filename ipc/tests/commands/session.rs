@@ -174,7 +174,7 @@ fn the_exit_codes_are_those_of_the_table() {
     let place = Place::new();
     let (gone, file) = (place.path("gone"), place.file("file", ""));
     drop(std::os::unix::net::UnixListener::bind(place.path("dead")).unwrap());
-    let cases: [(&[&str], i32, &str); 10] = [
+    let cases: [(&[&str], i32, &str); 15] = [
         (&["send", &gone], 3, "there is no such socket"),
         (&["send", &place.path("dead")], 1, "nobody answers on it"),
         (&["send", "no name"], 64, "no service name"),
@@ -182,6 +182,11 @@ fn the_exit_codes_are_those_of_the_table() {
         (&["send", &gone, "--file", &place.path("none")], 64, "cannot be read"),
         (&["send", &gone, "-c", "0"], 64, "channel 0 is not for the content"),
         (&["send", &gone, "-c", "255"], 64, "5 to 255 are reserved"),
+        (&["send", &gone, "--file", "/dev/zero"], 64, "16777216 bytes at most"),
+        (&["bench", &gone, "-c", "0"], 64, "channel 0 is not for the content"),
+        (&["connect", "x", "--interactive", "-c", "0"], 64, "channel 0 is not for the content"),
+        (&["echo", &gone, "--channels", "2,0"], 64, "channel 0 is not for the content"),
+        (&["listen", &gone, "--channels", "0"], 64, "channel 0 is not for the content"),
         (&["echo", &gone, "--channels", "5"], 64, "5 to 255 are reserved"),
         (&["send", &gone, "--wait-timeout", "5m"], 64, "write a number of seconds"),
         (&["listen", &file], 71, "is not a socket, and is left as it is"),
@@ -262,13 +267,50 @@ fn what_this_program_is_has_the_keys_of_ipcprims() {
     let mut command = place.ipc(&["envinfo", "--format", "json"]);
     let (code, said, _) = run(command.env("IPC_NETWORK", "a tls://u:secret@h:1/a"), b"");
     let facts = json(&said);
-    assert_eq!((code, &facts["platform"]["os"]), (0, &"linux".into()));
-    assert!(facts["version"].is_string() && facts["environment"]["IPC_RUNDIR"].is_string());
+    let keys: Vec<&str> = facts.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = [
+        "dependencies",
+        "environment",
+        "features",
+        "git_hash",
+        "platform",
+        "rust_version",
+        "schema_id",
+        "target",
+        "version",
+    ];
+    assert_eq!((code, keys.as_slice()), (0, expected.as_slice()));
+    assert_eq!(facts["platform"]["os"], "linux");
+    assert!(facts["environment"]["IPC_RUNDIR"].is_string());
     assert!(!said.contains("secret"), "{said}");
-    let (_, said, _) = run(&mut place.ipc(&["version", "--extended"]), b"");
-    assert!(said.starts_with("name: ipc\nversion: "), "{said}");
+    for fact in [&facts["rust_version"], &facts["dependencies"]["jsonschema"]] {
+        let parts = fact.as_str().unwrap().split('.').map(str::parse::<u32>);
+        assert_eq!(parts.flatten().count(), 3, "{fact}");
+    }
     let (_, said, _) = run(&mut place.ipc(&["envinfo", "--format", "table"]), b"");
     assert!(said.contains("platform:\n  arch: "), "{said}");
+}
+
+#[test]
+fn the_version_has_every_form() {
+    let place = Place::new();
+    let number = env!("CARGO_PKG_VERSION");
+    let said = |arguments: &[&str]| run(&mut place.ipc(arguments), b"").1;
+    assert_eq!(said(&["version"]), format!("ipc {number}\n"));
+    let extended = said(&["version", "--extended"]);
+    let start = format!("name: ipc\nversion: {number}\ntarget_os: linux\ntarget_arch: ");
+    assert!(extended.starts_with(&start), "{extended}");
+    assert_eq!(said(&["version", "--format", "raw"]), format!("name\tipc\nversion\t{number}\n"));
+    assert!(said(&["version", "--format", "table"]).starts_with(&format!("ipc {number}\n  name ")));
+    for form in ["json", "pretty"] {
+        let facts = json(&said(&["version", "--extended", "--format", form]));
+        assert_eq!((&facts["name"], &facts["version"]), (&"ipc".into(), &number.into()));
+        assert_eq!(facts["features"], serde_json::json!(["rendezvous", "schema"]));
+    }
+    assert_eq!(
+        json(&said(&["--json", "version"])),
+        serde_json::json!({"name": "ipc", "version": number})
+    );
 }
 
 #[test]
