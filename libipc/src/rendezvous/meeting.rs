@@ -31,20 +31,44 @@ const BACKLOG: i32 = 128;
 const LISTENER: Token = Token(0);
 
 /// A name under which this process waits for others of its user. Dropping it ends that.
+///
+/// ```
+/// use libipc::Patience;
+/// use libipc::private_place::PrivatePlace;
+/// use libipc::rendezvous::{self, Meeting};
+/// # use libipc::rundir::{Instance, RunDirectory};
+/// # let path = std::env::temp_dir().join(format!("libipc-meeting-{}", std::process::id()));
+/// # let directory = RunDirectory::new(path.clone(), Instance::Private);
+/// # let place = PrivatePlace::in_directory(&directory, rendezvous::PLACE)?;
+///
+/// // A program writes `Meeting::open`, `rendezvous::connect`: this one has a place of its own.
+/// let mut meeting = Meeting::open_in(&place, "debugger")?;
+/// let pid = std::process::id();
+/// # let there = place.clone();
+/// let guest = std::thread::spawn(move || {
+///     rendezvous::connect_in(&there, pid, "debugger", Patience::Forever)
+/// });
+/// let stream = meeting.accept(Patience::Forever)?;
+/// assert!(stream.peer().is_some());
+/// # guest.join().unwrap()?;
+/// # drop(meeting);
+/// # std::fs::remove_dir_all(path).unwrap();
+/// # Ok::<(), rendezvous::RendezvousError>(())
+/// ```
 #[derive(Debug)]
 pub struct Meeting {
     pub(super) poller: Poller,
     listener: OwnedFd,
     pub(super) path: PathBuf,
     key: Key,
-    guests: BTreeMap<u64, Guest>,
+    pub(super) guests: BTreeMap<u64, Guest>,
     last_guest: u64,
     ready: Vec<Ready>,
     _left: Left,
 }
 
 #[derive(Debug)]
-struct Guest {
+pub(super) struct Guest {
     socket: OwnedFd,
     peer: LocalIdentity,
     exchange: Exchange,
@@ -125,8 +149,13 @@ impl Meeting {
         let mut ready = std::mem::take(&mut self.ready);
         let waited = self.poller.wait(&mut ready, limit);
         waited.map_err(|error| step::system(&self.path, error))?;
-        // What is ready and not dealt with now is ready the next time.
-        let result = ready.iter().find_map(|ready| self.handle(*ready).transpose()).transpose();
+        // A timer is told once. What else is ready and not dealt with now is ready the next time.
+        let (due, able): (Vec<Ready>, Vec<Ready>) =
+            ready.iter().partition(|ready| ready.due.is_some());
+        for Ready { token: Token(number), .. } in due {
+            self.forget(number);
+        }
+        let result = able.into_iter().find_map(|ready| self.handle(ready).transpose()).transpose();
         self.ready = ready;
         result
     }
@@ -137,10 +166,6 @@ impl Meeting {
             return Ok(None);
         }
         let Token(number) = ready.token;
-        if ready.due.is_some() {
-            self.forget(number);
-            return Ok(None);
-        }
         let Some(guest) = self.guests.get_mut(&number) else { return Ok(None) };
         let interest = match step::advance(guest.socket.as_fd(), &mut guest.exchange) {
             Ok(Progress::Done) => {

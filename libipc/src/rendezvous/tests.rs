@@ -194,6 +194,31 @@ fn guests_that_prove_nothing_delay_nobody_and_are_sent_away() {
 }
 
 #[test]
+fn a_guest_whose_time_is_over_is_sent_away_though_another_has_come() {
+    let (_directory, place) = place();
+    let mut meeting = Meeting::open_in(&place, NAME).unwrap();
+    let silent = sys::socket::connect_unix_now(&meeting.path).unwrap();
+    while meeting.guests.is_empty() {
+        assert!(meeting.try_accept().unwrap().is_none());
+    }
+    let ticket = Ticket::read(&place, std::process::id(), &MeetingName::new(NAME).unwrap());
+    let mut exchange = Exchange::guest(ticket.unwrap().key, [7; KEY_BYTES]);
+    let guest = sys::socket::connect_unix_now(&meeting.path).unwrap();
+    let mut advance = || step::advance(guest.as_fd(), &mut exchange).unwrap();
+    assert_eq!(advance(), step::Progress::Reading);
+    while meeting.guests.len() < 2 {
+        assert!(meeting.try_accept().unwrap().is_none());
+    }
+    // The second proves itself, and the time of the first is over, both before the host looks.
+    assert!(meeting.try_accept().unwrap().is_none());
+    advance();
+    meeting.poller.set_timer(Token(1), Instant::now());
+    assert!(meeting.try_accept().unwrap().is_some());
+    assert!(meeting.guests.is_empty(), "nobody waits for the first any more");
+    assert_eq!(Stream::new(silent, None).read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
 fn a_program_with_an_event_loop_of_its_own_meets_too() {
     let (_directory, place) = place();
     let mut meeting = Meeting::open_in(&place, NAME).unwrap();
