@@ -81,6 +81,28 @@ fn a_lookup_is_answered_by_ok_and_the_descriptor_in_one_message() {
 }
 
 #[test]
+fn the_bytes_of_the_first_libipc_are_answered_by_those_of_its_ipcd() {
+    let vectors = include_str!("../vectors/messages.json");
+    let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+    let bytes = |vector: &serde_json::Value| -> Vec<u8> {
+        let of = |part: &serde_json::Value| {
+            let hex = part["hex"].as_str().into_iter().flat_map(|digits| digits.split(' '));
+            let hex = hex.map(|byte| u8::from_str_radix(byte, 16).unwrap());
+            hex.chain(part["text"].as_str().unwrap_or_default().bytes()).collect::<Vec<u8>>()
+        };
+        vector["parts"].as_array().unwrap().iter().flat_map(of).collect()
+    };
+    let [question, answer] = [&vectors["lookups"][0], &vectors["lookups"][1]].map(bytes);
+    let host = Host::new(&[]).with_pongd("pong");
+    let mut socket = UnixStream::connect(host.rundir().join("ipc")).unwrap();
+    socket.write_all(&question).unwrap();
+    let mut heard = [0; 16];
+    let received = ancillary::receive(socket.as_fd(), &mut heard, 1, Wait::Block).unwrap();
+    assert_eq!(&heard[..received.bytes], answer);
+    assert!(echoes(UnixStream::from(received.descriptors.into_iter().next().unwrap())));
+}
+
+#[test]
 fn what_cannot_be_served_is_an_end_and_hurts_nobody() {
     let host = Host::new(&["--rule", "deny local closed"]).with_pongd("pong").with_pongd("closed");
     // One that is answered and stays: by then the broker has all that it needs.

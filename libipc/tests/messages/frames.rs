@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use libipc::connection::{Carrier, Options};
-use libipc::decoder::Framing;
+use libipc::decoder::{Decoder, Framing};
+use libipc::frame::FrameError;
 use libipc::{Channel, Connection, Stream};
 use sys::socket::{SocketKind, unix_pair};
 
@@ -65,5 +66,14 @@ fn every_byte_may_come_alone() {
             far.write_all(&[*byte]).unwrap();
         }
         assert_eq!(near.receive().unwrap().payload, vector.payload.as_bytes());
+    }
+}
+
+#[test]
+fn what_is_not_served_is_told_at_its_first_byte() {
+    for vector in Vectors::read().not_served {
+        let mut decoder = Decoder::new(Framing::Frames, 1 << 20);
+        decoder.feed(&vector.bytes()[..1]).unwrap();
+        assert_eq!(decoder.decode(), Err(FrameError::Magic), "{}", vector.name);
     }
 }

@@ -9,6 +9,7 @@ pub(crate) struct Vectors {
     pub(crate) packets: Vec<Vector>,
     pub(crate) hellos: Vec<Vector>,
     pub(crate) controls: Vec<Vector>,
+    pub(crate) not_served: Vec<Vector>,
 }
 
 #[derive(Deserialize)]
