@@ -16,9 +16,26 @@ use crate::stream::Stream;
 use crate::unit::Units;
 
 /// What is known of a local process, or of this one: see [`LocalIdentity::of_process`].
+///
+/// ```
+/// use libipc::accept_rules::Credentials;
+///
+/// let own = Credentials::of_process()?;
+/// assert_eq!(own.pid, Some(std::process::id()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type Credentials = LocalIdentity;
 
 /// A program's own judgement of a peer; the text of a refusal is told to the client.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use libipc::accept_rules::{Refusal, Validator};
+///
+/// let closed: Arc<Validator> = Arc::new(|_| Err(Refusal::Validator("not on Sundays".to_owned())));
+/// # drop(closed);
+/// ```
 pub type Validator = dyn Fn(&Identity) -> Result<(), Refusal> + Send + Sync + 'static;
 
 /// Who is let in: lists by uid, group, unit and proven name, privilege, and a judgement of one's
@@ -51,6 +68,15 @@ pub struct AcceptRules {
 }
 
 /// Why a peer is not let in. The texts are for the peer, and name nobody else.
+///
+/// ```
+/// use libipc::AcceptRules;
+/// use libipc::accept_rules::Refusal;
+///
+/// let refusal = AcceptRules::default().require_privileged().check(None).unwrap_err();
+/// assert_eq!(refusal, Refusal::Unknown);
+/// assert_eq!(refusal.to_string(), "it is not known who you are");
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
 
-use sys::socket::SocketKind;
+pub use sys::socket::SocketKind;
 
 use crate::connector::Connector;
 use crate::error::ConnectError;

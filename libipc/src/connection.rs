@@ -27,6 +27,17 @@ mod receiver;
 mod sender;
 
 /// One message that came.
+///
+/// ```
+/// use libipc::connection::Options;
+/// use libipc::{Channel, Connection, Message};
+///
+/// let (mut near, mut far) = Connection::pair(Options::default())?;
+/// near.send(Channel::DATA, b"hello")?;
+/// let Message { channel, payload, descriptors } = far.receive()?;
+/// assert_eq!((channel, &payload[..], descriptors.len()), (Channel::DATA, &b"hello"[..], 0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Message {
     /// Its channel; zero where there are none.
@@ -87,6 +98,16 @@ impl Carrier {
 }
 
 /// What is agreed about a connection before the first message.
+///
+/// ```
+/// use libipc::connection::Options;
+/// use libipc::{Channel, Connection};
+///
+/// let (mut near, _far) = Connection::pair(Options { payload_most: 4, ..Options::default() })?;
+/// let error = near.send(Channel::DATA, b"hello").unwrap_err();
+/// assert_eq!(error.to_string(), "a message of 5 bytes, the most is 4");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Options {
     /// What tells messages apart.

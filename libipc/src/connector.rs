@@ -41,6 +41,28 @@ pub fn connect_within(service: &str, timeout: Duration) -> Result<Stream, Connec
 }
 
 /// Where and how to ask: what [`connect`] reads from the environment, as a value.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use libipc::connector::Connector;
+/// use libipc::environment::Environment;
+/// use libipc::{Listener, ServiceName};
+/// # use libipc::rundir::{Instance, RunDirectory};
+/// # let rundir = std::env::temp_dir().join(format!("libipc-connector-{}", std::process::id()));
+/// # let directory = RunDirectory::new(rundir.clone(), Instance::Private);
+///
+/// let name = ServiceName::new("pong").unwrap();
+/// # let listener = Listener::bind_in(&directory, &name)?;
+/// // Instead of what the process's environment says.
+/// let environment = Environment { rundir: Some(rundir.clone()), ..Environment::default() };
+/// let mut stream = Connector::new(&environment, Duration::from_secs(10))?.connect(&name)?;
+/// # use std::io::Write;
+/// stream.write_all(b"ping")?;
+/// # drop(listener);
+/// # std::fs::remove_dir_all(rundir)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Connector {
     directories: Vec<RunDirectory>,

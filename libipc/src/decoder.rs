@@ -7,6 +7,15 @@ use crate::frame::{self, Frame, FrameError};
 use crate::length_frame;
 
 /// How messages are told apart in a stream of bytes.
+///
+/// ```
+/// use libipc::Channel;
+/// use libipc::decoder::Framing;
+///
+/// assert_eq!(Framing::Frames.header(Channel::DATA, 5)?.bytes(), b"IP\x05\0\0\0\x02\0");
+/// assert_eq!(Framing::LengthFrames.header(Channel::default(), 5)?.bytes(), [0, 0, 0, 5]);
+/// # Ok::<(), libipc::frame::FrameError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Framing {
     /// [Frames](crate::frame) with channels, as ipcprims has them.
@@ -58,6 +67,16 @@ impl Framing {
 }
 
 /// What goes before a payload.
+///
+/// ```
+/// use libipc::Channel;
+/// use libipc::decoder::{Framing, Header};
+///
+/// let header: Header = Framing::Frames.header(Channel::DATA, 0)?;
+/// assert_eq!(header.bytes().len(), Framing::Frames.header_bytes());
+/// assert!(Header::None.bytes().is_empty());
+/// # Ok::<(), libipc::frame::FrameError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Header {
     /// Nothing: the kernel tells messages apart.

@@ -15,6 +15,13 @@ use crate::secret::Secret;
 
 /// The variables that matter here. A program with raised rights has none of them: its environment
 /// is its caller's word.
+///
+/// ```
+/// use libipc::environment::Environment;
+///
+/// let environment = Environment { rundir: Some("/run/mine".into()), ..Environment::default() };
+/// assert_eq!(environment.run_directories().len(), 1, "a named one is the only one that is asked");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// `IPC_NETWORK`: which names are to lead where.
@@ -93,6 +100,15 @@ fn read_private(path: &PathBuf) -> io::Result<Result<Secret, u32>> {
 }
 
 /// Why `IPC_NETWORK_FILE` is not used.
+///
+/// ```
+/// use libipc::environment::{Environment, NetworkFileError};
+///
+/// let network_file = Some("/nowhere/at/all".into());
+/// let environment = Environment { network_file, ..Environment::default() };
+/// let error: NetworkFileError = environment.network_text().unwrap_err();
+/// assert!(error.to_string().contains("/nowhere/at/all"));
+/// ```
 #[derive(Debug)]
 pub enum NetworkFileError {
     /// It cannot be read.

@@ -14,6 +14,13 @@ use crate::wire::WireError;
 
 /// Why [`crate::connect`] failed: whose fault it is ([`ConnectError::errno`]), whether trying
 /// again can help ([`ConnectError::retry`]).
+///
+/// ```
+/// use libipc::ConnectError;
+///
+/// let error = libipc::connect("no name").unwrap_err();
+/// assert!(matches!(error, ConnectError::Name(_)) && !error.retry());
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {

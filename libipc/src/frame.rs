@@ -20,6 +20,18 @@ pub const HEADER_BYTES: usize = 8;
 pub const PAYLOAD_MOST: usize = 16 << 20;
 
 /// One message, as it was decoded.
+///
+/// ```
+/// use libipc::Channel;
+/// use libipc::decoder::{Decoder, Framing};
+/// use libipc::frame::Frame;
+///
+/// let mut decoder = Decoder::new(Framing::Frames, 16);
+/// decoder.feed(b"IP\x02\0\0\0\x02\0hi")?;
+/// let Some(Frame { channel, payload }) = decoder.decode()? else { panic!("all of it is there") };
+/// assert_eq!((channel, &payload[..]), (Channel::DATA, &b"hi"[..]));
+/// # Ok::<(), libipc::frame::FrameError>(())
+/// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Frame {
     /// Its channel; zero where the framing has none.
@@ -65,6 +77,12 @@ pub fn read_header(bytes: &[u8], most: usize) -> Result<Option<(Channel, usize)>
 /// Why bytes are not a message, or a message has no bytes.
 ///
 /// All but [`FrameError::NoMemory`] are the mistake of whoever made the bytes, or the message.
+///
+/// ```
+/// use libipc::frame::{FrameError, read_header};
+///
+/// assert_eq!(read_header(b"HTTP/1.1", 16), Err(FrameError::Magic));
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FrameError {

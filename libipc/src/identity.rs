@@ -12,6 +12,19 @@ pub(crate) use peer::Peer;
 mod peer;
 
 /// Who is at the other end: a process of this host, or a peer on another one.
+///
+/// ```
+/// use libipc::identity::Identity;
+///
+/// fn is_let_in(peer: Option<&Identity>) -> bool {
+///     match peer {
+///         Some(Identity::Local(local)) => local.uid == Some(1000),
+///         Some(Identity::Remote(far)) => far.names.iter().any(|name| name == "dns:web.example.com"),
+///         None => false,
+///     }
+/// }
+/// assert!(!is_let_in(None));
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Identity {
     /// A process of this host, known by its kernel credentials.
@@ -24,6 +37,13 @@ pub enum Identity {
 ///
 /// Every fact may be unknown (`None`): an id that this user namespace does not map, a process of a
 /// foreign pid namespace. What is not known is not there; nothing stands in for it.
+///
+/// ```
+/// use libipc::identity::LocalIdentity;
+///
+/// let peer = LocalIdentity { uid: Some(0), gid: Some(4), ..LocalIdentity::default() };
+/// assert!(peer.is_privileged() && peer.is_in_group(4) && !peer.is_in_group(5));
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalIdentity {
@@ -55,6 +75,16 @@ pub struct LocalIdentity {
 }
 
 /// A peer on another host.
+///
+/// ```
+/// use libipc::AcceptRules;
+/// use libipc::identity::{Identity, RemoteIdentity};
+///
+/// let names = vec!["dns:web.example.com".to_owned()];
+/// let peer = RemoteIdentity { scheme: "tls".to_owned(), address: [192, 0, 2, 1].into(), names };
+/// let rules = AcceptRules::default().allow_name("dns:web.example.com");
+/// assert!(rules.check(Some(&Identity::Remote(peer))).is_ok());
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoteIdentity {

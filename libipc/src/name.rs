@@ -94,6 +94,14 @@ impl<'de> Deserialize<'de> for ServiceName {
 }
 
 /// Why a text is not a [`ServiceName`]. The text's author has to change it.
+///
+/// ```
+/// use libipc::ServiceName;
+///
+/// let error = ServiceName::new("../run/x").unwrap_err();
+/// let expected = "a service name has only A-Z a-z 0-9 . _ -, not '/' (U+002F) at character 3";
+/// assert_eq!(error.to_string(), expected);
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum NameError {

@@ -13,6 +13,15 @@ use crate::secret::Secret;
 pub const NETWORK_BYTES_MOST: usize = 48 * 1024;
 
 /// One wish: `name` is to lead to `target`.
+///
+/// ```
+/// use libipc::network::parse;
+///
+/// let entries = parse("pong tcp://host:9000/pong; db unix:///mydb")?;
+/// assert_eq!(entries[1].name.as_str(), "db");
+/// assert_eq!(entries[1].target.expose(), "unix:///mydb");
+/// # Ok::<(), libipc::network::NetworkError>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// The name that the program asks for.
@@ -73,6 +82,12 @@ fn parse_entry(wish: &str, entry: usize) -> Result<Entry, NetworkError> {
 }
 
 /// Why a text is not an `IPC_NETWORK`. Never shows a target, which may hold a secret.
+///
+/// ```
+/// use libipc::network::{NetworkError, parse};
+///
+/// assert!(matches!(parse("pong"), Err(NetworkError::NoTarget { entry: 1, .. })));
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum NetworkError {

@@ -39,10 +39,24 @@ pub use signals::{Signal, Signals};
 use timers::Timers;
 
 /// The caller's name for a descriptor.
+///
+/// ```
+/// use libipc::poller::Token;
+///
+/// const LISTENER: Token = Token(0);
+/// let first_client = Token(LISTENER.0 + 1);
+/// assert!(first_client > LISTENER);
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Token(pub u64);
 
 /// What to be told about. A hang-up is always told.
+///
+/// ```
+/// use libipc::poller::Interest;
+///
+/// assert_eq!(Interest { writable: true, ..Interest::READ }, Interest::BOTH);
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Interest {
     /// There is something to read, or the end.
@@ -70,6 +84,19 @@ impl Interest {
 }
 
 /// One descriptor that is ready, or one timer that is due.
+///
+/// ```
+/// use libipc::poller::{Interest, Poller, Ready, Token};
+///
+/// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+/// let mut poller = Poller::new()?;
+/// poller.add(&ours, Token(7), Interest::BOTH)?;
+/// let mut ready = Vec::new();
+/// poller.wait(&mut ready, None)?;
+/// let Ready { token, readable, writable, .. } = ready[0];
+/// assert_eq!((token, readable, writable), (Token(7), false, true));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ready {
     /// Whose.
@@ -113,6 +140,21 @@ const LARGEST_BATCH: usize = 1 << 16;
 ///
 /// The kernel watches open file descriptions: remove a descriptor before it is passed on or
 /// closed while a copy lives elsewhere, or it goes on being told.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use libipc::poller::{Poller, Token};
+///
+/// let mut poller = Poller::new()?;
+/// poller.set_timer(Token(1), Instant::now() + Duration::from_millis(1));
+/// let mut ready = Vec::new();
+/// while ready.is_empty() {
+///     poller.wait(&mut ready, None)?;
+/// }
+/// assert!(ready[0].token == Token(1) && ready[0].due.is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Poller {
     epoll: Epoll,

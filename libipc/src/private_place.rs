@@ -12,6 +12,18 @@ use crate::rundir::{Instance, RunDirectory, RunDirectoryError};
 /// A directory that only this process's user can look into: of mode 0700, and his.
 ///
 /// Its name begins with a dot, which no service's does.
+///
+/// ```
+/// use libipc::private_place::PrivatePlace;
+/// use libipc::rundir::{Instance, RunDirectory};
+///
+/// # let path = std::env::temp_dir().join(format!("libipc-place-{}", std::process::id()));
+/// let directory = RunDirectory::new(path.clone(), Instance::Private);
+/// let place = PrivatePlace::in_directory(&directory, "notes")?;
+/// assert_eq!(place.path(), path.join(".notes"));
+/// # std::fs::remove_dir_all(path).unwrap();
+/// # Ok::<(), libipc::private_place::PlaceError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct PrivatePlace {
     path: PathBuf,
@@ -99,6 +111,15 @@ fn make(path: &Path) -> Result<(), PlaceError> {
 }
 
 /// Why there is no private place.
+///
+/// ```
+/// use libipc::environment::Environment;
+/// use libipc::private_place::{PlaceError, PrivatePlace};
+///
+/// let environment = Environment { rundir: Some("/nowhere/at/all".into()), ..Environment::default() };
+/// let error: PlaceError = PrivatePlace::of(&environment, "notes").unwrap_err();
+/// assert!(error.to_string().contains("/nowhere/at/all"));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PlaceError {

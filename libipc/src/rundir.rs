@@ -13,6 +13,12 @@ use crate::name::ServiceName;
 pub const SYSTEM_RUNDIR: &str = "/run/ipc";
 
 /// Whose instance a run directory is.
+///
+/// ```
+/// use libipc::rundir::{Instance, RunDirectory};
+///
+/// assert_eq!(RunDirectory::system().instance(), Instance::System);
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Instance {
     /// The system's: for every user.
@@ -36,6 +42,18 @@ impl Instance {
 }
 
 /// A run directory, and the places in it.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use libipc::ServiceName;
+/// use libipc::rundir::RunDirectory;
+///
+/// let directory = RunDirectory::system();
+/// assert_eq!(directory.broker(), Path::new("/run/ipc/ipc"));
+/// let name = ServiceName::new("pong").unwrap();
+/// assert_eq!(directory.service(&name), Path::new("/run/ipc/services/pong"));
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunDirectory {
     path: PathBuf,
@@ -160,6 +178,14 @@ impl RunDirectory {
 }
 
 /// Why a run directory is not used.
+///
+/// ```
+/// use libipc::rundir::{Instance, RunDirectory};
+///
+/// let directory = RunDirectory::new("/nowhere/at/all".into(), Instance::Private);
+/// let error = directory.check(1000).unwrap_err();
+/// assert!(error.to_string().contains("/nowhere/at/all"));
+/// ```
 #[derive(Debug)]
 pub enum RunDirectoryError {
     /// The kernel's answer.

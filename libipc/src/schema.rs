@@ -19,6 +19,18 @@ mod directory;
 mod strict;
 
 /// What a registry takes, and what it does beside its schemas.
+///
+/// ```
+/// use libipc::Channel;
+/// use libipc::schema::{SchemaOptions, SchemaRegistry};
+///
+/// let options = SchemaOptions { strict: true, ..SchemaOptions::default() };
+/// let schemas = [(Channel::DATA, r#"{"properties": {"a": {}}}"#)];
+/// let schemas = SchemaRegistry::from_embedded(&schemas, options)?;
+/// assert!(schemas.validate(Channel::DATA, br#"{"a": 1}"#).is_ok());
+/// assert!(schemas.validate(Channel::DATA, br#"{"a": 1, "b": 2}"#).is_err());
+/// # Ok::<(), libipc::schema::SchemaError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SchemaOptions {
     /// Objects have the properties that their schema names, and no others.
@@ -176,6 +188,15 @@ const PATTERN_BYTES_MOST: usize = 1 << 20;
 const SHOWN_MOST: usize = 300;
 
 /// Why a schema is not used, or a message is not what its schema says.
+///
+/// ```
+/// use libipc::Channel;
+/// use libipc::schema::{SchemaError, SchemaOptions, SchemaRegistry};
+///
+/// let options = SchemaOptions { fail_on_missing: true, ..SchemaOptions::default() };
+/// let answer = SchemaRegistry::new(options).validate(Channel::DATA, b"1");
+/// assert!(matches!(answer, Err(SchemaError::NoSchema { channel: Channel::DATA })));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SchemaError {

@@ -37,6 +37,22 @@ pub(crate) mod refusal;
 mod requests;
 
 /// What the two sides have agreed.
+///
+/// ```
+/// use libipc::session::{ClientOptions, ServerOptions, Session};
+/// use libipc::Channel;
+///
+/// # let (near, far) = libipc::Stream::pair()?;
+/// # let serving = std::thread::spawn(move || {
+/// #     let mut session = Session::accept(far, &ServerOptions::default(), "peer-1")?;
+/// #     session.send(Channel::DATA, b"42")
+/// # });
+/// let session = Session::connect(near, &ClientOptions::new(&[Channel::DATA]))?;
+/// let agreed = session.negotiated().unwrap();
+/// assert_eq!((&agreed.channels[..], agreed.peer_id.as_str()), (&[Channel::DATA][..], "peer-1"));
+/// # serving.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Negotiated {
     /// The channels, in the client's order.
@@ -50,6 +66,23 @@ pub struct Negotiated {
 }
 
 /// One message of a session.
+///
+/// ```
+/// use libipc::session::{ClientOptions, Received, ServerOptions, Session};
+/// use libipc::typed::Encoding;
+/// use libipc::Channel;
+///
+/// # let (near, far) = libipc::Stream::pair()?;
+/// # let serving = std::thread::spawn(move || {
+/// #     let mut session = Session::accept(far, &ServerOptions::default(), "peer-1")?;
+/// #     session.send(Channel::DATA, b"42")
+/// # });
+/// let mut session = Session::connect(near, &ClientOptions::default())?;
+/// let message: Received = session.receive()?;
+/// assert_eq!((message.channel, message.value(Encoding::Json).ok()), (Channel::DATA, Some(42)));
+/// # serving.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Received {
     /// Its channel.

@@ -32,6 +32,13 @@ pub enum Encoding {
 }
 
 /// Why a value has no bytes, or bytes are not the value that was wanted.
+///
+/// ```
+/// use libipc::typed::{ContentError, Encoding};
+///
+/// let error: ContentError = Encoding::Json.read::<u32>(b"many").unwrap_err();
+/// assert!(error.to_string().starts_with("the content of the message: "));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ContentError {

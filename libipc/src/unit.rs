@@ -6,6 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Where the service managers have put a process. Both are unknown for a process that no manager
 /// runs, and for one in a container's payload.
+///
+/// ```
+/// use libipc::unit::Units;
+///
+/// let units = Units::parse("0::/system.slice/shop.service\n");
+/// assert_eq!((units.unit.as_deref(), units.user_unit), (Some("shop.service"), None));
+/// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Units {
     /// Unit of the system's service manager.

@@ -14,6 +14,14 @@ use sys::wiped::Wiped;
 pub const MESSAGE_BYTES_MOST: usize = 64 * 1024;
 
 /// A call as it travels.
+///
+/// ```
+/// use libipc::varlink::{Call, read_call};
+///
+/// let Call { method, more, .. } = read_call(br#"{"method":"org.varlink.service.GetInfo"}"#)?;
+/// assert_eq!((&method[..], more), ("org.varlink.service.GetInfo", false));
+/// # Ok::<(), libipc::varlink::MessageError>(())
+/// ```
 #[derive(Debug, Deserialize)]
 pub struct Call<'a> {
     /// Interface and method, for example `org.ipcd.Broker.Connect`.
@@ -34,6 +42,14 @@ pub struct Call<'a> {
 }
 
 /// A reply as it travels.
+///
+/// ```
+/// use libipc::varlink::{Reply, read_reply};
+///
+/// let Reply { error, continues, .. } = read_reply(br#"{"parameters":{},"continues":true}"#)?;
+/// assert!(error.is_none() && continues);
+/// # Ok::<(), libipc::varlink::MessageError>(())
+/// ```
 #[derive(Debug, Deserialize)]
 pub struct Reply<'a> {
     /// The parameters, not yet read.
@@ -48,6 +64,13 @@ pub struct Reply<'a> {
 }
 
 /// A message as bytes, with its ending NUL. Wiped when dropped, for it may hold a secret.
+///
+/// ```
+/// use libipc::varlink::{self, Bytes};
+///
+/// let message: Bytes = varlink::reply(&(), false);
+/// assert_eq!(message.last(), Some(&0), "the NUL is there already");
+/// ```
 pub type Bytes = Wiped<Vec<u8>>;
 
 /// Reads one message (without its NUL) as a [`Call`].
@@ -82,6 +105,14 @@ pub fn read_parameters<'a, P: Deserialize<'a>>(
 }
 
 /// How a call is meant to be answered.
+///
+/// ```
+/// use libipc::varlink::{CallFlags, call};
+///
+/// let flags = CallFlags { more: true, ..CallFlags::default() };
+/// let message = call("org.varlink.service.GetInfo", &serde_json::json!({}), flags);
+/// assert!(String::from_utf8_lossy(&message).contains(r#""more":true"#));
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CallFlags {
     /// More than one reply is wanted.
@@ -140,6 +171,11 @@ fn message<M: Serialize>(value: &M) -> Bytes {
 }
 
 /// Why bytes are not the message they should be. Always the peer's fault.
+///
+/// ```
+/// let error = libipc::varlink::read_call(b"{").unwrap_err();
+/// assert_eq!(error.to_string(), "the message ends too early (at byte 1)");
+/// ```
 #[derive(Debug)]
 pub struct MessageError {
     error: serde_json::Error,
@@ -175,6 +211,14 @@ impl fmt::Display for MessageError {
 impl std::error::Error for MessageError {}
 
 /// Collects bytes until whole messages are there. The bytes may come in any pieces.
+///
+/// ```
+/// let mut decoder = libipc::varlink::Decoder::new(1024);
+/// decoder.push(b"{}\0{");
+/// assert_eq!(&decoder.take()?.unwrap()[..], b"{}");
+/// assert!(decoder.take()?.is_none() && decoder.pending() == b"{");
+/// # Ok::<(), libipc::varlink::TooLong>(())
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     buffer: Wiped<Vec<u8>>,
@@ -233,6 +277,14 @@ impl Decoder {
 }
 
 /// A message is longer than the limit.
+///
+/// ```
+/// use libipc::varlink::{Decoder, TooLong};
+///
+/// let mut decoder = Decoder::new(4);
+/// decoder.push(b"{\"a\":1}");
+/// assert_eq!(decoder.take().err(), Some(TooLong { most: 4 }));
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TooLong {
     /// The limit, in bytes.

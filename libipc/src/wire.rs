@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use sys::ancillary::{self, ReceiveError, Wait};
+pub use sys::ancillary::Wait;
+use sys::ancillary::{self, ReceiveError};
 use sys::credentials::PeerCredentials;
 
 use crate::varlink::{Bytes, Decoder};
@@ -18,6 +19,13 @@ mod error;
 pub use error::WireError;
 
 /// What a peer may make us hold.
+///
+/// ```
+/// use libipc::wire::Limits;
+///
+/// let limits = Limits { descriptors: 0, ..Limits::default() };
+/// assert_eq!(limits.message_bytes, libipc::varlink::MESSAGE_BYTES_MOST);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of one message.
@@ -36,6 +44,20 @@ impl Default for Limits {
 }
 
 /// How much is taken out of the socket.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+///
+/// use libipc::wire::{Limits, Reading, Wait, Wire};
+///
+/// let (near, mut far) = UnixStream::pair().unwrap();
+/// std::io::Write::write_all(&mut far, b"{}\0what follows").unwrap();
+/// let mut wire = Wire::new(near.into(), Reading::Exact, Limits::default());
+/// wire.receive(Wait::Block)?;
+/// assert_eq!(&wire.take()?.unwrap().bytes[..], b"{}");
+/// assert!(wire.pending().is_empty(), "the rest is left to whoever reads the socket next");
+/// # Ok::<(), libipc::wire::WireError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reading {
     /// Whatever is there: fewest system calls.
@@ -45,6 +67,20 @@ pub enum Reading {
 }
 
 /// One message that came.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+///
+/// use libipc::wire::{Limits, Message, Reading, Wait, Wire};
+///
+/// let (near, mut far) = UnixStream::pair().unwrap();
+/// std::io::Write::write_all(&mut far, b"{}\0").unwrap();
+/// let mut wire = Wire::new(near.into(), Reading::Eager, Limits::default());
+/// wire.receive(Wait::Block)?;
+/// let Message { bytes, descriptors, sender } = wire.take()?.unwrap();
+/// assert!(&bytes[..] == b"{}" && descriptors.is_empty() && sender.is_none());
+/// # Ok::<(), libipc::wire::WireError>(())
+/// ```
 #[derive(Debug)]
 pub struct Message {
     /// Its bytes, without the NUL.
@@ -56,6 +92,19 @@ pub struct Message {
 }
 
 /// What a [`Wire::receive`] found.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+///
+/// use libipc::wire::{Limits, Progress, Reading, Wait, Wire};
+///
+/// let (near, far) = UnixStream::pair().unwrap();
+/// let mut wire = Wire::new(near.into(), Reading::Eager, Limits::default());
+/// assert_eq!(wire.receive(Wait::Never)?, Progress::Blocked);
+/// drop(far);
+/// assert_eq!(wire.receive(Wait::Never)?, Progress::Ended);
+/// # Ok::<(), libipc::wire::WireError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Progress {
     /// Bytes came; there may be messages now.
@@ -69,6 +118,24 @@ pub enum Progress {
 /// A connection that carries varlink messages, with descriptors, both ways.
 ///
 /// It never changes flags of the socket; whether a call waits is said at each call.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+///
+/// use libipc::varlink::{self, CallFlags};
+/// use libipc::wire::{Limits, Message, Progress, Reading, Wait, Wire};
+///
+/// let (near, far) = UnixStream::pair().unwrap();
+/// let wire = |socket: UnixStream| Wire::new(socket.into(), Reading::Eager, Limits::default());
+/// let (mut near, mut far) = (wire(near), wire(far));
+/// near.queue(varlink::call("a.B", &(), CallFlags::default()), None)?;
+/// assert!(near.flush(Wait::Block)?);
+/// assert_eq!(far.receive(Wait::Block)?, Progress::Some);
+/// let Message { bytes, descriptors, .. } = far.take()?.unwrap();
+/// assert_eq!(varlink::read_call(&bytes).unwrap().method, "a.B");
+/// assert!(descriptors.is_empty());
+/// # Ok::<(), libipc::wire::WireError>(())
+/// ```
 #[derive(Debug)]
 pub struct Wire {
     socket: OwnedFd,

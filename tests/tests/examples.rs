@@ -135,6 +135,11 @@ fn many_clients_are_answered() {
 }
 
 #[test]
+fn a_loop_of_events_answers() {
+    everywhere("event_loop", "ask", &["hello"], "hello");
+}
+
+#[test]
 fn tokio_answers_all_at_once() {
     everywhere("async", "ask", &["one", "two", "three"], "one\ntwo\nthree");
 }

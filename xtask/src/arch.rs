@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Failed, words};
+use crate::{Failed, examples, words};
 
 /// Who may use whom: all arrows between our crates.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -42,6 +42,7 @@ const BANNED: &[(&str, &str)] = &[
 pub(crate) fn run() -> Result<(), Failed> {
     let mut problems = arrows()?;
     problems.extend(library_packages()?);
+    problems.extend(examples::problems()?);
     for (pattern, why) in BANNED {
         problems.extend(grep(&["-E", pattern, "--", "*.rs", ":!xtask/src/arch.rs"], why)?);
     }

@@ -10,6 +10,7 @@ mod arch;
 mod ci;
 mod demo;
 mod endurance;
+mod examples;
 mod fuzz;
 mod limits;
 mod man;

@@ -14,6 +14,21 @@ use crate::identity::Identity;
 use crate::patience::Patience;
 
 /// A [`Connection`] whose methods wait without blocking a thread.
+///
+/// ```
+/// use libipc::async_io::AsyncConnection;
+/// use libipc::connection::Options;
+/// use libipc::{Channel, Connection};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let (near, far) = Connection::pair(Options::default())?;
+/// let (mut near, mut far) = (AsyncConnection::new(near)?, AsyncConnection::new(far)?);
+/// near.send(Channel::DATA, b"hello").await?;
+/// assert_eq!(far.receive().await?.payload, "hello");
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncConnection {
     receiver: AsyncReceiver,
@@ -22,6 +37,23 @@ pub struct AsyncConnection {
 }
 
 /// The half that receives.
+///
+/// ```
+/// use libipc::async_io::{AsyncConnection, AsyncReceiver, AsyncSender};
+/// use libipc::connection::Options;
+/// use libipc::{Channel, Connection};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let (near, far) = Connection::pair(Options::default())?;
+/// let (near, far) = (AsyncConnection::new(near)?, AsyncConnection::new(far)?);
+/// let (_, mut sender): (AsyncReceiver, AsyncSender) = near.split();
+/// let (mut receiver, _) = far.split();
+/// sender.send(Channel::DATA, b"hello", &[]).await?;
+/// assert_eq!(receiver.receive().await?.payload, "hello");
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncReceiver {
     watched: Arc<AsyncFd<Watched<Shared>>>,
@@ -29,6 +61,23 @@ pub struct AsyncReceiver {
 }
 
 /// The half that sends.
+///
+/// ```
+/// use libipc::async_io::{AsyncConnection, AsyncReceiver, AsyncSender};
+/// use libipc::connection::Options;
+/// use libipc::{Channel, Connection};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let (near, far) = Connection::pair(Options::default())?;
+/// let (near, far) = (AsyncConnection::new(near)?, AsyncConnection::new(far)?);
+/// let (_, mut sender): (AsyncReceiver, AsyncSender) = near.split();
+/// let (mut receiver, _) = far.split();
+/// sender.send(Channel::DATA, b"hello", &[]).await?;
+/// assert_eq!(receiver.receive().await?.payload, "hello");
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncSender {
     watched: Arc<AsyncFd<Watched<Shared>>>,

@@ -12,6 +12,24 @@ use crate::listener::Listener;
 use crate::stream::Stream;
 
 /// A [`Listener`] whose clients are waited for without blocking a thread.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use libipc::Address;
+/// use libipc::async_io::{AsyncListener, connect};
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// # let address = format!("@libipc-async-{}", std::process::id());
+/// let address: Address = address.parse().unwrap();
+/// let listener = AsyncListener::new(address.listen()?)?;
+/// let client = connect(&address, Duration::from_secs(10)).await?;
+/// let server = listener.accept().await?;
+/// # drop((client, server));
+/// # Ok::<(), std::io::Error>(())
+/// # })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncListener {
     watched: AsyncFd<Watched<Listener>>,

@@ -8,6 +8,16 @@ use sys::ancillary::DESCRIPTORS_MOST;
 use crate::frame::FrameError;
 
 /// Why a message was not sent, or none came.
+///
+/// ```
+/// use libipc::connection::Options;
+/// use libipc::{Connection, ConnectionError};
+///
+/// let (mut near, far) = Connection::pair(Options::default())?;
+/// drop(far);
+/// assert!(matches!(near.receive(), Err(ConnectionError::Ended)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectionError {

@@ -14,6 +14,18 @@ use crate::frame::FrameError;
 use crate::patience::Patience;
 
 /// The half of a [`Connection`](super::Connection) that receives.
+///
+/// ```
+/// use libipc::connection::Options;
+/// use libipc::{Channel, Connection, Patience};
+///
+/// let (near, far) = Connection::pair(Options::default())?;
+/// let ((_, mut sender), (mut receiver, _)) = (near.split(), far.split());
+/// let sending = std::thread::spawn(move || sender.send(Channel::DATA, b"from a thread"));
+/// assert_eq!(receiver.receive(Patience::Forever)?.payload, "from a thread");
+/// # sending.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Receiver {
     socket: Arc<OwnedFd>,

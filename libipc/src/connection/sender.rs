@@ -26,6 +26,18 @@ const COPIED_BYTES: usize = 4 << 10;
 /// The half of a [`Connection`](super::Connection) that sends.
 ///
 /// What is queued when it is dropped is not sent.
+///
+/// ```
+/// use libipc::connection::Options;
+/// use libipc::{Channel, Connection, Patience};
+///
+/// let (near, far) = Connection::pair(Options::default())?;
+/// let ((_, mut sender), (mut receiver, _)) = (near.split(), far.split());
+/// let sending = std::thread::spawn(move || sender.send(Channel::DATA, b"from a thread"));
+/// assert_eq!(receiver.receive(Patience::Forever)?.payload, "from a thread");
+/// # sending.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Sender {
     socket: Arc<OwnedFd>,

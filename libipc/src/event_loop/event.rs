@@ -10,6 +10,17 @@ use crate::poller::Token;
 use crate::session::{Received, RequestId, SessionError};
 
 /// Something in an [`EventLoop`](super::EventLoop). No id is ever given twice.
+///
+/// ```
+/// use libipc::event_loop::{EventLoop, Id};
+/// use libipc::{Connection, Stream};
+///
+/// let mut events = EventLoop::new()?;
+/// let one: Id = events.add(Connection::new(Stream::pair()?.0))?;
+/// let other: Id = events.add(Connection::new(Stream::pair()?.0))?;
+/// assert_ne!(one, other);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Id(pub(super) u64);
 
@@ -26,6 +37,20 @@ impl fmt::Display for Id {
 }
 
 /// What has happened.
+///
+/// ```
+/// use libipc::event_loop::{Event, EventLoop, Id};
+/// use libipc::{Channel, Connection, Stream};
+///
+/// let (ours, theirs) = Stream::pair()?;
+/// let mut events = EventLoop::new()?;
+/// let client: Id = events.add(Connection::new(ours))?;
+/// Connection::new(theirs).send(Channel::DATA, b"hello")?;
+/// let Event::Received { connection, message } = events.next()? else { panic!("no message") };
+/// assert_eq!((connection, &message.payload[..]), (client, &b"hello"[..]));
+/// assert!(matches!(events.next()?, Event::Disconnected { error: None, .. }));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {

@@ -13,6 +13,20 @@ use crate::connection::Message;
 const ROOM: usize = 1 << 20;
 
 /// What becomes of a message on its way through a switch.
+///
+/// ```
+/// use libipc::Message;
+/// use libipc::event_loop::Pass;
+///
+/// fn judge(message: &Message) -> Pass {
+///     match &message.payload[..] {
+///         b"quit" => Pass::Close,
+///         b"" => Pass::Drop,
+///         _ => Pass::On,
+///     }
+/// }
+/// assert_eq!(judge(&Message::default()), Pass::Drop);
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pass {
     /// It goes on, as the filter left it.
@@ -24,6 +38,27 @@ pub enum Pass {
 }
 
 /// Looks at each message on its way through a switch, and may change it. The id is the sender's.
+///
+/// ```
+/// use libipc::connection::{Message, Options};
+/// use libipc::event_loop::{EventLoop, Filter, Id, Pass};
+/// use libipc::{Channel, Connection};
+///
+/// let (mut alice, left) = Connection::pair(Options::default())?;
+/// let (mut bob, right) = Connection::pair(Options::default())?;
+/// let mut events = EventLoop::new()?;
+/// let (left, right) = (events.add(left)?, events.add(right)?);
+/// let filter: Filter = Box::new(|_from: Id, message: &mut Message| {
+///     if message.payload == "hidden" { Pass::Drop } else { Pass::On }
+/// });
+/// events.join_with(left, right, filter).unwrap();
+/// alice.send(Channel::DATA, b"hidden")?;
+/// alice.send(Channel::DATA, b"shown")?;
+/// events.next()?;
+/// # while events.next_within(libipc::Patience::Never)?.is_some() {}
+/// assert_eq!(bob.receive()?.payload, "shown");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type Filter = Box<dyn FnMut(Id, &mut Message) -> Pass + Send>;
 
 /// The filters of all switches, each under the lower of its two ids.
@@ -51,6 +86,16 @@ impl fmt::Debug for Filters {
 }
 
 /// Why two connections cannot be joined.
+///
+/// ```
+/// use libipc::event_loop::{EventLoop, SwitchError};
+/// use libipc::{Connection, Stream};
+///
+/// let mut events = EventLoop::new()?;
+/// let one = events.add(Connection::new(Stream::pair()?.0))?;
+/// assert_eq!(events.join(one, one), Err(SwitchError::NoConnection(one)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SwitchError {

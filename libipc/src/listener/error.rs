@@ -10,6 +10,17 @@ use crate::name::ServiceName;
 use crate::rundir::RunDirectoryError;
 
 /// Why a name cannot be served.
+///
+/// ```
+/// use std::fs::File;
+///
+/// use libipc::Listener;
+/// use libipc::listener::ListenError;
+///
+/// let no_socket = File::open("/dev/null")?.into();
+/// assert!(matches!(Listener::from_socket(no_socket), Err(ListenError::NotListening)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenError {

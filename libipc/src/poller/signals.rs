@@ -7,6 +7,14 @@ use nix::sys::signal::{SigSet, Signal as Native};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// A signal that a program may want to be told of.
+///
+/// ```
+/// use libipc::poller::{Signal, Signals};
+///
+/// let mut signals = Signals::new(&[Signal::User1])?;
+/// assert_eq!(signals.read(), None, "nobody has sent one");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Signal {

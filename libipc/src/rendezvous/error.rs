@@ -9,6 +9,21 @@ use super::name::MeetingNameError;
 use crate::private_place::PlaceError;
 
 /// Why two processes do not meet.
+///
+/// ```
+/// use libipc::Patience;
+/// use libipc::private_place::PrivatePlace;
+/// use libipc::rendezvous::{self, RendezvousError};
+/// # use libipc::rundir::{Instance, RunDirectory};
+/// # let path = std::env::temp_dir().join(format!("libipc-unknown-{}", std::process::id()));
+/// # let directory = RunDirectory::new(path.clone(), Instance::Private);
+/// # let place = PrivatePlace::in_directory(&directory, rendezvous::PLACE)?;
+///
+/// let answer = rendezvous::connect_in(&place, 1, "debugger", Patience::Never);
+/// assert!(matches!(answer, Err(RendezvousError::Unknown { pid: 1 })));
+/// # std::fs::remove_dir_all(path).unwrap();
+/// # Ok::<(), RendezvousError>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RendezvousError {

@@ -21,6 +21,13 @@ use sys::wiped::Wiped;
 pub const KEY_BYTES: usize = 32;
 
 /// The secret of a meeting: who can read it, may take part. Wiped when dropped.
+///
+/// ```
+/// use libipc::rendezvous::{KEY_BYTES, Key};
+///
+/// let key = Key::new([7; KEY_BYTES]);
+/// assert_eq!(key.len(), 32);
+/// ```
 pub type Key = Wiped<[u8; KEY_BYTES]>;
 
 type Number = [u8; KEY_BYTES];
@@ -63,6 +70,23 @@ impl Awaited {
 /// 3. read *at most* [`Exchange::wanted`] bytes, and give them to [`Exchange::handle_bytes`].
 ///
 /// It has no deadline: whoever reads for it ends it when it takes too long, 2 s for example.
+///
+/// ```
+/// use libipc::rendezvous::{Exchange, Key};
+///
+/// // Both have read it where only their user can.
+/// let key = Key::new([7; 32]);
+/// let (mut guest, mut host) = (Exchange::guest(key.clone(), [1; 32]), Exchange::host(key, [2; 32]));
+/// while !(guest.is_done() && host.is_done()) {
+///     for _ in 0..2 {
+///         let said = guest.outgoing().to_vec();
+///         guest.sent(said.len());
+///         host.handle_bytes(&said)?;
+///         std::mem::swap(&mut guest, &mut host);
+///     }
+/// }
+/// # Ok::<(), libipc::rendezvous::ExchangeError>(())
+/// ```
 #[derive(Debug)]
 pub struct Exchange {
     key: Key,
@@ -189,6 +213,13 @@ fn prove(key: &Key, label: &[u8], guests: &Number, hosts: &Number) -> Hmac<Sha25
 }
 
 /// Why a proof failed.
+///
+/// ```
+/// use libipc::rendezvous::{Exchange, ExchangeError, Key};
+///
+/// let mut host = Exchange::host(Key::new([7; 32]), [2; 32]);
+/// assert_eq!(host.handle_bytes(&[b'x'; 40]), Err(ExchangeError::NotAGuest));
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ExchangeError {

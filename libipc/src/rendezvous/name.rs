@@ -8,6 +8,13 @@ use sha2::{Digest, Sha256};
 /// `< > : " / \ | ? *`, so that it can be a name of a file on every system.
 ///
 /// Two names are the same if their bytes are: nothing is normalised, and case counts.
+///
+/// ```
+/// use libipc::rendezvous::MeetingName;
+///
+/// assert_eq!(MeetingName::new("grüß Gott")?.as_str(), "grüß Gott");
+/// # Ok::<(), libipc::rendezvous::MeetingNameError>(())
+/// ```
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct MeetingName(String);
 
@@ -76,6 +83,13 @@ impl fmt::Display for MeetingName {
 }
 
 /// Why a text is not the name of a meeting.
+///
+/// ```
+/// use libipc::rendezvous::{MeetingName, MeetingNameError};
+///
+/// let error = MeetingName::new("a/b").unwrap_err();
+/// assert_eq!(error, MeetingNameError::Character { character: '/' });
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum MeetingNameError {

@@ -8,6 +8,17 @@ use sys::map::OutsideMap;
 use crate::shm::ShmError;
 
 /// Why a message cannot pass a ring.
+///
+/// ```
+/// use libipc::Patience;
+/// use libipc::ring::{self, RingError};
+///
+/// let (writer, mut reader) = ring::pair(4096)?;
+/// assert!(matches!(reader.receive(Patience::Never), Err(RingError::TimedOut)));
+/// drop(writer);
+/// assert!(matches!(reader.receive(Patience::Never), Err(RingError::Closed)));
+/// # Ok::<(), RingError>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RingError {

@@ -15,6 +15,19 @@ use crate::patience::Patience;
 /// The end of a ring that reads. Dropping it has the writer's next wait for room fail.
 ///
 /// It may be given to another thread or process, and is used by one at a time.
+///
+/// ```
+/// use libipc::Patience;
+/// use libipc::ring::{self, Reader, Writer};
+///
+/// let (mut writer, reader): (Writer, Reader) = ring::pair(4096)?;
+/// // Two descriptors, which go to another process in a message.
+/// let descriptors = reader.into_descriptors()?;
+/// let mut reader = Reader::from_descriptors(descriptors)?;
+/// writer.send(b"hello", Patience::Forever)?;
+/// assert_eq!(reader.receive(Patience::Forever)?.to_vec()?, b"hello");
+/// # Ok::<(), ring::RingError>(())
+/// ```
 #[derive(Debug)]
 pub struct Reader {
     pub(super) end: End,
@@ -164,6 +177,18 @@ impl Drop for Reader {
 ///
 /// The writer can still change its bytes: decide by what was copied, not by what is looked at
 /// twice.
+///
+/// ```
+/// use libipc::Patience;
+///
+/// let (mut writer, mut reader) = libipc::ring::pair(4096)?;
+/// writer.send(b"hello", Patience::Forever)?;
+/// let message = reader.receive(Patience::Forever)?;
+/// let mut end = [0; 2];
+/// message.read(3, &mut end)?;
+/// assert_eq!((message.length(), &end), (5, b"lo"));
+/// # Ok::<(), libipc::ring::RingError>(())
+/// ```
 #[derive(Debug)]
 pub struct Message<'a> {
     reader: &'a mut Reader,

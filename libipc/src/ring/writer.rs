@@ -14,6 +14,19 @@ use crate::patience::Patience;
 /// The end of a ring that writes. Dropping it ends the ring once everything is read.
 ///
 /// It may be given to another thread or process, and is used by one at a time.
+///
+/// ```
+/// use libipc::Patience;
+/// use libipc::ring::{self, Reader, Writer};
+///
+/// let (mut writer, reader): (Writer, Reader) = ring::pair(4096)?;
+/// // Two descriptors, which go to another process in a message.
+/// let descriptors = reader.into_descriptors()?;
+/// let mut reader = Reader::from_descriptors(descriptors)?;
+/// writer.send(b"hello", Patience::Forever)?;
+/// assert_eq!(reader.receive(Patience::Forever)?.to_vec()?, b"hello");
+/// # Ok::<(), ring::RingError>(())
+/// ```
 #[derive(Debug)]
 pub struct Writer {
     pub(super) end: End,
@@ -180,6 +193,17 @@ impl Drop for Writer {
 }
 
 /// Room in the ring for one message. Dropping it sends nothing.
+///
+/// ```
+/// use libipc::Patience;
+///
+/// let (mut writer, mut reader) = libipc::ring::pair(4096)?;
+/// let mut slot = writer.reserve(100, Patience::Forever)?;
+/// slot.write(0, b"hello")?;
+/// slot.publish_first(5)?;
+/// assert_eq!(reader.receive(Patience::Forever)?.to_vec()?, b"hello");
+/// # Ok::<(), libipc::ring::RingError>(())
+/// ```
 #[derive(Debug)]
 pub struct Slot<'a> {
     writer: &'a mut Writer,

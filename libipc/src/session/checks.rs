@@ -14,6 +14,28 @@ pub(super) struct Checks {
 }
 
 /// Which messages of a session are checked.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use libipc::schema::{SchemaOptions, SchemaRegistry};
+/// use libipc::session::{Checked, ClientOptions, ServerOptions, Session};
+/// use libipc::Channel;
+///
+/// # let (near, far) = libipc::Stream::pair()?;
+/// # let serving = std::thread::spawn(move || {
+/// #     let mut session = Session::accept(far, &ServerOptions::default(), "peer-1")?;
+/// #     session.send(Channel::DATA, b"42")
+/// # });
+/// let schemas = [(Channel::DATA, r#"{"type": "number"}"#)];
+/// let schemas = SchemaRegistry::from_embedded(&schemas, SchemaOptions::default()).unwrap();
+/// let mut session = Session::connect(near, &ClientOptions::default())?;
+/// session.check(Arc::new(schemas), Checked::Both);
+/// assert!(session.send(Channel::DATA, b"no number").is_err(), "and it was not sent");
+/// assert_eq!(session.receive()?.payload, "42");
+/// # serving.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[cfg(feature = "schema")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Checked {

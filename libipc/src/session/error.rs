@@ -9,6 +9,16 @@ use crate::connection::ConnectionError;
 use crate::typed::ContentError;
 
 /// Why two sides did not agree.
+///
+/// ```
+/// use libipc::session::{ClientOptions, HelloError, Session, SessionError};
+/// use libipc::{Channel, Stream};
+///
+/// let (near, _far) = Stream::pair()?;
+/// let answer = Session::connect(near, &ClientOptions::new(&[Channel::CONTROL]));
+/// assert!(matches!(answer, Err(SessionError::Hello(HelloError::ControlChannel))));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum HelloError {
@@ -67,6 +77,17 @@ impl fmt::Display for HelloError {
 }
 
 /// Why a session did not begin, has ended, or brought no message.
+///
+/// ```
+/// use libipc::session::{ClientOptions, Session, SessionError};
+/// use libipc::{ConnectionError, Stream};
+///
+/// let (near, far) = Stream::pair()?;
+/// drop(far);
+/// let error = Session::connect(near, &ClientOptions::default()).unwrap_err();
+/// assert!(matches!(error, SessionError::Connection(ConnectionError::Ended)) && !error.is_timeout());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SessionError {

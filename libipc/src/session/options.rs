@@ -14,6 +14,16 @@ use crate::secret::Secret;
 pub const HELLO_BYTES_MOST: usize = 16 << 10;
 
 /// What a client wants.
+///
+/// ```
+/// use libipc::Channel;
+/// use libipc::secret::Secret;
+/// use libipc::session::ClientOptions;
+///
+/// let token = Some(Secret::new("s3cret".to_owned()));
+/// let options = ClientOptions { token, ..ClientOptions::new(&[Channel::COMMAND, Channel(300)]) };
+/// assert!(!format!("{options:?}").contains("s3cret"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
     /// The channels that it wants to use, at most 256; never channel 0.
@@ -68,14 +78,49 @@ fn builtin_channels() -> Vec<Channel> {
 
 /// Judges a client by its token, if it shows one, and by what is proven about it. An error is told
 /// to the client.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use libipc::identity::Identity;
+/// use libipc::session::{Refused, ServerOptions, Verify};
+///
+/// let verify: Arc<Verify> = Arc::new(|_token, peer| match peer {
+///     Some(Identity::Local(local)) if local.uid == Some(1000) => Ok(()),
+///     _ => Err(Refused("this is for user 1000".to_owned())),
+/// });
+/// let options = ServerOptions { verify: Some(verify), ..ServerOptions::default() };
+/// # drop(options);
+/// ```
 pub type Verify =
     dyn Fn(Option<&Secret>, Option<&Identity>) -> Result<(), Refused> + Send + Sync + 'static;
 
 /// Why a client is not let in: a text for the client, without secrets.
+///
+/// ```
+/// use libipc::session::{Refused, ServerOptions};
+///
+/// let verify = std::sync::Arc::new(|_: Option<&_>, _: Option<&_>| Err(Refused("closed".to_owned())));
+/// let options = ServerOptions { verify: Some(verify), ..ServerOptions::default() };
+/// # drop(options);
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Refused(pub String);
 
 /// What a server offers.
+///
+/// ```
+/// use libipc::secret::Secret;
+/// use libipc::session::{ClientOptions, ServerOptions, Session, SessionError};
+///
+/// let (near, far) = libipc::Stream::pair()?;
+/// let options = ServerOptions::default().with_token(Secret::new("s3cret".to_owned()));
+/// let serving = std::thread::spawn(move || Session::accept(far, &options, "peer-1").map(drop));
+/// let refused = Session::connect(near, &ClientOptions::default()).unwrap_err();
+/// assert_eq!(refused.to_string(), "refused: a token is required");
+/// # assert!(matches!(serving.join().unwrap(), Err(SessionError::Refused { .. })));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct ServerOptions {
     /// The channels that it serves; never channel 0, nor one from 5 to 255, which are reserved.
@@ -144,6 +189,16 @@ impl fmt::Debug for ServerOptions {
 }
 
 /// What a session may hold, and how long it waits.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use libipc::session::{ClientOptions, Limits};
+///
+/// let limits = Limits { keepalive: Some(Duration::from_secs(30)), ..Limits::default() };
+/// let options = ClientOptions { limits, ..ClientOptions::default() };
+/// # drop(options);
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Bytes of one payload, both ways.

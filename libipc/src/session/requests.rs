@@ -16,10 +16,48 @@ use crate::channel::Channel;
 pub(super) const PREFIX_BYTES: usize = 8;
 
 /// A request that was made and has no answer yet, for [`Session::answer_to`](super::Session::answer_to).
+///
+/// ```
+/// use libipc::session::{ClientOptions, ServerOptions, Session};
+/// use libipc::{Patience, Stream};
+///
+/// let (near, far) = Stream::pair()?;
+/// let serving = std::thread::spawn(move || {
+///     let mut session = Session::accept(far, &ServerOptions::default(), "peer-1")?;
+///     let (first, second) = (session.receive()?, session.receive()?);
+///     session.answer(second.request.unwrap(), b"2")?;
+///     session.answer(first.request.unwrap(), b"1")
+/// });
+/// let options = ClientOptions { request_ids: true, ..ClientOptions::default() };
+/// let mut session = Session::connect(near, &options)?;
+/// let first = session.start_request(b"one?", Patience::Forever)?;
+/// let second = session.start_request(b"two?", Patience::Forever)?;
+/// assert_eq!(session.answer_to(first, Patience::Forever)?, "1");
+/// assert_eq!(session.answer_to(second, Patience::Forever)?, "2");
+/// # serving.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct RequestId(pub(super) u32);
 
 /// How a request that came is answered.
+///
+/// ```
+/// use libipc::session::{ClientOptions, ReplyTo, ServerOptions, Session};
+/// use libipc::{Patience, Stream};
+///
+/// let (near, far) = Stream::pair()?;
+/// let serving = std::thread::spawn(move || {
+///     let mut session = Session::accept(far, &ServerOptions::default(), "peer-1")?;
+///     let question = session.receive()?;
+///     let reply: ReplyTo = question.request.unwrap();
+///     session.answer(reply, b"42")
+/// });
+/// let mut session = Session::connect(near, &ClientOptions::default())?;
+/// assert_eq!(session.request(b"a question", Patience::Forever)?, "42");
+/// # serving.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReplyTo {
     /// The peer's number; none where requests have none.

@@ -9,6 +9,18 @@ use crate::name::NameError;
 use crate::private_place::PlaceError;
 
 /// Why shared memory cannot be had or used.
+///
+/// ```
+/// use std::num::NonZero;
+///
+/// use libipc::Shm;
+/// use libipc::shm::ShmError;
+///
+/// let memory = Shm::new(NonZero::new(4).unwrap())?;
+/// let error = memory.write(2, b"abc").unwrap_err();
+/// assert!(matches!(error, ShmError::Outside { offset: 2, length: 3, size: 4 }));
+/// # Ok::<(), ShmError>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ShmError {

@@ -6,6 +6,19 @@ use std::io;
 use crate::varlink::TooLong;
 
 /// Why a connection is of no further use. Only `System` is not the peer's fault.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+///
+/// use libipc::wire::{Limits, Reading, Wait, Wire, WireError};
+///
+/// let (near, mut far) = UnixStream::pair().unwrap();
+/// std::io::Write::write_all(&mut far, b"{\"too\":\"long\"}\0").unwrap();
+/// let limits = Limits { message_bytes: 4, ..Limits::default() };
+/// let mut wire = Wire::new(near.into(), Reading::Eager, limits);
+/// let took = wire.receive(Wait::Block).and_then(|_| wire.take());
+/// assert!(matches!(took, Err(WireError::TooLong(_))));
+/// ```
 #[derive(Debug)]
 pub enum WireError {
     /// The kernel's answer.
