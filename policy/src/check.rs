@@ -61,6 +61,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.order.is_empty() {
+            writeln!(f, "there is no file: nothing is allowed but what is built in")?;
+        }
         for (index, name) in self.order.iter().enumerate() {
             writeln!(f, "{}. {name}", index + 1)?;
         }

@@ -425,6 +425,8 @@ fn checking_tells_the_order_and_whether_it_passes() {
         "1. command line\n2. ipcd.d/10.toml\n3. ipcd.toml\n\
          ipcd.toml:1:10: warning: user:ghost does not exist, and is nobody until it does\n"
     );
+    let nothing = crate::check::check(&Sources::default(), &Host, &[]);
+    assert_eq!(nothing.to_string(), "there is no file: nothing is allowed but what is built in\n");
     let test = "[[test]]\nas = {}\nask = 'x'\nexpect = 'deny'\n";
     for (count, said) in [(1, "1 test passes"), (2, "2 tests pass")] {
         sources.main = Some(file("ipcd.toml", &test.repeat(count)));

@@ -66,7 +66,7 @@ impl Stage {
         let tlsd = format!("[trust.own]\nca = '{}'\n[dial]\ntrust = 'own'\n", ca.display());
         fs::write(place.path().join("tlsd.toml"), tlsd).unwrap();
         let config = format!(
-            "rules = '''\ndeny local closed\nallow out pongd,closed tcp:localhost:{port}\n\
+            "rules = '''\ndeny local closed\nallow out pongd,closed,far tcp:localhost:{port}\n\
              allow out secure tls:localhost:{secure}\nallow in pongd tcp:127.0.0.1\n'''\n\
              [redirects]\nsecure = 'tls://localhost:{secure}'\n\
              far = 'tcp://localhost:{port}/pongd'\n"
