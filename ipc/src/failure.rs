@@ -37,6 +37,10 @@ pub(crate) fn of(name: &str, asker: &str, error: &ConnectError) -> Report {
         }
         ConnectError::BrokerGone => new(69, "no broker", &"it closed the connection")
             .cure("to do", "try again; the broker's log says why"),
+        ConnectError::InheritedGone => {
+            let why = "the one has ended by way of which this program was started";
+            new(69, "no broker", &why).cure("to do", "start the program anew")
+        }
         ConnectError::Broker(error) => of_broker(name, asker, error),
         ConnectError::TimedOut => new(124, "timed out", &"the broker did not answer")
             .cure("to do", "ipc status, or wait longer: --timeout SECONDS"),

@@ -132,9 +132,13 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::BrokerGone`], and the kernel's.
+    /// [`ConnectError::InheritedGone`], and the kernel's.
     pub fn inherited(&self) -> Result<Option<Broker>, ConnectError> {
-        self.inherited.as_ref().map(|inherited| Broker::through(inherited.as_fd())).transpose()
+        let through = |inherited: &OwnedFd| match Broker::through(inherited.as_fd()) {
+            Err(ConnectError::BrokerGone) => Err(ConnectError::InheritedGone),
+            result => result,
+        };
+        self.inherited.as_ref().map(through).transpose()
     }
 
     /// A connection to keep, to the broker that is asked first.

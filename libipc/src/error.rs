@@ -48,6 +48,8 @@ pub enum ConnectError {
     Broker(Box<BrokerError>),
     /// The broker closed the connection.
     BrokerGone,
+    /// The broker has ended by way of which this process was started.
+    InheritedGone,
     /// Nothing came in time.
     TimedOut,
     /// The service's own socket did not take the connection.
@@ -116,9 +118,10 @@ impl ConnectError {
         match self {
             Self::Name(_) | Self::Network(_) | Self::NetworkFile(_) => libc::EINVAL,
             Self::RunDirectory(_) => libc::EPERM,
-            Self::NoBroker { .. } | Self::BrokerDown { .. } | Self::BrokerGone => {
-                libc::ECONNREFUSED
-            }
+            Self::NoBroker { .. }
+            | Self::BrokerDown { .. }
+            | Self::BrokerGone
+            | Self::InheritedGone => libc::ECONNREFUSED,
             Self::Broker(error) => broker_errno(error),
             Self::TimedOut => libc::ETIMEDOUT,
             Self::Service { error, .. } | Self::Socket { error, .. } | Self::System(error) => {
@@ -179,6 +182,9 @@ impl fmt::Display for ConnectError {
             }
             Self::Broker(error) => write!(f, "{error}"),
             Self::BrokerGone => f.write_str("the broker closed the connection"),
+            Self::InheritedGone => {
+                f.write_str("the broker has ended by way of which this program was started")
+            }
             Self::TimedOut => f.write_str("timed out: the broker did not answer"),
             Self::Service { service, error } => {
                 write!(f, "refused: {service} is known, but does not answer: {error}")

@@ -281,7 +281,9 @@ fn a_broker_that_is_gone_is_an_error_for_those_who_inherited_its_socket() {
     command.arg(program("ipc").get_program()).args(["--json", "connect", "pongd"]);
     let (code, _, said) = outcome(&mut command);
     let told: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((code, &told["retry"]), (69, &true.into()), "{said}");
+    assert_eq!((code, &told["retry"]), (69, &false.into()), "{said}");
+    assert_eq!(told["why"], "the one has ended by way of which this program was started");
+    assert_eq!(told["cure"], "start the program anew");
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn errors() -> Vec<(ConnectError, u8)> {
         (ConnectError::NoBroker { path: path.clone() }, 69),
         (ConnectError::BrokerDown { path, error: refused() }, 69),
         (ConnectError::BrokerGone, 69),
+        (ConnectError::InheritedGone, 69),
         (ConnectError::TimedOut, 124),
         (ConnectError::Service { service, error: refused() }, 1),
         (ConnectError::Malformed(malformed), 3),

@@ -11,7 +11,7 @@ fn system(number: i32) -> io::Error {
 /// An error, what it says, its number, and whether to try again.
 type Row = (ConnectError, &'static str, i32, bool);
 
-fn of_the_broker() -> [Row; 7] {
+fn of_the_broker() -> [Row; 8] {
     let path = PathBuf::from("/run/ipc/ipc");
     let refused = libc::ECONNREFUSED;
     let down = ConnectError::BrokerDown { path: path.clone(), error: system(refused) };
@@ -28,6 +28,12 @@ fn of_the_broker() -> [Row; 7] {
             true,
         ),
         (ConnectError::BrokerGone, "the broker closed the connection", refused, true),
+        (
+            ConnectError::InheritedGone,
+            "the broker has ended by way of which this program was started",
+            refused,
+            false,
+        ),
         (ConnectError::TimedOut, silent, libc::ETIMEDOUT, true),
         (malformed, "the broker's answer: ", libc::EPROTO, false),
         (ConnectError::NoDescriptor, none, libc::EPROTO, false),
