@@ -164,6 +164,35 @@ pub fn blunt(words: &'static [u8]) -> u16 {
     port
 }
 
+/// A server that says as much as anybody takes on each connection, and reads nothing.
+#[must_use]
+pub fn talker(files: &Files) -> Server {
+    python(
+        files,
+        "
+import socket, ssl, sys, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+listener = socket.socket()
+# So that little is on the way that nobody reads.
+for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+    listener.setsockopt(socket.SOL_SOCKET, option, 16384)
+listener.bind(('127.0.0.1', int(sys.argv[3])))
+listener.listen(64)
+def serve(plain):
+    try:
+        with context.wrap_socket(plain, server_side=True) as stream:
+            while True:
+                stream.sendall(bytes(16384))
+    except OSError:
+        pass
+print('ready', flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+",
+    )
+}
+
 /// A server that echoes what comes on any number of connections, and ends each properly when its
 /// client does.
 #[must_use]
@@ -185,9 +214,14 @@ print('ready', flush=True)
 while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 ";
+    python(files, PROGRAM)
+}
+
+/// A server in Python that says `ready`, with a certificate, its key, and its port as arguments.
+fn python(files: &Files, program: &str) -> Server {
     let port = free_port();
     let mut command = Command::new("python3");
-    command.args(["-c", PROGRAM]).arg(&files.chain).arg(&files.key).arg(port.to_string());
+    command.args(["-c", program]).arg(&files.chain).arg(&files.key).arg(port.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("python3");
     drain_behind(&mut child, "ready");

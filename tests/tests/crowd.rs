@@ -12,14 +12,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ipcd_tests::black_hole::BlackHole;
 use ipcd_tests::raw::Raw;
+use ipcd_tests::tls::Authority;
+use ipcd_tests::tls_servers::talker;
 use ipcd_tests::users::{as_user, has_users};
 use ipcd_tests::{Daemon, Host, Setup, has, installed, until};
+use libipc::Stream;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{MsgFlags, send};
 use serde_json::{Value, json};
 
 /// Which part of the whole, by its denominator.
@@ -164,15 +169,91 @@ fn every_table_filled_at_once_stays_below_what_the_units_allow() {
     last.is_there();
     assert_eq!(host.ping("pongd", ""), "ping", "whoever comes is served");
     for (daemon, unit) in [(&host.broker, "ipcd"), (&host.others[1], "ipcd-tcpd")] {
-        let (peak, most) = (memory(daemon, "VmHWM"), memory_most(unit) / part());
-        eprintln!("{unit}: {} MiB at most, {} allowed", peak / 1024, most / 1024);
-        assert!(peak < most, "{unit}: {peak} KiB of {most}");
+        stays_below(daemon, unit, part());
     }
     fs::write(host.place("end"), "").unwrap();
     drop((crowds, root, last));
     within(LONG, "all are gone", || clients(&host) == 1);
     until("and their descriptors", || host.broker.descriptors() <= before + 2);
     assert_eq!(host.ping("pongd", ""), "ping");
+}
+
+/// What is the most that a daemon ever held, beside what a part of its unit's memory allows.
+fn stays_below(daemon: &Daemon, unit: &str, part: usize) {
+    let (peak, most) = (memory(daemon, "VmHWM"), memory_most(unit) / part);
+    eprintln!("{unit}: {} MiB at most, {} allowed", peak / 1024, most / 1024);
+    assert!(peak < most, "{unit}: {peak} KiB of {most}");
+}
+
+/// Clients of authd of one user; two users have all places.
+const LOGGING_IN: usize = 128;
+
+#[test]
+fn a_crowd_that_logs_in_stays_below_what_the_unit_of_authd_allows() {
+    if !has_users() {
+        return;
+    }
+    let setup = Setup {
+        config: "rules = 'allow local authd'\n",
+        arguments: &["--instance", "system"],
+        ..Setup::default()
+    };
+    let host = Host::of(&setup).with_authd(&[("alice", "right", &[])]);
+    let authd = host.others.last().unwrap();
+    let threads = || fs::read_dir(format!("/proc/{}/task", authd.pid())).unwrap().count();
+    let before = threads();
+    let crowd_of = |user: u32| {
+        let mut command = as_user(60_000 + user, &[]);
+        command.arg("env");
+        Crowd::start(command, &host, &[&format!("logging-in={LOGGING_IN}")])
+    };
+    let mut crowds = [0, 1].map(crowd_of);
+    within(LONG, "all places are taken", || threads() >= before + 2 * LOGGING_IN);
+    crowds.iter_mut().for_each(Crowd::is_there);
+    // All of them have had their turn, or have waited for it in vain.
+    fs::write(host.place("end"), "").unwrap();
+    drop(crowds);
+    within(LONG, "all are gone", || threads() <= before + 1);
+    stays_below(authd, "ipcd-authd", 1);
+}
+
+/// Bytes that nobody reads: more than are kept on the way.
+const UNREAD: usize = 1024 * 1024;
+
+#[test]
+fn relays_of_tlsd_that_nobody_reads_stay_below_what_its_unit_allows() {
+    if !has("python3", installed("python3").is_some()) {
+        return;
+    }
+    // The client's end, the server's, and two of tlsd's.
+    let relays = (10_000 / part()).min(raise_limit() / 4);
+    let authority = Authority::new();
+    let server = talker(&authority.issue("server", &["localhost"]));
+    let redirect = format!("tls://localhost:{}", server.port);
+    let rule = format!("allow out secure tls:localhost:{}", server.port);
+    let tlsd = format!(
+        "[trust.own]\nca = '{}'\n[dial]\ntrust = 'own'\n",
+        authority.certificate().display()
+    );
+    let arguments = ["--rule", rule.as_str(), "--redirect", "secure", redirect.as_str()];
+    let setup = Setup {
+        arguments: &arguments,
+        descriptors: Some(u32::try_from(raise_limit()).unwrap()),
+        ..Setup::default()
+    };
+    let host = Host::of(&setup).with_tcpd(None).with_tlsd(&tlsd);
+    let unread = vec![0; UNREAD];
+    let kept: Vec<_> = (0..relays).map(|_| host.connect("secure", "").unwrap()).collect();
+    // Until all that has room on the way has left. What comes is read by nobody either.
+    let takes_more =
+        |stream: &Stream| send(stream.as_fd().as_raw_fd(), &unread, MsgFlags::MSG_DONTWAIT).is_ok();
+    while kept.iter().filter(|stream| takes_more(stream)).count() > 0 {
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    eprintln!("{relays} relays");
+    stays_below(host.others.last().unwrap(), "ipcd-tlsd", part());
+    drop(kept);
+    assert!(host.connect("secure", "").is_ok(), "whoever comes is served");
 }
 
 /// Idle connections, and what the broker may hold for them, in KiB.

@@ -59,6 +59,9 @@ fn begin(place: &Path, kind: &str, turn: usize) -> Option<(UnixStream, bool)> {
         if !["waiting", "dialling", "monitoring"].contains(&kind) {
             assert_eq!(error(&mut socket), Value::Null, "{kind}");
         }
+        if kind == "logging-in" {
+            socket.write_all(login(turn).as_bytes()).expect("authd reads");
+        }
     }
     (kind != "gone").then_some((socket, kind == "narrowed"))
 }
@@ -88,12 +91,24 @@ fn first(kind: &str, turn: usize) -> Option<Value> {
         "serving" | "gone" => {
             calls_more("Broker.Register", json!({"service": format!("{kind}-{turn}")}))
         }
+        "logging-in" => json!({
+            "method": "org.ipcd.Broker.Connect", "upgrade": true,
+            "parameters": {"service": "authd", "take": ["upgrade"]},
+        }),
         "uncollected" => json!({
             "method": "org.ipcd.Broker.Connect", "upgrade": true,
             "parameters": {"service": format!("serving-{}", turn / 64), "take": ["upgrade"]},
         }),
         _ => return None,
     })
+}
+
+/// A call to authd that is nearly as long as it may be.
+fn login(turn: usize) -> String {
+    let secret = "x".repeat(31 * 1024);
+    let parameters = json!({"user": format!("user-{turn}"), "secret": secret, "peer": "here"});
+    let call = json!({"method": "org.ipcd.Authenticator.Verify", "parameters": parameters});
+    format!("{call}\0")
 }
 
 /// The error of the next answer, or null.
