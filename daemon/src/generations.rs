@@ -264,9 +264,17 @@ impl Generations {
     fn reap(&mut self, now: Instant) -> Option<ExitCode> {
         let mut code = ExitCode::SUCCESS;
         let mut has_crashed = false;
+        let has_older = self.is_vouched_for();
         self.all.retain_mut(|one| {
             let Ok(Some(status)) = one.process.try_wait() else { return true };
             tracing::info!(event = "generation-over", number = one.number, %status);
+            if one.stage == Stage::Starting && has_older {
+                tracing::error!(
+                    event = "not-reloaded",
+                    why = "the new one could not be started, and has said why",
+                    "the one of before goes on"
+                );
+            }
             has_crashed |= matches!(one.stage, Stage::Serving | Stage::Ready);
             let number = status.code().and_then(|code| u8::try_from(code).ok());
             code = ExitCode::from(number.unwrap_or(SOFTWARE));

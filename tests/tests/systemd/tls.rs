@@ -60,6 +60,11 @@ fn the_doctor_finds_keys_where_the_service_manager_has_them() {
     let said = host.run("ipc doctor --format table");
     assert_eq!(said.code, 78, "{said:?}");
     assert!(said.stdout.contains("tlsd.toml: others could have written it"), "{said:?}");
+    // What goes on goes on, and whoever reads of errors alone reads of this.
+    let errors = "journalctl --unit ipcd-tlsd --priority err --output cat";
+    host.must(&format!("! {errors} | grep -q not-reloaded; systemctl reload ipcd-tlsd"));
+    host.until(&format!("{errors} | grep -q not-reloaded"));
+    host.must("systemctl --quiet is-active ipcd-tlsd");
 }
 
 #[test]
