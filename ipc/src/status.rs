@@ -28,6 +28,9 @@ fn describe(status: &Status) -> Listing {
     }
     for problem in &status.refused {
         listing.add("problem", control::place_of(problem));
+        if let Some(help) = &problem.help {
+            listing.add("help", help);
+        }
     }
     for rule in &status.dormant {
         listing.add("matches nobody", rule);
@@ -85,7 +88,7 @@ mod tests {
             line: 3,
             column: 1,
             message: "unknown key".into(),
-            help: None,
+            help: Some("did you mean rules?".into()),
         };
         let status = Status {
             version: "1".into(),
@@ -122,6 +125,7 @@ mod tests {
             \x20 from            ipcd.toml\n\
             \x20 newer refused   0 s ago; the older one stays until these are mended:\n\
             \x20 problem         ipcd.toml:3:1: unknown key\n\
+            \x20 help            did you mean rules?\n\
             \x20 matches nobody  allow local x for user:nobody-here\n\
             \x20 clients         1\n\
             \x20 connections     4\n\

@@ -130,8 +130,8 @@ fn read(files: &Files, directory: &RunDirectory) -> Result<(Live, Vec<Warning>),
     let origins = sources.order();
     let asks_about_units = loaded.config.asks_about_units();
     let asks_about_logins = loaded.config.asks_about_logins();
-    let sleeps = loaded.warnings.iter().any(|warning| warning.kind == WarningKind::Dormant);
     let config = loaded.config;
+    let sleeps = config.sleeps();
     let live = Live { config, asks_about_units, asks_about_logins, fronts, origins, sleeps };
     Ok((live, loaded.warnings))
 }

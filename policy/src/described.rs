@@ -142,7 +142,7 @@ pub fn peer(text: &str, schemes: &Schemes) -> Result<RemoteIdentity, DescribedEr
     let place = parts.next().unwrap_or_default();
     let (scheme, host) = place.split_once(':').ok_or(DescribedError::Peer)?;
     if schemes.stack(scheme).is_none() {
-        return Err(DescribedError::Scheme);
+        return Err(DescribedError::Scheme(schemes.names().collect::<Vec<_>>().join(", ").into()));
     }
     let mut names = Vec::new();
     let mut address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -215,8 +215,8 @@ pub enum DescribedError {
     Unit,
     /// No `SCHEME:HOST`.
     Peer,
-    /// No such scheme.
-    Scheme,
+    /// No such scheme; there are these.
+    Scheme(Box<str>),
     /// No such host.
     Host(HostError),
     /// What a peer is said to have proven is of no known kind.
@@ -243,7 +243,7 @@ impl fmt::Display for DescribedError {
                 "a peer is SCHEME:HOST, for example tls:web1.example.com or tcp:192.0.2.7, and \
                  behind it, with commas, what else it has proven",
             ),
-            Self::Scheme => f.write_str("there is no such scheme"),
+            Self::Scheme(known) => write!(f, "there is no such scheme; there are {known}"),
             Self::Host(error) => error.fmt(f),
             Self::Proof => f.write_str(
                 "what a peer has proven is dns:NAME, uri:NAME, pin:sha256-…, key:NAME or \

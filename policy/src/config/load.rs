@@ -17,7 +17,7 @@ use crate::redirect::{Destination, Redirect, Redirects, check};
 use crate::rule::{Reading, Rule, Source, parse_rules};
 use crate::rules::Rules;
 use crate::scheme::Schemes;
-use crate::subject::{Subject, Subjects};
+use crate::subject::{Subject, SubjectError, Subjects};
 
 /// Rules of the longest configuration.
 pub(super) const RULES_MOST: usize = 10_000;
@@ -45,6 +45,9 @@ pub(super) fn load(
     let on_reload = files.iter().find_map(|file| file.on_reload).unwrap_or_default();
     let log_decisions = files.iter().find_map(|file| file.log_decisions).unwrap_or_default();
     let authentication = loading.authentication(&files);
+    if authentication.is_none() {
+        loading.warn_unverified(&rules);
+    }
     let tests = loading.tests(&mut files);
     let services = loading.services(files);
     if loading.problems.is_empty() {
@@ -285,7 +288,7 @@ impl Loading<'_> {
                 Some(Ok(gid)) => gids.push(gid),
                 Some(Err(error)) => self.problems.push(text.problem(error)),
                 None if !is_account_name(text.as_str()) => {
-                    self.problems.push(text.problem("no group can have this name"));
+                    self.problems.push(text.problem(SubjectError::Account));
                 }
                 None => match self.accounts.gid(text.as_str()) {
                     Some(gid) => gids.push(gid),
@@ -300,6 +303,17 @@ impl Loading<'_> {
         let message =
             format_args!("there is no {kind} {}: until there is, {consequence}", text.as_str());
         self.warn(text.position(), message);
+    }
+
+    /// Rules that let pass whoever has logged in, where nobody can.
+    fn warn_unverified(&mut self, rules: &[Rule]) {
+        let asks = |rule: &&Rule| rule.action.lets_pass() && rule.subjects.asks_about_logins();
+        for rule in rules.iter().filter(asks) {
+            let message = "nobody verifies logins here, so that the rule matches nobody";
+            let help = "name the service that does: [authentication] service = \"authd\"";
+            let problem = Problem::new(&rule.position, message).with_help(help);
+            self.warnings.push(Warning { kind: WarningKind::Dormant, problem });
+        }
     }
 
     fn warn_dormant(&mut self, subjects: &Subjects, position: &Position) {

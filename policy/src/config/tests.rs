@@ -161,7 +161,10 @@ fn values_that_cannot_be_used_are_refused_at_their_place() {
         ),
         ("schemes.tor = []", "ipcd.toml:1:15: a scheme takes at least one daemon"),
         ("schemes.tor = ['../x']", "ipcd.toml:1:16: wants the name of a daemon, a lower-case word"),
-        ("admin-groups = ['a b']", "ipcd.toml:1:17: no group can have this name"),
+        (
+            "admin-groups = ['a b']",
+            "ipcd.toml:1:17: no account can have this name: it has A-Z a-z 0-9 . _ - @ + and begins with none of the last three",
+        ),
         (
             "admin-groups = '4294967295'",
             "ipcd.toml:1:16: a number of an account is from 0 to 4294967294",
@@ -467,4 +470,20 @@ fn whoever_does_not_exist_is_looked_for_wherever_he_is_named() {
     }
     let awake = load("services.x.owner = 'shop'\nservices.y.door = false").unwrap();
     assert!(!awake.config.sleeps());
+}
+
+#[test]
+fn a_rule_about_logins_that_nobody_verifies_is_a_warning() {
+    let rules = "rules = ['allow in db tls:* for login:bob', 'deny in x tls:* for login:eve']\n";
+    let warnings = |text: &str| -> Vec<String> {
+        let loaded = load(text).unwrap();
+        loaded.warnings.iter().map(|warning| warning.problem.to_string()).collect()
+    };
+    let message = "nobody verifies logins here, so that the rule matches nobody\n  \
+                   help: name the service that does: [authentication] service = \"authd\"";
+    let found = warnings(rules);
+    assert!(found.contains(&format!("ipcd.toml:1:11: {message}")), "{found:?}");
+    assert_eq!(found.iter().filter(|one| one.contains("verifies")).count(), 1, "{found:?}");
+    let verified = warnings(&format!("{rules}[authentication]\nservice = 'authd'\n"));
+    assert!(!verified.iter().any(|one| one.contains("verifies")), "{verified:?}");
 }

@@ -30,7 +30,10 @@ fn who_is_nobody_is_told_why() {
             "a program is described by user:, group:, unit:, user-unit:, socket: and login:, with commas between them",
         ),
         ("user:a,user:b", "a program has one user, one unit, one socket and one login"),
-        ("user:-", "no account can have this name"),
+        (
+            "user:-",
+            "no account can have this name: it has A-Z a-z 0-9 . _ - @ + and begins with none of the last three",
+        ),
         ("user:4294967295", "a number of an account is from 0 to 4294967294"),
         ("group:ghosts", "there is no group ghosts on this host"),
         (
@@ -60,7 +63,7 @@ fn a_peer_is_its_scheme_its_host_and_what_it_has_proven() {
             "web1",
             "a peer is SCHEME:HOST, for example tls:web1.example.com or tcp:192.0.2.7, and behind it, with commas, what else it has proven",
         ),
-        ("gopher:h", "there is no such scheme"),
+        ("gopher:h", "there is no such scheme; there are tcp, tls, udp, ws, wss"),
         (
             "tls:h,colour:red",
             "what a peer has proven is dns:NAME, uri:NAME, pin:sha256-…, key:NAME or login:NAME",

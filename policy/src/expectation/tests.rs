@@ -178,7 +178,11 @@ fn a_test_that_makes_no_sense_is_refused_at_its_place() {
             "4:10",
             "a unit is named as its manager does, with its type and without *: shop.service",
         ),
-        ("from = 'gopher:h'\nask = 'db'\nexpect = 'deny'", "2:8", "there is no such scheme"),
+        (
+            "from = 'gopher:h'\nask = 'db'\nexpect = 'deny'",
+            "2:8",
+            "there is no such scheme; there are tcp, tls, udp, ws, wss",
+        ),
         (
             "as = {}\nask = 'db'\nresolves = 'h'\nexpect = 'deny'",
             "4:12",

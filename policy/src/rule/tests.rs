@@ -264,9 +264,18 @@ fn what_is_wrong_is_said_at_its_place() {
             "allow local x for alice",
             "rules:1:19: unknown subject alice; there are user:, group:, unit:",
         ),
-        ("allow local x for user:*", "rules:1:19: no account can have this name"),
-        ("allow local x for user:", "rules:1:19: no account can have this name"),
-        ("allow local x for user:-1", "rules:1:19: no account can have this name"),
+        (
+            "allow local x for user:*",
+            "rules:1:19: no account can have this name: it has A-Z a-z 0-9 . _ - @ + and begins with none of the last three",
+        ),
+        (
+            "allow local x for user:",
+            "rules:1:19: no account can have this name: it has A-Z a-z 0-9 . _ - @ + and begins with none of the last three",
+        ),
+        (
+            "allow local x for user:-1",
+            "rules:1:19: no account can have this name: it has A-Z a-z 0-9 . _ - @ + and begins with none of the last three",
+        ),
         (
             "allow local x for user:4294967295",
             "rules:1:19: a number of an account is from 0 to 4294967294",

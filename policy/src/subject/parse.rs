@@ -174,7 +174,10 @@ impl fmt::Display for SubjectError {
                  programs of this host, dns:, uri:, pin:, key:, login:, net: and anonymous for peers",
                 text.escape_debug()
             ),
-            Self::Account => f.write_str("no account can have this name"),
+            Self::Account => f.write_str(
+                "no account can have this name: it has A-Z a-z 0-9 . _ - @ + and begins with none \
+                 of the last three",
+            ),
             Self::Id(error) => error.fmt(f),
             Self::Unit => write!(
                 f,
