@@ -124,6 +124,10 @@ fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), PlaceError> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let why = "cannot be made, for the directory above it is not there: make that one";
+            return Err(system(io::Error::new(error.kind(), why)));
+        }
         Err(error) => return Err(system(error)),
     }
     if group.is_some() {

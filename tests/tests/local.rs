@@ -172,6 +172,16 @@ fn a_daemon_that_does_not_exist_is_an_error_that_says_which_there_are() {
 }
 
 #[test]
+fn a_place_that_cannot_be_made_is_told_with_what_is_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let mut ipcd = program("ipcd");
+    ipcd.arg("--user").env("XDG_RUNTIME_DIR", place.path().join("none"));
+    let (code, _, said) = outcome(ipcd.env("HOME", place.path()).env_remove("IPC_RUNDIR"));
+    let words = "none/ipc: cannot be made, for the directory above it is not there";
+    assert!(code == 71 && said.contains(words), "{said}");
+}
+
+#[test]
 fn a_directory_is_a_configuration_as_etc_ipcd_is() {
     let host = Host::new(&[]).with_pongd("pong");
     let place = tempfile::tempdir().unwrap();
