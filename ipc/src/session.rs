@@ -1,6 +1,6 @@
 //! Commands that speak in messages with a service: at a path, under an abstract name, or by name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -47,10 +47,20 @@ impl Where {
         match self.parse()? {
             Address::Name(name) => {
                 connect::open(&Connect::of_service(&name, self.rundir.clone(), timeout))
+                    .map_err(|report| self.with_path(report))
             }
             address => address
                 .connect(Instant::now() + timeout)
                 .map_err(|error| not_connected(&self.address, &error)),
+        }
+    }
+
+    /// Whoever has named a file in his directory may have meant that.
+    fn with_path(&self, report: Report) -> Report {
+        if Path::new(&self.address).exists() {
+            report.fact("for the file here", format!("./{}", self.address))
+        } else {
+            report
         }
     }
 
