@@ -289,8 +289,7 @@ impl Session {
     /// As [`Session::receive`]; [`SessionError::is_timeout`] if nothing was there in time.
     pub fn receive_within(&mut self, patience: Patience) -> Result<Received, SessionError> {
         let received = self.wait_for(patience, |conversation| Ok(conversation.take(None)))?;
-        self.checks.incoming(received.channel, &received.payload)?;
-        Ok(received)
+        self.checks.received(received)
     }
 
     /// Waits for the next message on one channel. What comes on others meanwhile is kept, in
@@ -307,8 +306,7 @@ impl Session {
         self.may_send(channel)?;
         let received =
             self.wait_for(patience, |conversation| Ok(conversation.take(Some(channel))))?;
-        self.checks.incoming(channel, &received.payload)?;
-        Ok(received)
+        self.checks.received(received)
     }
 
     /// Whether [`Session::receive_within`] has something to tell without reading from the kernel,

@@ -55,13 +55,19 @@ pub(crate) fn run(echo: &Echo) -> Result<ExitCode, Report> {
     })
 }
 
-/// Tells a peer what is wrong with its message, if there is a channel for that.
+/// Tells a peer what is wrong with its message, if there is a channel for that, and answers it if
+/// it is a request for sure: in a session without numbers an answer would be one message more.
 fn explain(session: &mut Session, error: &SchemaError) -> Result<(), SessionError> {
-    if !session.has_channel(Channel::ERROR) {
-        return Ok(());
-    }
     let words = serde_json::json!({ "error": format!("schema validation error: {error}") });
-    session.send(Channel::ERROR, words.to_string().as_bytes())
+    let words = words.to_string();
+    if session.has_channel(Channel::ERROR) {
+        session.send(Channel::ERROR, words.as_bytes())?;
+    }
+    let is_numbered = session.negotiated().is_some_and(|agreed| agreed.request_ids);
+    match session.take_refused() {
+        Some(request) if is_numbered => session.answer(request, words.as_bytes()),
+        _ => Ok(()),
+    }
 }
 
 fn schemas(directory: &Path) -> Result<SchemaRegistry, Report> {

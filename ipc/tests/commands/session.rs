@@ -199,6 +199,16 @@ fn the_exit_codes_are_those_of_the_table() {
 }
 
 #[test]
+fn whoever_names_a_file_without_its_directory_is_told_how() {
+    let place = Place::new();
+    let file = place.file("inbox.sock", "");
+    let directory = std::path::Path::new(&file).parent().unwrap();
+    let said = |name: &str| run(place.ipc(&["send", name]).current_dir(directory), b"").2;
+    assert!(said("inbox.sock").contains("\n  for the file here  ./inbox.sock\n"));
+    assert!(!said("outbox.sock").contains("for the file"));
+}
+
+#[test]
 fn a_service_that_does_not_answer_is_given_up() {
     let place = Place::new();
     let at = place.path("s");
@@ -378,6 +388,12 @@ fn what_a_schema_does_not_allow_is_answered_and_the_session_goes_on() {
     assert_eq!(session.receive().unwrap().channel, Channel::ERROR);
     session.send(Channel::COMMAND, b"{\"action\":2}").unwrap();
     assert_eq!(session.receive().unwrap().payload, "{\"action\":2}");
+    // Whoever has asked is answered.
+    let options = ClientOptions { request_ids: true, ..ClientOptions::default() };
+    let mut session = Session::connect(connect(&at), &options).unwrap();
+    let patience = libipc::Patience::within(Duration::from_secs(10));
+    let answer = session.request(b"no json", patience).unwrap();
+    assert!(answer.starts_with(b"{\"error\":\"schema validation error: "), "{answer:?}");
     place.file("schemas/data.schema.json", "{");
     let (code, _, errors) =
         run(&mut place.ipc(&["echo", &place.path("t"), "--validate", &schemas]), b"");

@@ -1,16 +1,31 @@
 //! Contents checked against schemas, where a program wants that.
 
-use super::SessionError;
+use super::{Received, SessionError};
 use crate::channel::Channel;
 
 #[cfg(feature = "schema")]
-use {crate::schema::SchemaRegistry, std::sync::Arc};
+use {super::ReplyTo, crate::schema::SchemaRegistry, std::sync::Arc};
 
 /// What is checked of a session's messages; nothing at first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checks {
     #[cfg(feature = "schema")]
     schemas: Option<(Arc<SchemaRegistry>, Checked)>,
+    /// How to answer the message that was refused last.
+    #[cfg(feature = "schema")]
+    refused: Option<ReplyTo>,
+}
+
+impl Checks {
+    /// A message that came, if its content is what it should be.
+    pub(super) fn received(&mut self, received: Received) -> Result<Received, SessionError> {
+        let checked = self.incoming(received.channel, &received.payload);
+        #[cfg(feature = "schema")]
+        if checked.is_err() {
+            self.refused = received.request;
+        }
+        checked.map(|()| received)
+    }
 }
 
 /// Which messages of a session are checked.
@@ -54,6 +69,13 @@ impl super::Session {
     /// on.
     pub fn check(&mut self, schemas: Arc<SchemaRegistry>, which: Checked) {
         self.checks.schemas = Some((schemas, which));
+    }
+
+    /// How to answer the message that a [`SessionError::Schema`] was about, if it is or may be a
+    /// request: whoever has asked waits for an answer, and without numbers asks nothing more
+    /// before. Given once.
+    pub fn take_refused(&mut self) -> Option<ReplyTo> {
+        self.checks.refused.take()
     }
 }
 

@@ -395,3 +395,27 @@ fn contents_are_checked_where_that_is_wanted() {
     wrong(server.receive_within(soon()).map(drop));
     assert_eq!(server.receive_on(Channel::DATA, soon()).unwrap().payload, "2", "it goes on");
 }
+
+#[cfg(feature = "schema")]
+#[test]
+fn a_request_that_its_schema_does_not_allow_can_be_answered() {
+    use crate::schema::{SchemaOptions, SchemaRegistry};
+    let schemas = [(Channel::COMMAND, r#"{"type": "number"}"#)];
+    let schemas = SchemaRegistry::from_embedded(&schemas, SchemaOptions::default()).unwrap();
+    let schemas = std::sync::Arc::new(schemas);
+    for (mut client, mut server) in [pair(), numbered()] {
+        server.check(std::sync::Arc::clone(&schemas), Checked::Received);
+        let serving = std::thread::spawn(move || {
+            let error = server.receive_within(soon()).unwrap_err();
+            assert!(matches!(error, SessionError::Schema(_)), "{error}");
+            let request = server.take_refused().unwrap();
+            assert_eq!(server.take_refused(), None);
+            server.answer(request, b"a number, please").unwrap();
+            let request = server.receive_within(soon()).unwrap().request;
+            server.answer(request.unwrap(), b"thank you").unwrap();
+        });
+        assert_eq!(client.request(b"no number", soon()).unwrap(), "a number, please");
+        assert_eq!(client.request(b"1", soon()).unwrap(), "thank you");
+        serving.join().unwrap();
+    }
+}
