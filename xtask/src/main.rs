@@ -18,6 +18,7 @@ mod miri;
 mod musl;
 mod package;
 mod ring_model;
+mod sanitize;
 mod size;
 mod words;
 
@@ -34,6 +35,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   size                   files that get long
   loom                   every order in which two threads may use a ring
   miri                   codecs and states, under an interpreter (nightly)
+  sanitize               unsafe code, with every access to memory looked at (nightly)
   man [--check]          manual pages, from what the programs say of themselves
   deb                    Debian packages
   static                 programs that need no library of the machine
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         ["size"] => size::run(),
         ["loom"] => ring_model::check(),
         ["miri"] => miri::check(),
+        ["sanitize"] => sanitize::check(),
         ["ci"] => ci::run_all(),
         ["man"] => man::run(man::Task::Write),
         ["man", "--check"] => man::run(man::Task::Check),
