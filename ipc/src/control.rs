@@ -108,10 +108,18 @@ pub(crate) fn unknown_connection(name: &str, id: u64) -> Report {
 /// that the file cannot be read, says by itself what it is about.
 pub(crate) fn place_of(problem: &Problem) -> String {
     let Problem { file, line, column, message, .. } = problem;
-    if *line == 0 {
-        return message.clone();
+    let number = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+    match *line {
+        0 => message.clone(),
+        line => settings::Problem {
+            file: file.clone(),
+            line: number(line),
+            column: number(*column),
+            message: message.clone(),
+            help: None,
+        }
+        .to_string(),
     }
-    format!("{file}:{line}:{column}: {message}")
 }
 
 pub(crate) fn reload(place: &Place, as_json: bool) -> Result<ExitCode, Report> {
@@ -156,6 +164,8 @@ mod tests {
         let unread =
             Problem { file: String::new(), column: 0, message: message.into(), ..problem(0, None) };
         assert_eq!(place_of(&unread), message);
+        let argument = Problem { file: "command line, rule 1".into(), ..problem(1, None) };
+        assert_eq!(place_of(&argument), "command line, rule 1, character 2: unknown key");
     }
 
     #[test]

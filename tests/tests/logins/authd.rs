@@ -105,7 +105,11 @@ fn its_commands_say_what_is_wrong_and_change_nothing_then() {
     let users = users.display();
     assert_eq!(
         told(&["--check"], ""),
-        (78, String::new(), format!("authd: {users}: is not there: authd add USER makes it\n"))
+        (
+            78,
+            String::new(),
+            format!("authd: {users}: is not there: /usr/libexec/ipcd/authd add USER makes it\n")
+        )
     );
     assert_eq!(told(&["add", "alice"], "").0, 64, "no secret");
     assert_eq!(told(&["add", "alice"], "secret\n"), (0, String::new(), String::new()));
