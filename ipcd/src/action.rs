@@ -10,7 +10,6 @@ use libipc::name::ServiceName;
 use libipc::secret::Secret;
 use libipc::varlink::{self, Bytes};
 
-use crate::broker::Full;
 use crate::connections::ConnectionId;
 use crate::kept::Purpose;
 
@@ -33,17 +32,6 @@ pub(crate) enum Event {
         identity: LocalIdentity,
         /// Which way in.
         entrance: Entrance,
-    },
-    /// Somebody connected, and there is no room.
-    NoRoom {
-        /// Under which id, for as long as it takes to say so.
-        client: ClientId,
-        /// Who.
-        identity: LocalIdentity,
-        /// Which way in.
-        entrance: Entrance,
-        /// What there is no room in.
-        full: Full,
     },
     /// A connection that is listed came to nothing: its client was gone.
     NotGiven {

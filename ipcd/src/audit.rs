@@ -44,15 +44,10 @@ impl Audit {
         self.tally.count(verdict, direction);
     }
 
-    /// Writes a decision down, if it is one of those that are wanted. It is counted elsewhere.
-    pub(crate) fn write(&mut self, decision: &Decision, now: Instant) {
-        let Some(verdict) = decision.verdict else { return };
-        if !self.wants(verdict) {
-            return;
-        }
-        if self.has_room(&decision.who, now) {
-            write_line(verdict, decision);
-        }
+    /// Whether a line about such a decision of `who` is wanted and may be written now. The decision
+    /// itself is counted elsewhere.
+    pub(crate) fn admits(&mut self, verdict: Verdict, who: &Identity, now: Instant) -> bool {
+        self.wants(verdict) && self.has_room(who, now)
     }
 
     /// Whether a line that `who` causes may be written now; one that may not is counted and told of.
@@ -103,7 +98,8 @@ impl Audit {
 }
 
 /// One line, with a field for every fact that is known. What comes from outside is escaped.
-fn write_line(verdict: Verdict, decision: &Decision) {
+pub(crate) fn write(decision: &Decision) {
+    let Some(verdict) = decision.verdict else { return };
     let Decision { service, target, direction, rule, reason, client, revision, .. } = decision;
     let facts = Facts::of(&decision.who);
     tracing::info!(

@@ -9,13 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libipc::identity::LocalIdentity;
-use libipc::interface::Identity;
 use libipc::interface::broker::BrokerError;
 use libipc::name::ServiceName;
 use libipc::rundir::RunDirectory;
 use libipc::varlink;
 
-use crate::action::{Action, CallId, ClientId, Entrance, Event};
+use crate::action::{Action, CallId, ClientId, Event};
 use crate::audit::Audit;
 use crate::broker::answers::Caller;
 use crate::broker::arrivals::Bringer;
@@ -28,12 +27,11 @@ use crate::broker::targets::Targets;
 use crate::broker::waiting::Waiting;
 use crate::broker::watching::Watches;
 use crate::connections::Connections;
-use crate::decision;
-use crate::lobby::Lobby;
 use crate::monitors::Monitors;
 use crate::reload::{Live, Refusal};
 use crate::world::{Sockets, World};
 
+mod admission;
 mod adoption;
 mod answers;
 mod arrivals;
@@ -198,9 +196,6 @@ impl Broker {
             Event::Connected { client, identity, entrance } => {
                 self.admit(client, identity, entrance, at);
             }
-            Event::NoRoom { client, identity, entrance, full } => {
-                self.turn_away(client, identity, &entrance, (full, at.now));
-            }
             Event::Restored { client, identity, purpose } => {
                 self.restored(client, identity, purpose, at);
             }
@@ -222,6 +217,11 @@ impl Broker {
             }
             Event::RelayEnded { daemon, id } => self.connections.relay_ended(&daemon, id),
         }
+        self.take_actions()
+    }
+
+    /// What is to be done by now.
+    pub(crate) fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
@@ -254,7 +254,7 @@ impl Broker {
         self.look_for_services(at);
         self.look_at_watched(at);
         self.keep_records(at);
-        std::mem::take(&mut self.actions)
+        self.take_actions()
     }
 
     /// The live configuration.
@@ -271,71 +271,7 @@ impl Broker {
     /// and in the status.
     pub(crate) fn reload_by_signal(&mut self, at: Moment<'_>) -> Vec<Action> {
         let _refused = self.reload(at).is_err();
-        std::mem::take(&mut self.actions)
-    }
-
-    /// Whether one more of that user's would be admitted, behind those who wait for it.
-    pub(crate) fn has_room<T>(&self, user: User, lobby: &Lobby<T>) -> Result<(), Full> {
-        let waiting = (lobby.waiting(), lobby.waiting_of(user));
-        self.quota.room(user, waiting, self.most())
-    }
-
-    /// What is full where no descriptor is left for anybody.
-    pub(crate) fn out_of_descriptors(&self) -> Full {
-        Full { limit: "descriptors", most: self.descriptors }
-    }
-
-    fn admit(
-        &mut self,
-        client: ClientId,
-        mut identity: LocalIdentity,
-        entrance: Entrance,
-        at: Moment<'_>,
-    ) {
-        if let Err(full) = self.quota.admit(identity.uid, self.most()) {
-            return self.turn_away(client, identity, &entrance, (full, at.now));
-        }
-        let speech = match entrance {
-            Entrance::Front(_) => Speech::Front,
-            _ => Speech::Varlink,
-        };
-        let mut narrowed = None;
-        match &entrance {
-            Entrance::Broker | Entrance::Front(_) => {}
-            Entrance::Named(name) => identity.socket = Some(name.clone()),
-            Entrance::Adopted(through) => {
-                if let Some(parent) = self.clients.get(through) {
-                    identity.socket.clone_from(&parent.identity.socket);
-                    narrowed.clone_from(&parent.narrowed);
-                }
-            }
-        }
-        let identity = Arc::new(identity);
-        let role = Role::Asking;
-        let has_asked = speech == Speech::Front;
-        let new =
-            Client { identity, has_units: false, speech, narrowed, role, request: None, has_asked };
-        self.clients.insert(client, new);
-        if let Entrance::Front(service) = entrance {
-            self.asked_by_front(client, service, at);
-        }
-    }
-
-    /// Tells a client which limit is in its way.
-    fn turn_away(
-        &mut self,
-        client: ClientId,
-        identity: LocalIdentity,
-        entrance: &Entrance,
-        (full, now): (Full, Instant),
-    ) {
-        let busy = busy(full);
-        let who = Identity::Local(identity);
-        self.note_failed(decision::about(who, None, self.revision), &[], &busy, now);
-        if !matches!(entrance, Entrance::Front(_)) {
-            self.reply(client, varlink::error(&busy), None);
-        }
-        self.actions.push(Action::Drop { client });
+        self.take_actions()
     }
 
     fn leave(&mut self, client: ClientId, at: Moment<'_>) {

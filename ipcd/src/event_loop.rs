@@ -58,8 +58,8 @@ pub(crate) struct EventLoop<'w> {
     accepting: Accepting,
     /// Those who have come and were not let in yet.
     lobby: Lobby<Visitor>,
-    /// How many are accepted at once.
-    crowd: usize,
+    /// Turns in a row that accepted all they might.
+    full_turns: u32,
     last_token: u64,
     /// The configuration whose daemons and fronts are known here.
     revision: u64,
@@ -142,7 +142,7 @@ impl<'w> EventLoop<'w> {
             daemons: Vec::new(),
             patience: Patience::default(),
             lobby: Lobby::default(),
-            crowd: 1,
+            full_turns: 0,
             accepting: Accepting::Yes,
             revision: 0,
             spare: spare(),
@@ -168,8 +168,7 @@ impl<'w> EventLoop<'w> {
         let mut told = self.broker.health();
         notifier.ready(&told.to_string());
         loop {
-            let before = Instant::now();
-            let timeout = self.timeout(notifier, before);
+            let timeout = self.timeout(notifier, Instant::now());
             self.poller.wait(&mut ready, timeout)?;
             due.note(timeout, !ready.is_empty() || self.lobby.waiting() > 0);
             let now = Instant::now();
@@ -180,7 +179,7 @@ impl<'w> EventLoop<'w> {
                     self.serve(*one, now);
                 }
             }
-            self.accept_at(&ready, now.saturating_duration_since(before), now);
+            self.accept_at(&ready, now);
             self.keep_time(now);
             self.tell_of_kept(notifier);
             if self.has_ended(now) {

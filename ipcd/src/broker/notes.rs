@@ -11,6 +11,7 @@ use policy::decide::Candidate;
 
 use super::{Broker, Moment};
 use crate::action::{Action, ClientId};
+use crate::audit;
 use crate::connections::{ConnectionId, Entry, Handed, Most};
 use crate::decision;
 
@@ -30,7 +31,8 @@ impl Broker {
         let Given { who, asked, candidate, handed, revision } = given;
         let verdict = decision::verdict_of_allowed(candidate);
         self.audit.count(verdict, Some(candidate.direction));
-        let decision = self.is_told(verdict).then(|| {
+        let is_written = self.audit.admits(verdict, &who, now);
+        let decision = (is_written || !self.monitors.is_empty()).then(|| {
             let decision = decision::about(who.clone(), Some(asked), revision);
             decision::allowed(decision, candidate)
         });
@@ -39,7 +41,7 @@ impl Broker {
         let carrier = Some(entry.carrier());
         let id = self.connections.begin(entry, self.most_listed(), now);
         if let Some(decision) = decision {
-            self.tell(&Decision { carrier, connection: Some(id.0), ..decision }, now);
+            self.tell(&Decision { carrier, connection: Some(id.0), ..decision }, is_written);
         }
         id
     }
@@ -59,8 +61,10 @@ impl Broker {
         if let BrokerError::Busy { limit, .. } = error {
             self.audit.limit_reached(limit);
         }
-        if self.is_told(verdict) {
-            self.tell(&decision::failed(decision, candidate, error), now);
+        // Who floods causes more of them than are written: those are counted, and not made up.
+        let is_written = self.audit.admits(verdict, &decision.who, now);
+        if is_written || !self.monitors.is_empty() {
+            self.tell(&decision::failed(decision, candidate, error), is_written);
         }
     }
 
@@ -78,8 +82,10 @@ impl Broker {
         Some(Identity::Local((*known.identity).clone()))
     }
 
-    fn tell(&mut self, decision: &Decision, now: Instant) {
-        self.audit.write(decision, now);
+    fn tell(&mut self, decision: &Decision, is_written: bool) {
+        if is_written {
+            audit::write(decision);
+        }
         for (client, message) in self.monitors.tell(decision) {
             self.actions.push(Action::Tell { client, message });
         }

@@ -1,11 +1,12 @@
 //! Clients that come in.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libipc::identity::{Identity, LocalIdentity};
 use libipc::poller::{Interest, Ready, Token};
+use sys::ancillary::{self, Wait};
 use sys::credentials::PeerCredentials;
 
 use super::{Accepting, EventLoop, Source, Watched};
@@ -17,15 +18,15 @@ use crate::client::{Connection, Origin};
 const REST: Duration = Duration::from_millis(50);
 
 /// Connections that are accepted before others are served again, at most, where many wait.
-const ACCEPT_BATCH: usize = 128;
+const ACCEPT_BATCH: usize = 256;
 
 /// Of those, how many are let in before others are served again, at least and at most: as many as
 /// were served in this turn.
 const LET_IN_LEAST: usize = 4;
 const LET_IN_MOST: usize = 16;
 
-/// A loop that waited no longer than this had something to do all the time.
-const NO_WAIT: Duration = Duration::from_micros(5);
+/// Turns in a row that accepted all they might, behind which a crowd is taken to wait.
+const TURNS_OF_A_CROWD: u32 = 4;
 
 /// One who has connected and was not let in yet.
 pub(super) struct Visitor {
@@ -38,27 +39,32 @@ impl EventLoop<'_> {
     /// Accepts at those entrances of `ready` that somebody waits at, and lets in. Those who have
     /// left in this turn have made room.
     ///
-    /// Where one comes after the other, one is accepted; a loop that never waits accepts more and
-    /// more at once, so that the kernel's line, in which the users are not told apart, stays short.
-    pub(super) fn accept_at(&mut self, ready: &[Ready], waited: Duration, now: Instant) {
-        self.crowd = if waited > NO_WAIT { 1 } else { (self.crowd * 2).min(ACCEPT_BATCH) };
+    /// Where one comes after the other, one is accepted, for a look whether there is another one
+    /// costs as much. Where that was too few several times, twice as many are each time, so that
+    /// the kernel's line, in which the users are not told apart, stays short.
+    pub(super) fn accept_at(&mut self, ready: &[Ready], now: Instant) {
+        let crowd = 1_usize.checked_shl(self.full_turns.saturating_sub(TURNS_OF_A_CROWD));
+        let most = crowd.unwrap_or(ACCEPT_BATCH).max(ready.len()).min(ACCEPT_BATCH);
+        let mut are_more = false;
         for one in ready {
             if self.entrances.contains_key(&one.token) {
-                self.accept(one.token, self.crowd.max(ready.len()).min(ACCEPT_BATCH), now);
+                are_more |= self.accept(one.token, most, now);
             }
         }
+        self.full_turns = if are_more { self.full_turns.saturating_add(1) } else { 0 };
         for _ in 0..ready.len().clamp(LET_IN_LEAST, LET_IN_MOST) {
             let Some(visitor) = self.lobby.next() else { return };
             self.let_in(visitor, now);
         }
     }
 
-    fn accept(&mut self, entrance: Token, most: usize, now: Instant) {
+    /// Accepts so many at most. True if there may be more.
+    fn accept(&mut self, entrance: Token, most: usize, now: Instant) -> bool {
         for _ in 0..most {
             if matches!(self.accepting, Accepting::Ending(_)) {
-                return;
+                return false;
             }
-            let Some(way) = self.entrances.get(&entrance) else { return };
+            let Some(way) = self.entrances.get(&entrance) else { return false };
             match way.listener.try_accept() {
                 Ok(Some(stream)) => {
                     let Some(Identity::Local(identity)) = stream.peer().cloned() else { continue };
@@ -69,12 +75,16 @@ impl EventLoop<'_> {
                         Err(full) => self.turn_away(visitor, full, now),
                     }
                 }
-                Ok(None) => return,
-                Err(error) if is_shortage(&error) => return self.rest(entrance, now),
+                Ok(None) => return false,
+                Err(error) if is_shortage(&error) => {
+                    self.rest(entrance, now);
+                    return false;
+                }
                 // One connection that went wrong is nobody else's business.
                 Err(_) => {}
             }
         }
+        true
     }
 
     fn let_in(&mut self, visitor: Visitor, now: Instant) {
@@ -157,15 +167,18 @@ impl EventLoop<'_> {
         self.turn_away(visitor, self.broker.out_of_descriptors(), now);
     }
 
+    /// Tells somebody why he is not let in, as far as he listens, and closes.
     fn turn_away(&mut self, visitor: Visitor, full: Full, now: Instant) {
         let Visitor { socket, identity, entrance } = visitor;
-        let connection = Connection::new(socket, credentials(&identity), Origin::Requests);
-        let token = self.next_token();
-        let client = ClientId(token.0);
-        let watched = Watched { interest: Interest::NONE, begun: false };
-        self.sources.insert(token, Source::Client(client, connection, watched));
-        self.clients.insert(client, token);
-        self.report(Event::NoRoom { client, identity, entrance, full }, now);
+        let mut message = None;
+        self.decide(now, |broker, at| {
+            message = broker.turn_away(identity, &entrance, full, at.now);
+            broker.take_actions()
+        });
+        if let Some(message) = message {
+            // Nothing was sent before: there is room for it, or nobody is there.
+            let _told = ancillary::send(socket.as_fd(), &message, &[], Wait::Never).is_ok();
+        }
     }
 
     pub(super) fn watch_entrances(&self, interest: Interest) {
