@@ -1,6 +1,8 @@
 //! `cargo xtask ci`: every check, the quick ones first.
 
-use crate::{Failed, always_deny, arch, demo, fuzz, limits, man, musl, ring_model, run, size};
+use crate::{
+    Failed, always_deny, arch, demo, deny, fuzz, limits, man, musl, ring_model, run, size,
+};
 
 pub(crate) fn run_all() -> Result<(), Failed> {
     step("fmt", || run("cargo", &["fmt", "--all", "--check"]))?;
@@ -24,7 +26,8 @@ pub(crate) fn run_all() -> Result<(), Failed> {
     step("man", || man::run(man::Task::Check))?;
     step("demo", || demo::run(None))?;
     step("always-deny", || always_deny::run(&always_deny::QUICK))?;
-    step("fuzz", || fuzz::run(&[]))
+    step("fuzz", || fuzz::run(&[]))?;
+    step("deny", deny::check)
 }
 
 /// Every file that we ship is one that our own check accepts.

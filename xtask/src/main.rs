@@ -9,6 +9,7 @@ mod always_deny;
 mod arch;
 mod ci;
 mod demo;
+mod deny;
 mod endurance;
 mod examples;
 mod fuzz;
@@ -33,6 +34,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   fuzz [TARGET] [SECONDS | FILE]  every parser against made-up input
   limits                 docs/limits.md is what the code has
   size                   files that get long
+  deny                   licences and known faults of what we depend on
   loom                   every order in which two threads may use a ring
   miri                   codecs and states, under an interpreter (nightly)
   sanitize               unsafe code, with every access to memory looked at (nightly)
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         ["limits"] => limits::run(),
         ["size"] => size::run(),
         ["loom"] => ring_model::check(),
+        ["deny"] => deny::check(),
         ["miri"] => miri::check(),
         ["sanitize"] => sanitize::check(),
         ["ci"] => ci::run_all(),
