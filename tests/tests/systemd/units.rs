@@ -79,6 +79,7 @@ fn running_daemons_have_no_rights_beyond_their_account() {
         let core = format!("grep '^Max core' /proc/{process}/limits | tr -s ' '");
         assert_eq!(host.output(&core), "Max core file size 0 0 bytes \n", "{name}");
     }
+    assert_eq!(host.output("ps -o nice= -p $(pidof ipcd) | tr -d ' '"), "-10\n");
     assert_eq!(host.output("journalctl --grep sandbox-incomplete --quiet || true"), "");
 }
 
