@@ -39,7 +39,7 @@ const UNITS: [&str; 8] = [
 
 /// What is asked about each.
 const PROPERTIES: &str = "--property=LoadState,ActiveState,UnitFileState,Result,ExecMainStatus,\
-     ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic";
+     NRestarts,ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic";
 
 /// Looks at everything, and tells what is not as it should be.
 pub(crate) fn run(place: &Place, format: Format) -> Result<ExitCode, Report> {

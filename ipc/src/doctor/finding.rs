@@ -237,14 +237,15 @@ impl Unit {
             let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
             line.unwrap_or_default()
         };
-        let moment = |key: &str| value(key).parse::<u64>().unwrap_or_default();
+        let number = |key: &str| value(key).parse::<u64>().unwrap_or_default();
         let has_ended_since =
-            moment("InactiveEnterTimestampMonotonic") > moment("ActiveEnterTimestampMonotonic");
+            number("InactiveEnterTimestampMonotonic") > number("ActiveEnterTimestampMonotonic");
         let state = match (value("LoadState"), value("ActiveState")) {
             ("masked", _) => State::Masked,
             ("loaded", "active") => State::Active,
             ("loaded", "failed") => State::Down,
-            ("loaded", "activating") if has_ended_since => State::Down,
+            // By itself, again; one that somebody has started, or a client, is on its way.
+            ("loaded", "activating") if has_ended_since && number("NRestarts") > 0 => State::Down,
             ("loaded", _) => State::Idle,
             _ => State::NotInstalled,
         };
@@ -324,8 +325,9 @@ mod tests {
         for fine in [
             "ActiveState=inactive\nResult=success\n".to_owned(),
             format!("ActiveState=active\n{}", times(5, 4)),
-            // For the first time.
+            // For the first time, and when it had been stopped.
             format!("ActiveState=activating\n{}", times(0, 0)),
+            format!("ActiveState=activating\nNRestarts=0\n{}", times(4, 5)),
             format!("ActiveState=reloading\n{}", times(5, 4)),
         ] {
             assert_eq!(read(&fine), None, "{fine}");
@@ -336,7 +338,8 @@ mod tests {
             "{said}"
         );
         // Started again and again.
-        assert!(read(&format!("ActiveState=activating\n{}", times(4, 5))).is_some());
+        let again = format!("ActiveState=activating\nNRestarts=1\n{}", times(4, 5));
+        assert!(read(&again).is_some());
     }
 
     #[test]

@@ -11,7 +11,7 @@ const BROKEN: [(&str, &str); 9] = [
     ("chmod 777 /run/ipc", "the run directory /run/ipc"),
     (
         "kill -9 $(systemctl show --value --property MainPID ipcd); \
-      systemctl stop ipcd.service ipcd.socket; python3 -c 'import socket; \
+      systemctl stop ipcd.service ipcd.socket; systemctl reset-failed ipcd.service; python3 -c 'import socket; \
       socket.socket(socket.AF_UNIX).bind(\"/run/ipc/ipc\")'",
         "nobody listens at /run/ipc/ipc",
     ),
@@ -61,7 +61,8 @@ fn what_the_doctor_says_to_do_heals() {
     // What was just started is there in a moment.
     let is_healthy = |host: &Container| {
         host.until(&format!("{healthy} | grep -qx 'nothing is wrong'"));
-        assert_eq!(host.run(healthy).code, 0);
+        let said = host.run(healthy);
+        assert_eq!(said.code, 0, "{said:?}");
     };
     is_healthy(&host);
     for (breaking, expected) in BROKEN {
