@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 use libipc::interface::control::{STATUS, Status};
 use libipc::rundir::{Instance, RunDirectory};
@@ -39,7 +40,11 @@ const UNITS: [&str; 8] = [
 
 /// What is asked about each.
 const PROPERTIES: &str = "--property=LoadState,ActiveState,UnitFileState,Result,ExecMainStatus,\
-     NRestarts,ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic";
+     ActiveEnterTimestampMonotonic,InactiveEnterTimestampMonotonic";
+
+/// How long all units together may take to start, and how often one that starts is looked at.
+const START_MOST: Duration = Duration::from_secs(2);
+const START_LOOK: Duration = Duration::from_millis(50);
 
 /// Looks at everything, and tells what is not as it should be.
 pub(crate) fn run(place: &Place, format: Format) -> Result<ExitCode, Report> {
@@ -154,11 +159,21 @@ fn units() -> Vec<Unit> {
     if !has_service_manager() {
         return Vec::new();
     }
-    let unit = |name: &&'static str| {
+    let until = Instant::now() + START_MOST;
+    UNITS.iter().filter_map(|name| settled(name, until)).collect()
+}
+
+/// A unit, as it is once it is no longer being started: then it runs, or it has failed. One that is
+/// started again and again comes to neither.
+fn settled(name: &'static str, until: Instant) -> Option<Unit> {
+    loop {
         let output = Command::new("systemctl").args(["show", PROPERTIES, name]).output().ok()?;
-        Some(Unit::read(name, &String::from_utf8_lossy(&output.stdout)))
-    };
-    UNITS.iter().filter_map(unit).collect()
+        let unit = Unit::read(name, &String::from_utf8_lossy(&output.stdout));
+        if !unit.is_starting() || Instant::now() >= until {
+            return Some(unit);
+        }
+        std::thread::park_timeout(START_LOOK);
+    }
 }
 
 fn show(found: &[Finding], format: Format) -> Result<ExitCode, Report> {

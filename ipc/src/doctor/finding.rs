@@ -98,8 +98,10 @@ enum State {
     /// Nothing starts it.
     Masked,
     Active,
-    /// It has ended in failure, or is being started again and has not been active since it ended.
+    /// It has ended in failure.
     Down,
+    /// It is being started, and has not been active since it ended.
+    Starting,
     /// Nobody has asked for it.
     Idle,
 }
@@ -244,8 +246,7 @@ impl Unit {
             ("masked", _) => State::Masked,
             ("loaded", "active") => State::Active,
             ("loaded", "failed") => State::Down,
-            // By itself, again; one that somebody has started, or a client, is on its way.
-            ("loaded", "activating") if has_ended_since && number("NRestarts") > 0 => State::Down,
+            ("loaded", "activating") if has_ended_since => State::Starting,
             ("loaded", _) => State::Idle,
             _ => State::NotInstalled,
         };
@@ -258,9 +259,15 @@ impl Unit {
         }
     }
 
+    /// Whether it has ended before and is being started, which may come to nothing again.
+    pub(super) fn is_starting(&self) -> bool {
+        self.state == State::Starting
+    }
+
     /// Whether it is the broker's, and does not start.
     pub(super) fn keeps_broker_down(&self) -> bool {
-        self.name == "ipcd.service" && matches!(self.state, State::Masked | State::Down)
+        let does_not_run = matches!(self.state, State::Masked | State::Down | State::Starting);
+        self.name == "ipcd.service" && does_not_run
     }
 
     /// What is wrong with it. One that is not installed, or that somebody has switched off, is as
@@ -272,7 +279,7 @@ impl Unit {
                 let what = format!("{name} is masked: nothing starts it");
                 return Some(Finding::broken(what, format!("systemctl unmask {name}")));
             }
-            State::Down if name.ends_with(".service") => {
+            State::Down | State::Starting if name.ends_with(".service") => {
                 let how = match result.as_str() {
                     "success" => "it is started again and again".to_owned(),
                     _ => format!("{result}, exit code {code}"),
@@ -325,9 +332,8 @@ mod tests {
         for fine in [
             "ActiveState=inactive\nResult=success\n".to_owned(),
             format!("ActiveState=active\n{}", times(5, 4)),
-            // For the first time, and when it had been stopped.
+            // For the first time.
             format!("ActiveState=activating\n{}", times(0, 0)),
-            format!("ActiveState=activating\nNRestarts=0\n{}", times(4, 5)),
             format!("ActiveState=reloading\n{}", times(5, 4)),
         ] {
             assert_eq!(read(&fine), None, "{fine}");
@@ -338,8 +344,7 @@ mod tests {
             "{said}"
         );
         // Started again and again.
-        let again = format!("ActiveState=activating\nNRestarts=1\n{}", times(4, 5));
-        assert!(read(&again).is_some());
+        assert!(read(&format!("ActiveState=activating\n{}", times(4, 5))).is_some());
     }
 
     #[test]

@@ -26,19 +26,32 @@ const BROKEN: [(&str, &str); 9] = [
     ),
 ];
 
-/// What only a reader can mend, with what is said about it, and what he does.
-const FAILING: [(&str, &str, &str); 4] = [
+/// What only a reader can mend, with what is said about it, and what he does. An attempt to start
+/// that is on its way is ended first: it may have read what is wrong.
+const FAILING: [(&str, &str, &str); 5] = [
     (
         "mkdir /etc/systemd/system/ipcd.service.d; \
          printf '[Service]\nPrivateUsers=yes\n' >/etc/systemd/system/ipcd.service.d/50.conf; \
          systemctl daemon-reload; systemctl restart ipcd || true",
         "ipcd.service does not run (exit-code, exit code 78)",
-        "rm -r /etc/systemd/system/ipcd.service.d; systemctl daemon-reload; systemctl restart ipcd",
+        "rm -r /etc/systemd/system/ipcd.service.d; systemctl daemon-reload; \
+         systemctl stop ipcd; systemctl restart ipcd",
     ),
     (
         "echo '[nonsense]' >>/etc/ipcd/tcpd.toml; systemctl restart ipcd-tcpd || true",
         "ipcd-tcpd.service does not run",
-        "sed -i '/nonsense/d' /etc/ipcd/tcpd.toml; systemctl restart ipcd-tcpd",
+        "sed -i '/nonsense/d' /etc/ipcd/tcpd.toml; \
+         systemctl stop ipcd-tcpd; systemctl restart ipcd-tcpd",
+    ),
+    (
+        // Started again and again, for ever.
+        "mkdir /etc/systemd/system/ipcd-tcpd.service.d; \
+         printf '[Service]\nExecStart=\nExecStart=/bin/false\n' \
+         >/etc/systemd/system/ipcd-tcpd.service.d/50.conf; \
+         systemctl daemon-reload; systemctl restart ipcd-tcpd || true",
+        "ipcd-tcpd.service does not run",
+        "rm -r /etc/systemd/system/ipcd-tcpd.service.d; systemctl daemon-reload; \
+         systemctl stop ipcd-tcpd; systemctl restart ipcd-tcpd",
     ),
     (
         "ipc status; mkfifo /etc/ipcd/ipcd.d/50-pipe.toml",
