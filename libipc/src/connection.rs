@@ -322,6 +322,12 @@ impl Connection {
         self.receiver.has_message()
     }
 
+    /// Throws away something of what the peer sends, whatever it is; false if nothing was there in
+    /// time. No message can be received any more after that.
+    pub(crate) fn discard(&mut self, patience: Patience) -> Result<bool, ConnectionError> {
+        self.receiver.discard(patience)
+    }
+
     /// Takes payloads of up to that many bytes from now on.
     pub(crate) fn allow_payload(&mut self, most: usize) {
         self.receiver.allow_payload(most);

@@ -249,6 +249,7 @@ impl EventLoop {
             Member::Service { .. }
             | Member::Session(_)
             | Member::Newcomer(_)
+            | Member::Leaving(_)
             | Member::External(_) => None,
         }
     }
@@ -349,7 +350,9 @@ impl EventLoop {
                     self.turns.give(id);
                 }
             }
-            Some(Member::Service { .. } | Member::Newcomer(_)) => self.turns.give(id),
+            Some(Member::Service { .. } | Member::Newcomer(_) | Member::Leaving(_)) => {
+                self.turns.give(id);
+            }
             None => {}
         }
         Ok(())
@@ -379,8 +382,9 @@ impl EventLoop {
                 self.end(id, None);
                 Ok(())
             }
-            Some(Member::Newcomer(_)) => {
-                self.give_up(id);
+            Some(Member::Newcomer(_)) => self.judge(id, Err(ConnectionError::TimedOut.into())),
+            Some(Member::Leaving(_)) => {
+                self.take_out(id);
                 Ok(())
             }
             Some(Member::Session(_)) => {

@@ -10,8 +10,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::{Watched, repeat, watch};
 use crate::channel::Channel;
-use crate::connection::ConnectionError;
+use crate::connection::{Connection, ConnectionError};
 use crate::patience::Patience;
+use crate::session::beginning::{FAREWELL, TurnedAway};
 use crate::session::{
     ClientOptions, Negotiated, Received, ReplyTo, RequestId, ServerOptions, Session, SessionError,
 };
@@ -84,9 +85,17 @@ impl AsyncSession {
                 heard => heard.map(Some),
             });
         let heard = tokio::time::timeout(options.timeout, heard).await;
-        let hello = heard.map_err(|_| ConnectionError::TimedOut)??;
-        let session = beginning.judge(&hello, options, peer_id, Patience::Never)?;
-        Ok(Self { watched, session, abandoned: None })
+        let heard = heard.unwrap_or_else(|_| Err(ConnectionError::TimedOut.into()));
+        match beginning.judge(heard, options, peer_id, Patience::Never) {
+            Ok(session) => Ok(Self { watched, session, abandoned: None }),
+            Err(TurnedAway { error, leaving }) => {
+                if let Some(connection) = leaving {
+                    let left = see_off(&watched, *connection);
+                    let _in_time = tokio::time::timeout(FAREWELL, left).await.is_ok();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Takes over a session.
@@ -259,6 +268,15 @@ impl AsyncSession {
             }
         }
     }
+}
+
+/// Waits until a client that was not let in has left.
+async fn see_off(watched: &AsyncFd<Watched<OwnedFd>>, mut connection: Connection) {
+    let mut discard = || match connection.discard(Patience::Never) {
+        Ok(false) => Ok(None),
+        discarded => discarded.map(Some),
+    };
+    while repeat(watched, Interest::READABLE, &mut discard).await.is_ok() {}
 }
 
 /// Remembers a request whose future is dropped.

@@ -228,6 +228,22 @@ fn a_refused_client_is_told_and_a_silent_one_given_up() {
         assert_eq!(client.unwrap_err().to_string(), "refused: a token is required");
         assert!(matches!(server.unwrap_err(), SessionError::Refused { .. }));
 
+        let (near, far) = Stream::pair().unwrap();
+        let mut near = AsyncConnection::new(Connection::new(near)).unwrap();
+        let hello = vec![b' '; 1 << 20];
+        let open = ServerOptions::default();
+        let (told, server) = tokio::join!(
+            async {
+                near.send(Channel::CONTROL, &hello).await.unwrap();
+                let told = near.receive().await.unwrap().refusal().unwrap();
+                drop(near);
+                told
+            },
+            AsyncSession::accept(far, &open, "p")
+        );
+        assert_eq!(told, "a message of 1048576 bytes, the most is 16384");
+        assert_eq!(server.unwrap_err().to_string(), told);
+
         let (_near, far) = Stream::pair().unwrap();
         let hasty =
             ServerOptions { timeout: Duration::from_millis(20), ..ServerOptions::default() };

@@ -119,6 +119,23 @@ impl Receiver {
         }
     }
 
+    /// Reads something and throws it away, with its descriptors, whether it is a message or not;
+    /// false if nothing was there in time.
+    pub(super) fn discard(&mut self, patience: Patience) -> Result<bool, ConnectionError> {
+        let mut waste = [0; 4 << 10];
+        loop {
+            match ancillary::receive(self.as_fd(), &mut waste, 0, patience.in_call()) {
+                Ok(received) if received.bytes == 0 => return Err(ConnectionError::Ended),
+                Ok(_) | Err(ReceiveError::TooManyDescriptors { .. }) => return Ok(true),
+                Err(ReceiveError::System(error)) if is_blocked(&error) => {}
+                Err(ReceiveError::System(error)) => return Err(ConnectionError::of(error)),
+            }
+            if !patience.wait(self.as_fd(), PollFlags::POLLIN).map_err(ConnectionError::System)? {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Reads what is there of the stream; false if nothing is.
     fn read(&mut self, wait: Wait) -> Result<bool, ConnectionError> {
         let room = self.decoder.room()?;

@@ -18,10 +18,15 @@ use crate::stream::Stream;
 /// Something in a loop.
 #[derive(Debug)]
 pub(super) enum Member {
-    Service { listener: Listener, speaks: Speaks },
+    Service {
+        listener: Listener,
+        speaks: Speaks,
+    },
     Connection(Box<Link>),
     Session(Box<Seat>),
     Newcomer(Box<Newcomer>),
+    /// Of a client that was not let in.
+    Leaving(Box<Connection>),
     External(OwnedFd),
 }
 
@@ -39,6 +44,7 @@ impl AsFd for Member {
             Self::Connection(link) => link.connection.as_fd(),
             Self::Session(seat) => seat.session.as_fd(),
             Self::Newcomer(newcomer) => newcomer.beginning.as_fd(),
+            Self::Leaving(connection) => connection.as_fd(),
             Self::External(descriptor) => descriptor.as_fd(),
         }
     }
@@ -107,6 +113,10 @@ impl EventLoop {
                 Ok(())
             }
             Some(Member::Newcomer(_)) => self.hear(id),
+            Some(Member::Leaving(_)) => {
+                self.see_off(id);
+                Ok(())
+            }
             Some(Member::Connection(link)) if !link.is_paused => {
                 let received = link.connection.try_receive();
                 let has_more = link.connection.has_message();

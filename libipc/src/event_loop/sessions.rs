@@ -8,11 +8,11 @@ use std::time::Instant;
 use super::EventLoop;
 use super::event::{Event, Id};
 use super::member::{Member, Speaks};
-use crate::connection::ConnectionError;
+use crate::connection::{ConnectionError, Message};
 use crate::listener::Listener;
 use crate::patience::Patience;
 use crate::poller::Interest;
-use crate::session::beginning::Beginning;
+use crate::session::beginning::{Beginning, FAREWELL, TurnedAway};
 use crate::session::{ServerOptions, Session, SessionError};
 use crate::stream::Stream;
 
@@ -115,34 +115,42 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Lets a client in that has said what it wants, or tells it why not.
+    /// Hears what a client wants.
     pub(super) fn hear(&mut self, id: Id) -> io::Result<()> {
         let Some(Member::Newcomer(newcomer)) = self.members.get_mut(&id) else { return Ok(()) };
-        let heard = newcomer.beginning.hear(Patience::Never);
-        if heard.as_ref().is_err_and(SessionError::is_timeout) {
-            return Ok(());
+        match newcomer.beginning.hear(Patience::Never) {
+            Err(error) if error.is_timeout() => Ok(()),
+            heard => self.judge(id, heard),
         }
+    }
+
+    /// Lets a client in that has said what it wants, or tells it why not.
+    pub(super) fn judge(&mut self, id: Id, heard: Result<Message, SessionError>) -> io::Result<()> {
         let Some(Member::Newcomer(newcomer)) = self.take_out(id) else { return Ok(()) };
         let Newcomer { beginning, service, options } = *newcomer;
-        let name = format!("peer-{id}");
-        let begun =
-            heard.and_then(|hello| beginning.judge(&hello, &options, &name, Patience::Never));
-        match begun {
+        match beginning.judge(heard, &options, &format!("peer-{id}"), Patience::Never) {
             Ok(session) => {
                 self.poller.add(&session, id.token(), Interest::READ)?;
                 self.seat(id, session);
                 self.events.push_back(Event::SessionBegun { service, session: id });
             }
-            Err(error) => self.events.push_back(Event::SessionRefused { service, error }),
+            Err(TurnedAway { error, leaving }) => {
+                self.events.push_back(Event::SessionRefused { service, error });
+                if let Some(connection) = leaving {
+                    self.poller.add(&*connection, id.token(), Interest::READ)?;
+                    self.poller.set_timer(id.token(), Instant::now() + FAREWELL);
+                    self.members.insert(id, Member::Leaving(connection));
+                }
+            }
         }
         Ok(())
     }
 
-    /// Sends a client away that has not said in time what it wants.
-    pub(super) fn give_up(&mut self, id: Id) {
-        if let Some(Member::Newcomer(newcomer)) = self.take_out(id) {
-            let (service, error) = (newcomer.service, ConnectionError::TimedOut.into());
-            self.events.push_back(Event::SessionRefused { service, error });
+    /// Reads on behind a client that was not let in, until it has left.
+    pub(super) fn see_off(&mut self, id: Id) {
+        let Some(Member::Leaving(connection)) = self.members.get_mut(&id) else { return };
+        if connection.discard(Patience::Never).is_err() {
+            self.take_out(id);
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::accept_rules::Refusal;
 use crate::channel::Channel;
 use crate::connection::{Connection, ConnectionError, Message, Options};
+use crate::frame::FrameError;
 use crate::patience::Patience;
 use crate::stream::Stream;
 
@@ -61,8 +62,9 @@ impl Session {
     ) -> Result<Self, SessionError> {
         let patience = Patience::within(options.timeout);
         let mut beginning = Self::begin(stream, options)?;
-        let hello = beginning.hear(patience)?;
-        beginning.judge(&hello, options, peer_id, patience)
+        let heard = beginning.hear(patience);
+        let judged = beginning.judge(heard, options, peer_id, patience);
+        judged.map_err(|turned_away| turned_away.see_off(patience))
     }
 
     /// As [`Session::connect`], behind [`Session::start`].
@@ -132,41 +134,83 @@ impl Beginning {
         Ok(self.connection.receive_within(patience)?)
     }
 
-    /// Lets the client in, or tells it why not.
+    /// Lets the client in that has said what it wants, or tells it why not.
     pub(crate) fn judge(
         mut self,
-        hello: &Message,
+        heard: Result<Message, SessionError>,
         options: &ServerOptions,
         peer_id: &str,
         patience: Patience,
-    ) -> Result<Session, SessionError> {
-        match judge(hello, options, peer_id, &self.connection) {
-            Ok(answer) => {
-                self.connection.queue(Channel::CONTROL, &answer.bytes)?;
-                // A client that has more to say already need not wait for that alone.
-                if !self.connection.has_message() {
-                    self.connection.flush(patience)?;
-                }
-                self.connection.allow_payload(options.limits.payload_most);
-                let now = Instant::now();
-                let conversation = Conversation::new(answer.negotiated, options.limits, now);
-                Ok(Session {
-                    connection: self.connection,
-                    state: State::Open(Box::new(conversation)),
-                    token: answer.token,
-                    limits: options.limits,
-                    checks: Checks::default(),
-                })
-            }
-            Err(error) => {
-                let reason = match &error {
-                    SessionError::Refused { reason } => reason.clone(),
-                    error => error.to_string(),
-                };
-                refuse(self.connection, &reason, patience);
-                Err(error)
-            }
+    ) -> Result<Session, TurnedAway> {
+        let judged = heard.and_then(|hello| judge(&hello, options, peer_id, &self.connection));
+        let answer = match judged {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.turn_away(error, options)),
+        };
+        if let Err(error) = self.answer(&answer.bytes, patience) {
+            return Err(TurnedAway { error: error.into(), leaving: None });
         }
+        self.connection.allow_payload(options.limits.payload_most);
+        let now = Instant::now();
+        let conversation = Conversation::new(answer.negotiated, options.limits, now);
+        Ok(Session {
+            connection: self.connection,
+            state: State::Open(Box::new(conversation)),
+            token: answer.token,
+            limits: options.limits,
+            checks: Checks::default(),
+        })
+    }
+
+    fn answer(&mut self, bytes: &[u8], patience: Patience) -> Result<(), ConnectionError> {
+        self.connection.queue(Channel::CONTROL, bytes)?;
+        // A client that has more to say already need not wait for that alone.
+        if !self.connection.has_message() {
+            self.connection.flush(patience)?;
+        }
+        Ok(())
+    }
+
+    /// Tells a client why it is not let in, if it would understand that.
+    fn turn_away(mut self, error: SessionError, options: &ServerOptions) -> TurnedAway {
+        let reason = match &error {
+            // Who has gone hears nothing, and who speaks in no frames understands none.
+            SessionError::Connection(
+                ConnectionError::Ended
+                | ConnectionError::System(_)
+                | ConnectionError::Frame(FrameError::Magic),
+            ) => return TurnedAway { error, leaving: None },
+            SessionError::Connection(ConnectionError::TimedOut) => {
+                format!("its first message did not come within {:?}", options.timeout)
+            }
+            SessionError::Refused { reason } => reason.clone(),
+            error => error.to_string(),
+        };
+        // Its connection is new: there is room for this, or it has gone.
+        let told = self
+            .connection
+            .send_within(Channel::ERROR, &refusal::bytes(&reason), &[], Patience::Never)
+            .and_then(|()| self.connection.end_sending());
+        TurnedAway { error, leaving: told.is_ok().then(|| Box::new(self.connection)) }
+    }
+}
+
+/// A client that is not let in.
+pub(crate) struct TurnedAway {
+    pub(crate) error: SessionError,
+    /// Its connection, if it has been told why. What is closed while something of the client's is
+    /// unread may take our words along, and a client that is still speaking reads nothing: so what
+    /// it sends is [discarded](Connection::discard) until it leaves, [`FAREWELL`] at most.
+    pub(crate) leaving: Option<Box<Connection>>,
+}
+
+impl TurnedAway {
+    /// Waits until the client has left.
+    fn see_off(self, patience: Patience) -> SessionError {
+        let Some(mut connection) = self.leaving else { return self.error };
+        let patience = patience.at_most(Some(Instant::now() + FAREWELL));
+        while !patience.is_over(Instant::now()) && connection.discard(patience).is_ok() {}
+        self.error
     }
 }
 
@@ -192,16 +236,5 @@ fn judge(
     Ok(answer)
 }
 
-/// Tells a client why it is not let in, and lets it read that.
-fn refuse(mut connection: Connection, reason: &str, patience: Patience) {
-    let words = refusal::bytes(reason);
-    let told = connection
-        .send_within(Channel::ERROR, &words, &[], patience)
-        .and_then(|()| connection.end_sending());
-    // What is closed while something of the client's is unread may take our words along.
-    let patience = patience.at_most(Some(Instant::now() + FAREWELL));
-    while told.is_ok() && connection.receive_within(patience).is_ok() {}
-}
-
-/// How long a client that was refused may take to leave.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client that was not let in may take to leave.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);

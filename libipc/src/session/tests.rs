@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::io::{Read, Write};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -87,6 +88,52 @@ fn a_refused_client_is_told_why() {
     assert_eq!(said, expected);
 }
 
+/// A client that says what it likes, and what the server has against it.
+fn newcomer(options: ServerOptions) -> (Connection, JoinHandle<String>) {
+    let (near, far) = Stream::pair().unwrap();
+    let serving = std::thread::spawn(move || {
+        Session::accept(far, &options, "peer-1").unwrap_err().to_string()
+    });
+    (Connection::new(near), serving)
+}
+
+#[test]
+fn whatever_is_wrong_with_the_first_message_is_told() {
+    let (mut near, serving) = newcomer(ServerOptions::default());
+    let file = File::open("/dev/null").unwrap();
+    near.send_within(Channel::CONTROL, b"{}", &[file.as_fd()], soon()).unwrap();
+    let said = near.receive_within(soon()).unwrap().refusal().unwrap();
+    assert_eq!(said, "more than 0 descriptors with a message");
+    drop(near);
+    assert_eq!(serving.join().unwrap(), said);
+
+    let timeout = Duration::from_millis(20);
+    let (mut near, serving) = newcomer(ServerOptions { timeout, ..ServerOptions::default() });
+    let said = near.receive_within(soon()).unwrap().refusal().unwrap();
+    assert_eq!(said, "its first message did not come within 20ms");
+    assert_eq!(serving.join().unwrap(), "timed out");
+
+    // Who speaks another language is left alone.
+    let (near, far) = Stream::pair().unwrap();
+    (&near).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let error = Session::accept(far, &ServerOptions::default(), "peer-1").unwrap_err();
+    assert!(matches!(error, SessionError::Connection(ConnectionError::Frame(_))), "{error}");
+    assert!((&near).read(&mut [0]).map_or(true, |count| count == 0), "nothing is said");
+}
+
+#[test]
+fn a_refused_client_that_never_stops_speaking_costs_its_time_and_no_more() {
+    let (near, far) = Stream::pair().unwrap();
+    let speaking = std::thread::spawn(move || {
+        let hello = [b"IP", &u32::MAX.to_le_bytes()[..], &[0, 0]].concat();
+        (&near).write_all(&hello).unwrap();
+        while (&near).write_all(&[b' '; 4 << 10]).is_ok() {}
+    });
+    let options = ServerOptions { timeout: Duration::from_millis(50), ..ServerOptions::default() };
+    Session::accept(far, &options, "peer-1").unwrap_err();
+    speaking.join().unwrap();
+}
+
 #[test]
 fn a_verifier_sees_who_asks() {
     let place = tempfile::tempdir().unwrap();
@@ -118,13 +165,15 @@ fn a_client_that_says_nothing_costs_its_time_and_no_more() {
 
 #[test]
 fn a_beginning_has_16_kib_and_later_messages_more() {
-    let (near, far) = Stream::pair().unwrap();
-    let serving = std::thread::spawn(move || {
-        Session::accept(far, &ServerOptions::default(), "p").unwrap_err().to_string()
-    });
-    let mut near = Connection::new(near);
-    near.send(Channel::CONTROL, &vec![b' '; HELLO_BYTES_MOST + 1]).unwrap();
-    assert_eq!(serving.join().unwrap(), "a message of 16385 bytes, the most is 16384");
+    // One byte too much; and so much that nobody could send all of it before it is read.
+    for length in [HELLO_BYTES_MOST + 1, 1 << 20] {
+        let (mut near, serving) = newcomer(ServerOptions::default());
+        near.send(Channel::CONTROL, &vec![b' '; length]).unwrap();
+        let said = format!("a message of {length} bytes, the most is 16384");
+        assert_eq!(near.receive_within(soon()).unwrap().refusal().unwrap(), said);
+        drop(near);
+        assert_eq!(serving.join().unwrap(), said);
+    }
 
     let (mut client, server) = pair();
     let echo = echo(server);

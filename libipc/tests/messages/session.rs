@@ -206,6 +206,27 @@ fn a_refused_original_finds_a_reason_and_the_end() {
 }
 
 #[test]
+fn an_original_that_says_too_much_at_first_finds_a_reason_too() {
+    let (near, far) = Stream::pair().unwrap();
+    let serving = std::thread::spawn(move || {
+        Session::accept(far, &ServerOptions::default(), "peer-1").unwrap_err().to_string()
+    });
+    let mut client = Original(near);
+    // ipcprims takes tokens of 4096 bytes, which JSON may make six times as long.
+    let token = "\\u0001".repeat(4096);
+    let hello = format!(
+        "{{\"protocol\":\"ipcprims\",\"version\":\"1.0\",\"channels\":[1],\"auth_token\":\"{token}\"}}"
+    );
+    client.say_on(0, hello.as_bytes());
+    let reason = format!("a message of {} bytes, the most is 16384", hello.len());
+    let told = client.hears_on(4);
+    assert_eq!(String::from_utf8(told).unwrap(), format!("{{\"error\":\"{reason}\"}}"));
+    client.hears_the_end();
+    drop(client);
+    assert_eq!(serving.join().unwrap(), reason);
+}
+
+#[test]
 fn a_server_that_closes_without_a_word_is_told_apart() {
     let (near, far) = Stream::pair().unwrap();
     let closing = std::thread::spawn(move || {

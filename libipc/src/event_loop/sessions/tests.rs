@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::address::Address;
 use crate::channel::Channel;
+use crate::connection::Connection;
 use crate::session::{ClientOptions, Limits, RequestId};
 
 fn soon() -> Patience {
@@ -121,7 +122,36 @@ fn who_is_refused_or_silent_is_told_of_and_delays_nobody() {
     let event = next(&mut events);
     let Event::SessionRefused { error, .. } = event else { panic!("{event:?}") };
     assert!(error.is_timeout(), "{error}");
-    drop(silent);
+    let told = Connection::new(silent).receive_within(soon()).unwrap().refusal().unwrap();
+    assert_eq!(told, "its first message did not come within 300ms");
+}
+
+#[test]
+fn who_says_too_much_at_first_is_told_and_leaves_nothing() {
+    let (_place, mut events, _, address) = service(ServerOptions::default());
+    let stream = connect(&address);
+    let speaks = std::thread::spawn(move || {
+        let mut client = Connection::new(stream);
+        client.send(Channel::CONTROL, &vec![b' '; 1 << 20]).unwrap();
+        client.receive_within(soon()).unwrap().refusal().unwrap()
+    });
+    let event = next(&mut events);
+    let Event::SessionRefused { error, .. } = event else { panic!("{event:?}") };
+    // Somebody else has a session meanwhile, and the end of it.
+    let good = client(&address, |mut session| session.ping(soon()).is_ok());
+    while !matches!(next(&mut events), Event::SessionEnded { .. }) {}
+    assert!(good.join().unwrap());
+    let expected = "a message of 1048576 bytes, the most is 16384";
+    while !speaks.is_finished() {
+        assert!(events.next_within(Patience::within(Duration::from_millis(10))).unwrap().is_none());
+    }
+    assert_eq!((error.to_string(), speaks.join().unwrap()), (expected.into(), expected.into()));
+    // Its connection is the last thing but the service.
+    let until = Instant::now() + Duration::from_secs(20);
+    while events.members.len() > 1 && Instant::now() < until {
+        events.next_within(Patience::within(Duration::from_millis(10))).unwrap();
+    }
+    assert_eq!(events.members.len(), 1);
 }
 
 #[test]
