@@ -21,6 +21,7 @@ use crate::channel::{self, Channel, Heard};
 use crate::children::Children;
 use crate::client::{Connection, Read, Sent};
 use crate::entrance::Way;
+use crate::followed::Followed;
 use crate::lobby::Lobby;
 use crate::patience::Patience;
 use crate::world::World;
@@ -65,6 +66,8 @@ pub(crate) struct EventLoop<'w> {
     revision: u64,
     spare: Option<OwnedFd>,
     keeping: Keeping,
+    /// What was handed over, as far as it can be seen whether anybody has it.
+    followed: Followed,
 }
 
 /// What a token stands for.
@@ -147,6 +150,7 @@ impl<'w> EventLoop<'w> {
             revision: 0,
             spare: spare(),
             keeping: Keeping::new()?,
+            followed: Followed::new()?,
         };
         this.know_configuration(Instant::now());
         Ok(this)
@@ -364,7 +368,8 @@ impl<'w> EventLoop<'w> {
         now: Instant,
         decide: impl FnOnce(&mut Broker, Moment<'_>) -> Vec<Action>,
     ) -> bool {
-        let table = Table { sources: &self.sources, clients: &self.clients };
+        let Self { sources, clients, followed, .. } = self;
+        let table = Table { sources, clients, followed };
         let actions = decide(&mut self.broker, Moment { now, world: self.world, sockets: &table });
         self.carry_out(actions, now)
     }

@@ -41,6 +41,7 @@ mod decision;
 mod entrance;
 mod event_loop;
 mod files;
+mod followed;
 mod fronts;
 mod inbox;
 mod kept;

@@ -1,6 +1,7 @@
 //! What the broker has to look up while it decides.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,6 +18,7 @@ use sys::door::{self, Door, DoorError};
 
 use crate::accounts::HostAccounts;
 use crate::action::ClientId;
+use crate::connections::ConnectionId;
 use crate::files::Files;
 use crate::reload::{Live, Refusal};
 
@@ -102,6 +104,11 @@ pub(crate) trait Sockets {
 
     /// How many of the messages that a service was sent it has not collected.
     fn uncollected(&self, client: ClientId) -> usize;
+
+    /// What was handed over and nobody has any more, each once.
+    fn over(&self) -> BTreeSet<ConnectionId> {
+        BTreeSet::new()
+    }
 }
 
 /// The run directory and the files of this host.

@@ -243,10 +243,12 @@ impl Broker {
         offer: Offer,
         at: Moment<'_>,
     ) {
-        self.end_with_success(client, candidate, offer.handed, at);
+        let may_end = offer.handed.is_told_apart();
+        let listed = self.end_with_success(client, candidate, offer.handed, at);
+        let listed = listed.filter(|_| may_end);
         let Some(known) = self.clients.get(&client) else { return };
         if known.speech == Speech::Lookup {
-            self.actions.push(Action::Provide { client, descriptor: offer.descriptor });
+            self.actions.push(Action::Provide { client, descriptor: offer.descriptor, listed });
             return;
         }
         let answer = Connected {
@@ -255,7 +257,8 @@ impl Broker {
             target: candidate.target.to_string(),
             rule: answer::rule_with_source(&candidate.verdict),
         };
-        self.reply(client, varlink::reply(&answer, false), Some(offer.descriptor));
+        let (message, descriptor) = (varlink::reply(&answer, false), Some(offer.descriptor));
+        self.actions.push(Action::Reply { client, message, descriptor, listed });
     }
 
     /// The request has its connection: it is written down, and over.

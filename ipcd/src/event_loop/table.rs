@@ -1,6 +1,6 @@
 //! What the broker sees of the clients' connections.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use libipc::poller::Token;
 use libipc::unit::Units;
@@ -8,12 +8,15 @@ use libipc::unit::Units;
 use super::Source;
 use crate::action::ClientId;
 use crate::client::Connection;
+use crate::connections::ConnectionId;
+use crate::followed::Followed;
 use crate::world::Sockets;
 
 /// The clients' connections, as the broker may look at them.
 pub(super) struct Table<'t> {
     pub(super) sources: &'t HashMap<Token, Source>,
     pub(super) clients: &'t HashMap<ClientId, Token>,
+    pub(super) followed: &'t Followed,
 }
 
 impl Table<'_> {
@@ -33,5 +36,9 @@ impl Sockets for Table<'_> {
 
     fn uncollected(&self, client: ClientId) -> usize {
         self.connection(client).map_or(0, Connection::uncollected)
+    }
+
+    fn over(&self) -> BTreeSet<ConnectionId> {
+        self.followed.over()
     }
 }
