@@ -216,6 +216,22 @@ impl Container {
         self.leader
     }
 
+    /// A process of it, by its number there, as this host has it.
+    #[must_use]
+    pub fn process(&self, number: u32) -> u32 {
+        let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = space(self.leader).expect("it runs");
+        let is_it = |pid: &u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            let there = numbers.and_then(|numbers| numbers.split_whitespace().last());
+            there == Some(&number.to_string()) && space(*pid).as_ref() == Some(&own)
+        };
+        let all = fs::read_dir("/proc").expect("processes").flatten();
+        let mut pids = all.filter_map(|one| one.file_name().to_str()?.parse().ok());
+        pids.find(is_it).expect("it runs there")
+    }
+
     /// Joins two systems by a cable: each has the interface `name` with that address.
     pub fn join(&self, address: &str, other: &Self, other_address: &str, name: &str) {
         let (one, two) = (self.leader.to_string(), other.leader.to_string());

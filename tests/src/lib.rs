@@ -24,12 +24,16 @@ use crate::setup::Surroundings;
 
 pub mod black_hole;
 pub mod dns;
+#[cfg(target_arch = "x86_64")]
+pub mod forbidden;
 pub mod logins;
 pub mod machine;
 pub mod namespace;
 pub mod packages;
 pub mod plain_servers;
 mod ports;
+#[cfg(target_arch = "x86_64")]
+pub mod puppet;
 pub mod raw;
 pub mod rogue;
 mod setup;

@@ -78,10 +78,12 @@ fn of_threads(daemon: &Daemon, key: &str) -> Vec<String> {
 fn every_thread_of_a_running_daemon_is_shut_in() {
     let port = free_port();
     let host = Host::new(&["--rule", &format!("allow out pongd tcp:127.0.0.1:{port}")])
-        .with_tcpd(Some(port));
+        .with_tcpd(Some(port))
+        .with_tlsd("")
+        .with_authd(&[("alice", "right", &[])]);
     // A name, so that it is looked up on a thread.
     let _refused = host.ping("pongd", &format!("pongd tcp://localhost:{port}/pongd"));
-    for daemon in [&host.broker, &host.others[0]] {
+    for daemon in std::iter::once(&host.broker).chain(&host.others) {
         for (key, expected) in [
             ("NoNewPrivs", "1"),
             ("Seccomp", "2"),

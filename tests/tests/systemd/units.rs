@@ -83,6 +83,43 @@ fn running_daemons_have_no_rights_beyond_their_account() {
     assert_eq!(host.output("journalctl --grep sandbox-incomplete --quiet || true"), "");
 }
 
+/// What the sandbox of a unit leaves to a process that has no layer of its own: the first one of tlsd
+/// starts the others, and pongd is a template. Whom a signal may go to, the account says.
+#[cfg(target_arch = "x86_64")]
+const LEFT_BY_UNITS: [&str; 4] = ["execve", "execveat", "memfd_create", "kill"];
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn no_running_daemon_can_do_what_it_has_no_business_with() {
+    use ipcd_tests::forbidden::{CANARIES, FOREIGN, INTERNET, SECRETS, threads};
+    use ipcd_tests::puppet::Puppet;
+    use nix::errno::Errno;
+    let Some(host) = with_daemons() else { return };
+    // By the unit, by the account, or by the daemon itself.
+    let refused = [Errno::EPERM, Errno::EACCES, Errno::EROFS, Errno::EAFNOSUPPORT, Errno::ENOSYS];
+    let mut wrong = Vec::new();
+    for (name, process) in PROCESSES {
+        let number = host.output(&format!("echo {process}")).trim().parse().unwrap();
+        for thread in threads(host.process(number)) {
+            let puppet = Puppet::of(thread);
+            for canary in CANARIES.iter().chain(INTERNET).chain([&FOREIGN, &SECRETS]) {
+                let may = match name {
+                    "tcpd" => INTERNET.iter().any(|one| one.what == canary.what),
+                    "tlsd first" | "pongd" => LEFT_BY_UNITS.contains(&canary.what),
+                    _ => false,
+                };
+                let said = canary.tried_by(&puppet);
+                let is_refused = said.is_some_and(|error| refused.contains(&error));
+                if is_refused == may {
+                    wrong.push(format!("{name}: {}: {said:?}", canary.what));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    host.must("ipc status; echo ping | ipc connect pongd | grep -q ping");
+}
+
 #[test]
 fn running_daemons_hold_no_descriptor_but_what_they_need() {
     let Some(host) = with_daemons() else { return };
