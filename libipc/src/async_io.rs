@@ -60,6 +60,12 @@ fn watch<T: AsFd>(owner: T) -> io::Result<AsyncFd<Watched<T>>> {
     AsyncFd::with_interest(Watched(owner), Interest::READABLE | Interest::WRITABLE)
 }
 
+/// What somebody waits for who is to hear something.
+const HEARING: Interest = Interest::READABLE;
+
+/// What somebody waits for who is to say something, and may have to hear something before.
+const SPEAKING: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// Repeats `attempt`, which answers `None` where it would have to wait, whenever the descriptor
 /// becomes ready.
 ///

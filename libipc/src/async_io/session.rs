@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Watched, repeat, watch};
+use super::{HEARING, SPEAKING, Watched, repeat, watch};
 use crate::channel::Channel;
 use crate::connection::{Connection, ConnectionError};
 use crate::patience::Patience;
@@ -59,7 +59,7 @@ impl AsyncSession {
     /// As there.
     pub async fn connect(stream: Stream, options: &ClientOptions) -> Result<Self, SessionError> {
         let mut session = Self::new(Session::start(stream, options)?)?;
-        let agreed = session.wait(|session| session.agree(Patience::Never));
+        let agreed = session.wait(HEARING, |session| session.agree(Patience::Never));
         let agreed = tokio::time::timeout(options.timeout, agreed).await;
         agreed.map_err(|_| ConnectionError::TimedOut)??;
         Ok(session)
@@ -126,7 +126,7 @@ impl AsyncSession {
     ///
     /// As [`Session::receive`].
     pub async fn receive(&mut self) -> Result<Received, SessionError> {
-        self.wait(|session| session.receive_within(Patience::Never)).await
+        self.wait(HEARING, |session| session.receive_within(Patience::Never)).await
     }
 
     /// Waits for the next message on one channel. If the future is dropped, no message is lost.
@@ -135,7 +135,7 @@ impl AsyncSession {
     ///
     /// As [`Session::receive_on`].
     pub async fn receive_on(&mut self, channel: Channel) -> Result<Received, SessionError> {
-        self.wait(|session| session.receive_on(channel, Patience::Never)).await
+        self.wait(HEARING, |session| session.receive_on(channel, Patience::Never)).await
     }
 
     /// Sends a message, and waits until all of it has left. If the future is dropped, either
@@ -159,8 +159,10 @@ impl AsyncSession {
         payload: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), SessionError> {
-        self.wait(|session| session.send_within(channel, payload, descriptors, Patience::Never))
-            .await?;
+        self.wait(SPEAKING, |session| {
+            session.send_within(channel, payload, descriptors, Patience::Never)
+        })
+        .await?;
         self.flush().await
     }
 
@@ -171,7 +173,7 @@ impl AsyncSession {
     ///
     /// As [`Session::flush`].
     pub async fn flush(&mut self) -> Result<(), SessionError> {
-        self.wait(|session| match session.flush(Patience::Never) {
+        self.wait(SPEAKING, |session| match session.flush(Patience::Never) {
             Ok(false) => Err(ConnectionError::TimedOut.into()),
             flushed => flushed.map(drop),
         })
@@ -185,7 +187,8 @@ impl AsyncSession {
     ///
     /// As [`Session::request`].
     pub async fn request(&mut self, payload: &[u8]) -> Result<Bytes, SessionError> {
-        let request = self.wait(|session| session.start_request(payload, Patience::Never)).await?;
+        let request =
+            self.wait(SPEAKING, |session| session.start_request(payload, Patience::Never)).await?;
         self.abandoned = Some(request);
         self.flush_and(|session| session.answer_to(request, Patience::Never)).await
     }
@@ -196,7 +199,8 @@ impl AsyncSession {
     ///
     /// As [`Session::answer`].
     pub async fn answer(&mut self, request: ReplyTo, payload: &[u8]) -> Result<(), SessionError> {
-        self.wait(|session| session.answer_within(request, payload, Patience::Never)).await?;
+        self.wait(SPEAKING, |session| session.answer_within(request, payload, Patience::Never))
+            .await?;
         self.flush().await
     }
 
@@ -206,8 +210,8 @@ impl AsyncSession {
     ///
     /// As [`Session::ping`].
     pub async fn ping(&mut self) -> Result<Duration, SessionError> {
-        let number = self.wait(|session| session.start_ping(Patience::Never)).await?;
-        self.wait(|session| session.pong(number, Patience::Never)).await
+        let number = self.wait(SPEAKING, |session| session.start_ping(Patience::Never)).await?;
+        self.wait(HEARING, |session| session.pong(number, Patience::Never)).await
     }
 
     /// Ends the session in good order, as [`Session::shut_down`] does. If the future is dropped,
@@ -217,8 +221,8 @@ impl AsyncSession {
     ///
     /// As there.
     pub async fn shut_down(&mut self, reason: Option<&str>) -> Result<(), SessionError> {
-        self.wait(|session| session.start_farewell(reason, Patience::Never)).await?;
-        self.wait(|session| session.farewell(Patience::Never)).await
+        self.wait(SPEAKING, |session| session.start_farewell(reason, Patience::Never)).await?;
+        self.wait(HEARING, |session| session.farewell(Patience::Never)).await
     }
 
     /// As [`AsyncSession::wait`], for the request that must not be forgotten meanwhile.
@@ -228,7 +232,7 @@ impl AsyncSession {
     ) -> Result<T, SessionError> {
         let request = self.abandoned.take();
         let mut guard = Keeping { session: self, request };
-        let result = guard.session.wait(attempt).await;
+        let result = guard.session.wait(HEARING, attempt).await;
         guard.request = None;
         result
     }
@@ -236,6 +240,7 @@ impl AsyncSession {
     /// Repeats `attempt` until it does not time out.
     async fn wait<T>(
         &mut self,
+        interest: Interest,
         mut attempt: impl FnMut(&mut Session) -> Result<T, SessionError>,
     ) -> Result<T, SessionError> {
         if let Some(request) = self.abandoned.take() {
@@ -248,10 +253,8 @@ impl AsyncSession {
                 Err(error) if error.is_timeout() => {}
                 result => return result,
             }
-            let interest = match self.session.outgoing_bytes() {
-                0 => Interest::READABLE,
-                _ => Interest::READABLE | Interest::WRITABLE,
-            };
+            // What is queued leaves meanwhile.
+            let interest = if self.session.outgoing_bytes() > 0 { SPEAKING } else { interest };
             let ready = self.watched.ready(interest);
             let mut ready = match self.session.deadline() {
                 None => ready.await,

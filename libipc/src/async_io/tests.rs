@@ -11,7 +11,7 @@ use crate::secret::Secret;
 use crate::session::{ClientOptions, Limits, Received, ServerOptions, Session, SessionError};
 
 /// Runs a test to its end on one thread, at most 20 seconds.
-fn run<F: Future>(test: F) -> F::Output {
+pub(super) fn run<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let test = async { tokio::time::timeout(Duration::from_secs(20), test).await };
     runtime.block_on(test).unwrap()
@@ -24,7 +24,7 @@ fn pair() -> (AsyncConnection, AsyncConnection) {
 }
 
 /// Polls a future once, and drops it.
-async fn begin<T>(future: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn begin<T>(future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         done = future => Some(done),
@@ -32,7 +32,10 @@ async fn begin<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-async fn sessions(client: ClientOptions, server: ServerOptions) -> (AsyncSession, AsyncSession) {
+pub(super) async fn sessions(
+    client: ClientOptions,
+    server: ServerOptions,
+) -> (AsyncSession, AsyncSession) {
     let (near, far) = Stream::pair().unwrap();
     let (client, server) = tokio::join!(
         AsyncSession::connect(near, &client),
@@ -188,6 +191,28 @@ fn sessions_talk_ask_and_part() {
         assert!(client.request(&big).await.unwrap() == big);
         client.shut_down(Some("done")).await.unwrap();
         assert_eq!(serving.await.unwrap(), "the peer has ended the session: done");
+    });
+}
+
+#[test]
+fn a_session_that_has_no_room_to_send_goes_on_when_its_peer_reads() {
+    run(async {
+        // Small messages leave whole, so that nothing is queued when there is no more room.
+        let (mut client, mut server) = default_sessions().await;
+        let sending = tokio::spawn(async move {
+            for number in 0..20_000_u32 {
+                client.send(Channel::DATA, &number.to_le_bytes()).await.unwrap();
+            }
+            client
+        });
+        // The kernel takes some hundreds; each turn of the sender is more than one message.
+        for _ in 0..5_000 {
+            tokio::task::yield_now().await;
+        }
+        for number in 0..20_000_u32 {
+            assert_eq!(server.receive().await.unwrap().payload, number.to_le_bytes()[..]);
+        }
+        drop(sending.await.unwrap());
     });
 }
 
