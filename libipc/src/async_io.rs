@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 pub use connection::{AsyncConnection, AsyncReceiver, AsyncSender};
 pub use listener::AsyncListener;
 pub use session::AsyncSession;
+pub use shared_session::{SharedSession, Subscription};
 
 use crate::address::Address;
 use crate::error::ConnectError;
@@ -25,6 +26,7 @@ use crate::stream::Stream;
 mod connection;
 mod listener;
 mod session;
+mod shared_session;
 
 /// Connects to `address` within `timeout`, as [`Address::connect`] does.
 ///

@@ -328,6 +328,12 @@ impl Connection {
         self.receiver.discard(patience)
     }
 
+    /// Where in the peer's stream the message begins that is received next.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn position(&self) -> u64 {
+        self.receiver.position()
+    }
+
     /// Takes payloads of up to that many bytes from now on.
     pub(crate) fn allow_payload(&mut self, most: usize) {
         self.receiver.allow_payload(most);

@@ -31,10 +31,12 @@ mod conversation;
 mod ending;
 mod error;
 mod hello;
-mod inbox;
+pub(crate) mod inbox;
 mod options;
 pub(crate) mod refusal;
 mod requests;
+#[cfg(feature = "tokio")]
+mod sharing;
 
 /// What the two sides have agreed.
 ///

@@ -332,7 +332,20 @@ pub fn is_listening(socket: BorrowedFd<'_>) -> io::Result<bool> {
 ///
 /// The kernel's.
 pub fn end_sending(socket: BorrowedFd<'_>) -> io::Result<()> {
-    match sock::shutdown(socket.as_raw_fd(), sock::Shutdown::Write) {
+    end(socket, sock::Shutdown::Write)
+}
+
+/// Ends both directions, for everybody who has the socket. One whose peer is gone has ended.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn end_both(socket: BorrowedFd<'_>) -> io::Result<()> {
+    end(socket, sock::Shutdown::Both)
+}
+
+fn end(socket: BorrowedFd<'_>, how: sock::Shutdown) -> io::Result<()> {
+    match sock::shutdown(socket.as_raw_fd(), how) {
         Ok(()) | Err(nix::Error::ENOTCONN) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::shared_session::SharedSession;
 use super::{HEARING, SPEAKING, Watched, repeat, watch};
 use crate::channel::Channel;
 use crate::connection::{Connection, ConnectionError};
@@ -106,6 +107,16 @@ impl AsyncSession {
     pub fn new(session: Session) -> io::Result<Self> {
         let watched = watch(session.as_fd().try_clone_to_owned()?)?;
         Ok(Self { watched, session, abandoned: None })
+    }
+
+    /// The session for many tasks at once. What has come already goes to whoever subscribes before
+    /// a task next waits.
+    #[must_use]
+    pub fn share(mut self) -> SharedSession {
+        if let Some(request) = self.abandoned.take() {
+            self.session.forget(request);
+        }
+        SharedSession::new(self.watched, self.session)
     }
 
     /// The session, for what needs no waiting.

@@ -93,6 +93,11 @@ impl Receiver {
         Arc::clone(&self.socket)
     }
 
+    #[cfg(feature = "tokio")]
+    pub(super) fn position(&self) -> u64 {
+        self.decoder.position()
+    }
+
     pub(super) fn allow_payload(&mut self, most: usize) {
         self.payload_most = most;
         self.decoder.allow_payload(most);

@@ -151,6 +151,12 @@ impl SessionError {
         matches!(self, Self::Connection(ConnectionError::TimedOut))
     }
 
+    /// Whether the connection is to be ended, because nobody has.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_breach(&self) -> bool {
+        !self.is_about_content() && !matches!(self, Self::ShutDown { .. } | Self::Forced { .. })
+    }
+
     /// Whether it is about one message that came, and the session goes on.
     pub(crate) fn is_about_content(&self) -> bool {
         match self {

@@ -8,7 +8,7 @@ use crate::frame::HEADER_BYTES;
 
 /// Messages in the order of their arrival, of which those of one channel can be taken first.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     messages: VecDeque<Received>,
     of_channel: HashMap<Channel, usize>,
     bytes: usize,
@@ -16,7 +16,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Keeps a message; refused at the limits.
-    pub(super) fn push(&mut self, message: Received, limits: &Limits) -> Result<(), SessionError> {
+    pub(crate) fn push(&mut self, message: Received, limits: &Limits) -> Result<(), SessionError> {
         let channel = message.channel;
         let count = self.of_channel.entry(channel).or_default();
         let bytes = self.bytes + message.payload.len() + HEADER_BYTES;
@@ -31,13 +31,20 @@ impl Inbox {
         Ok(())
     }
 
+    /// Whether one message more may be too much.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
+        self.bytes >= limits.waiting_bytes
+            || self.of_channel.values().any(|count| *count >= limits.waiting_per_channel)
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
     /// The oldest message, or the oldest of one channel.
-    pub(super) fn take(&mut self, channel: Option<Channel>) -> Option<Received> {
+    pub(crate) fn take(&mut self, channel: Option<Channel>) -> Option<Received> {
         let place = match channel {
             None => 0,
             Some(channel) if self.of_channel.get(&channel).is_none_or(|count| *count == 0) => {

@@ -1,0 +1,107 @@
+//! What the tasks have in common, one at a time.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::channel::Channel;
+use crate::patience::Patience;
+use crate::session::inbox::Inbox;
+use crate::session::{Limits, Received, Session, SessionError};
+
+/// What of it one task has at a time, and never across a wait.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) session: Session,
+    pub(super) desks: Vec<Desk>,
+    pub(super) last: u64,
+}
+
+/// Where messages wait for a subscription.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) number: u64,
+    /// `None`: of every channel.
+    pub(super) channel: Option<Channel>,
+    pub(super) inbox: Inbox,
+    /// Somebody is about to collect.
+    pub(super) is_attended: bool,
+}
+
+/// How far an attempt has come.
+pub(super) enum Step<T> {
+    Done(T),
+    /// Nothing to read, or no room to send.
+    Blocked,
+    /// Somebody is to collect what waits before more is read.
+    HeldUp,
+}
+
+impl Held {
+    /// Reads one message after the other until `found` finds what is waited for.
+    pub(super) fn advance<T>(
+        &mut self,
+        found: &mut impl FnMut(&mut Self) -> Result<Option<T>, SessionError>,
+    ) -> Result<Step<T>, SessionError> {
+        loop {
+            if let Some(found) = found(self)? {
+                return Ok(Step::Done(found));
+            }
+            if self.is_held_up() {
+                return Ok(Step::HeldUp);
+            }
+            let received = self.session.receive_within(Patience::Never);
+            match received.and_then(|message| self.deliver(&message)) {
+                Ok(()) => {}
+                Err(error) => {
+                    // What is waited for may have come before the end.
+                    if let Some(found) = found(self)? {
+                        return Ok(Step::Done(found));
+                    }
+                    if error.is_timeout() {
+                        return Ok(Step::Blocked);
+                    }
+                    if error.is_breach() {
+                        self.session.hang_up();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Whether somebody is about to collect, and has to before more is read. Where nobody is, what
+    /// waits is too much at its limit, and the session ends.
+    pub(super) fn is_held_up(&self) -> bool {
+        let limits = self.session.limits();
+        self.desks.iter().any(|desk| desk.is_attended && desk.inbox.is_full(limits))
+    }
+
+    fn deliver(&mut self, message: &Received) -> Result<(), SessionError> {
+        let limits = *self.session.limits();
+        // One that is attended has room for one more, or nothing would have been read.
+        let unlimited =
+            Limits { waiting_per_channel: usize::MAX, waiting_bytes: usize::MAX, ..limits };
+        let is_for =
+            |desk: &&mut Desk| desk.channel.is_none_or(|channel| channel == message.channel);
+        for desk in self.desks.iter_mut().filter(is_for) {
+            let limits = if desk.is_attended { &unlimited } else { &limits };
+            desk.inbox.push(copy(message)?, limits)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn desk(&mut self, number: u64) -> Option<&mut Desk> {
+        self.desks.iter_mut().find(|desk| desk.number == number)
+    }
+}
+
+/// The same message for one more subscription; its content is shared.
+fn copy(message: &Received) -> io::Result<Received> {
+    let copies = message.descriptors.iter().map(OwnedFd::try_clone);
+    Ok(Received {
+        channel: message.channel,
+        payload: message.payload.clone(),
+        descriptors: copies.collect::<io::Result<_>>()?,
+        request: message.request,
+    })
+}
