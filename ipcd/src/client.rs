@@ -267,6 +267,12 @@ impl Connection {
         self.is_shared || self.origin == Origin::Client
     }
 
+    /// Whether something lies in it that was said to a service: all that comes by a front is.
+    pub(crate) fn has_words_for_a_service(&self) -> bool {
+        let waits = |socket| sys::unread::unread(socket).is_ok_and(|bytes| bytes > 0);
+        self.origin == Origin::Front && self.socket().is_some_and(waits)
+    }
+
     /// The socket, while it is ours.
     pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.protocol {

@@ -276,7 +276,10 @@ impl<'w> EventLoop<'w> {
     fn serve_client(&mut self, ready: Ready, now: Instant) {
         if ready.hangup {
             // Both directions are over: whatever it still asks for, nobody would get it.
-            return self.lose(ready.token, now);
+            if !self.is_heard_out(ready.token) {
+                self.lose(ready.token, now);
+            }
+            return;
         }
         if ready.writable {
             let Some(Source::Client(client, connection, _)) = self.sources.get_mut(&ready.token)

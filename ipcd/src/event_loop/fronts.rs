@@ -4,9 +4,9 @@ use std::path::Path;
 
 use libipc::listener::ListenError;
 use libipc::name::ServiceName;
-use libipc::poller::Interest;
+use libipc::poller::{Interest, Token};
 
-use super::EventLoop;
+use super::{EventLoop, Source};
 use crate::action::Entrance;
 use crate::entrance::Way;
 use crate::fronts;
@@ -38,6 +38,21 @@ impl EventLoop<'_> {
                 tracing::error!(event = "no-front", ?path, service = name.as_str(), %error);
             }
         }
+    }
+
+    /// Whether a client that is gone has said something to its service, which is to hear that: then
+    /// its request goes on, and is over at its deadline. Its end is not told again and again.
+    pub(super) fn is_heard_out(&mut self, token: Token) -> bool {
+        let Some(Source::Client(_, connection, watched)) = self.sources.get_mut(&token) else {
+            return false;
+        };
+        let is_heard_out = connection.has_words_for_a_service();
+        if let Some(socket) = connection.socket().filter(|_| is_heard_out && watched.begun) {
+            // It is watched, so that cannot fail.
+            let _unwatched = self.poller.remove(socket).is_ok();
+            watched.begun = false;
+        }
+        is_heard_out
     }
 
     fn open_front(&mut self, path: &Path, name: &ServiceName) -> Result<(), ListenError> {
