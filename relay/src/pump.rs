@@ -4,7 +4,7 @@
 //! a pipe that is borrowed only while bytes are in it; so an idle relay costs two descriptors and
 //! no buffer, and a slow reader slows its writer and nobody else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,10 +14,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libipc::poller::{Poller, Token, Waker};
+use libipc::poller::{Poller, Ready, Token, Waker};
 
 use self::flow::Pipes;
 use self::relay::{Fate, Relay, relay_of};
+use crate::link::PARTING_TIME;
 
 mod flow;
 mod relay;
@@ -147,6 +148,8 @@ struct Pump {
     /// Relays that stand still for want of a pipe, and until when.
     starved: Vec<u64>,
     resume: Option<Instant>,
+    /// Relays of which one side has gone away, and until when the other one has time.
+    parting: VecDeque<(Instant, u64)>,
 }
 
 /// Where ends of relays are told.
@@ -179,14 +182,14 @@ impl Pump {
             pipes: Pipes::default(),
             starved: Vec::new(),
             resume: None,
+            parting: VecDeque::new(),
         })
     }
 
     fn run(&mut self) {
         let mut ready = Vec::new();
         loop {
-            let rest = self.resume.map(|when| when.saturating_duration_since(Instant::now()));
-            if self.poller.wait(&mut ready, rest).is_err() {
+            if self.poller.wait(&mut ready, self.rest(Instant::now())).is_err() {
                 return;
             }
             for one in &ready {
@@ -196,11 +199,40 @@ impl Pump {
                         return;
                     }
                 } else {
-                    self.serve(relay_of(one.token));
+                    self.serve_ready(*one);
                 }
             }
-            self.feed(Instant::now());
+            let now = Instant::now();
+            self.feed(now);
+            self.see_off(now);
         }
+    }
+
+    fn rest(&self, now: Instant) -> Option<Duration> {
+        let parting = self.parting.front().map(|(when, _)| *when);
+        let next = self.resume.into_iter().chain(parting).min();
+        next.map(|when| when.saturating_duration_since(now))
+    }
+
+    /// Ends relays whose time to part is over, but for those of which the other side still takes
+    /// what it was told.
+    fn see_off(&mut self, now: Instant) {
+        while let Some((_, id)) = self.parting.front().copied().filter(|(when, _)| *when <= now) {
+            self.parting.pop_front();
+            if self.relays.get_mut(&id).is_some_and(Relay::is_taking) {
+                self.parting.push_back((now + PARTING_TIME, id));
+            } else {
+                self.end(id);
+            }
+        }
+    }
+
+    fn serve_ready(&mut self, ready: Ready) {
+        let id = relay_of(ready.token);
+        if let Some(relay) = self.relays.get_mut(&id) {
+            relay.note(ready);
+        }
+        self.serve(id);
     }
 
     /// Advances, when their rest is over, the relays that found no pipe.
@@ -243,9 +275,12 @@ impl Pump {
     fn serve(&mut self, id: u64) {
         let Some(relay) = self.relays.get_mut(&id) else { return };
         match relay.step(&mut self.pipes) {
-            Fate::Goes => {
+            fate @ (Fate::Goes | Fate::Parts) => {
                 if relay.watch(&self.poller, id).is_err() {
                     return self.end(id);
+                }
+                if matches!(fate, Fate::Parts) {
+                    self.parting.push_back((Instant::now() + PARTING_TIME, id));
                 }
                 if relay.is_starved() && !self.starved.contains(&id) {
                     self.starved.push(id);

@@ -98,6 +98,18 @@ impl Flow {
         self.inside > 0 && self.sink == Sink::Open
     }
 
+    /// Whether nothing moves in it any more, whatever its source still says.
+    pub(super) fn is_over(&self) -> bool {
+        self.sink != Sink::Open
+    }
+
+    /// Its sink has gone away altogether: whatever still comes has no reader.
+    pub(super) fn lose_sink(&mut self, was_reset: bool) {
+        if self.sink == Sink::Open {
+            self.sink = if was_reset { Sink::Reset } else { Sink::Refused };
+        }
+    }
+
     /// The other direction was told that the source of this one was reset: what has come from it
     /// still arrives, and then the reset.
     pub(super) fn know_of_reset(&mut self) {

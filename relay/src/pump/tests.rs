@@ -182,7 +182,7 @@ fn an_ended_relay_is_not_watched_though_a_copy_of_its_socket_lives() {
     while pump.live.load(Ordering::Relaxed) > 0 {
         pump.poller.wait(&mut ready, None).unwrap();
         for one in &ready {
-            pump.serve(one.token.0 >> 1);
+            pump.serve_ready(*one);
         }
     }
     pump.poller.wait(&mut ready, Some(Duration::ZERO)).unwrap();
@@ -229,4 +229,104 @@ fn the_limit_is_told_by_name() {
     let error = pumps.add(next_id(), left.into(), right.into()).unwrap_err();
     assert_eq!(error.to_string(), "the limit relays (10000) is reached");
     assert_eq!(pumps.live(), RELAYS_MOST);
+}
+
+/// The next relay that is over.
+fn next_end(pumps: &Pumps, poller: &mut Poller) -> u64 {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut ready = Vec::new();
+    loop {
+        if let Some(id) = pumps.ended() {
+            return id;
+        }
+        let rest = deadline.saturating_duration_since(Instant::now());
+        assert!(!rest.is_zero(), "no relay has ended");
+        poller.wait(&mut ready, Some(rest)).unwrap();
+    }
+}
+
+/// Relays, and what is woken when one of them is over.
+fn watched_pumps() -> (Pumps, Poller) {
+    let poller = Poller::new().unwrap();
+    (Pumps::start(&Waker::new(&poller, WAKER).unwrap()).unwrap(), poller)
+}
+
+#[test]
+fn who_goes_behind_a_request_is_heard_and_ends_the_relay_though_the_other_end_stays() {
+    let (pumps, mut poller) = watched_pumps();
+    let (mut client, mut remote) = relay(&pumps);
+    let request: Vec<u8> = (0..=250).cycle().take(8 << 20).collect();
+    let sender = thread::spawn({
+        let request = request.clone();
+        move || client.write_all(&request).map(|()| drop(client))
+    });
+    let mut heard = Vec::new();
+    remote.read_to_end(&mut heard).unwrap();
+    assert!(heard == request, "{} bytes", heard.len());
+    sender.join().unwrap().unwrap();
+    // It neither reads nor writes nor closes; and what it says now has no reader.
+    next_end(&pumps, &mut poller);
+    assert_eq!(pumps.live(), 0);
+    assert_refused(remote);
+}
+
+/// What is written there has no reader.
+fn assert_refused(mut socket: TcpStream) {
+    let error = loop {
+        if let Err(error) = socket.write_all(b"late") {
+            break error.kind();
+        }
+    };
+    assert!(matches!(error, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
+}
+
+#[test]
+fn who_has_ended_its_side_and_goes_later_ends_the_relay_then() {
+    let (pumps, mut poller) = watched_pumps();
+    let (mut client, mut remote) = relay(&pumps);
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut heard = String::new();
+    remote.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "question");
+    // It waits: as long as it does, it is answered.
+    remote.write_all(b"half an ").unwrap();
+    let mut half = [0; 8];
+    client.read_exact(&mut half).unwrap();
+    assert_eq!((pumps.ended(), pumps.live()), (None, 1));
+    drop(client);
+    next_end(&pumps, &mut poller);
+}
+
+#[test]
+fn what_was_sent_before_going_arrives_though_the_other_end_talks_on() {
+    let (pumps, mut poller) = watched_pumps();
+    let (mut client, mut remote) = relay(&pumps);
+    let request = vec![b'r'; 2 << 20];
+    let sender = thread::spawn({
+        let request = request.clone();
+        move || client.write_all(&request).map(|()| drop(client))
+    });
+    let mut heard = vec![0; 1 << 20];
+    remote.read_exact(&mut heard).unwrap();
+    sender.join().unwrap().unwrap();
+    // Unread by anybody, it would make a reset of the end, and the rest would be lost.
+    remote.write_all(&vec![b'a'; 100_000]).unwrap();
+    remote.read_to_end(&mut heard).unwrap();
+    assert!(heard == request, "{} bytes", heard.len());
+    drop(remote);
+    next_end(&pumps, &mut poller);
+}
+
+#[test]
+fn a_reset_of_who_has_ended_its_side_is_seen_without_a_word_from_the_other() {
+    let (pumps, mut poller) = watched_pumps();
+    let ((client, left), (mut remote, right)) = (tcp_pair(), tcp_pair());
+    pumps.add(next_id(), left.into(), right.into()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(remote.read(&mut [0]).unwrap(), 0);
+    sys::socket::reset_on_close(client.as_fd()).unwrap();
+    drop(client);
+    next_end(&pumps, &mut poller);
+    assert_refused(remote);
 }
