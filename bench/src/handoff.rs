@@ -26,16 +26,8 @@ const CONNECTIONS: u32 = 2_000;
 /// Names that nobody asks for, and clients that ask for nothing, in the second table.
 const CROWD: usize = 1_000;
 
-/// Each contestant, and what it is to take at most, as a multiple of the first one.
-const CONTESTANTS: [(&str, f64); 7] = [
-    ("bare connect", 1.0),
-    ("new connection to the broker, a name", 3.0),
-    ("kept connection to the broker, a name", 2.1),
-    ("front", 1.5),
-    ("taken over, question sent along", 1.9),
-    ("by a shared connection, taken over", 2.2),
-    ("question and answer after the handoff", 1.02),
-];
+/// The goal of what others are multiples of.
+const REFERENCE: f64 = 1.0;
 
 /// Median time and time of all processes, of one contestant in one round.
 #[derive(Clone, Copy, Default)]
@@ -44,30 +36,39 @@ struct Cost {
     cpu: Duration,
 }
 
-/// Two tables: an empty broker, and one with a crowd.
-pub(crate) fn run() -> Outcome<()> {
+/// Two tables: an empty broker, and one with a crowd. A word chooses the contestants that have it
+/// in their names.
+pub(crate) fn run(word: Option<&str>) -> Outcome<()> {
     for crowd in [0, CROWD] {
         println!("\n{crowd} registered names and {crowd} clients that ask for nothing");
         let processes = Processes::start(crowd)?;
         let idle: Vec<_> = (0..crowd)
             .map(|_| UnixStream::connect(processes.directory.broker()))
             .collect::<Result<_, _>>()?;
-        let rounds = (0..ROUNDS).map(|_| round(&processes)).collect::<Outcome<Vec<_>>>()?;
+        let round = || round(&processes, word.unwrap_or_default());
+        let rounds = (0..ROUNDS).map(|_| round()).collect::<Outcome<Vec<_>>>()?;
         print(&rounds);
         drop(idle);
     }
     Ok(())
 }
 
-fn print(rounds: &[Vec<[f64; 2]>]) {
+/// Connects, asks and is answered.
+type Contestant<'a> = dyn FnMut() -> Outcome<()> + 'a;
+
+/// For each contestant its name, its goal and its figures; those of the references are microseconds,
+/// those of others multiples of the reference's.
+type Round = Vec<(&'static str, f64, [f64; 2])>;
+
+fn print(rounds: &[Round]) {
     println!("{:40} {:>6} {:>6} {:>6}", "to a bare connect", "p50", "CPU", "goal");
-    for (place, (name, goal)) in CONTESTANTS.iter().enumerate() {
+    for (place, (name, goal, _)) in rounds[0].iter().enumerate() {
         let of = |figure: usize| {
-            let mut all: Vec<f64> = rounds.iter().map(|round| round[place][figure]).collect();
+            let mut all: Vec<f64> = rounds.iter().map(|round| round[place].2[figure]).collect();
             all.sort_by(f64::total_cmp);
             all[all.len() / 2]
         };
-        if place == 0 {
+        if *goal == REFERENCE {
             println!("{name:40} {:4.1}us {:4.1}us", of(0), of(1));
         } else {
             println!("{name:40} {:5.2}x {:5.2}x {goal:5.2}x", of(0), of(1));
@@ -75,53 +76,52 @@ fn print(rounds: &[Vec<[f64; 2]>]) {
     }
 }
 
-/// One round: microseconds of the first contestant, and multiples of it of the others.
-fn round(processes: &Processes) -> Outcome<Vec<[f64; 2]>> {
+/// Every contestant once.
+fn round(processes: &Processes, word: &str) -> Outcome<Round> {
     let directory = &processes.directory;
     let own = ServiceName::new(WITH_SOCKET)?;
     let registered = ServiceName::new(REGISTERED)?;
     let patience = Duration::from_secs(600);
     let deadline = Instant::now() + patience;
     let path = directory.service(&own);
-
-    let direct = measure(processes, || Ok(UnixStream::connect(&path)?))?;
-    let fresh = measure(processes, || {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        Ok(Broker::open(directory, deadline)?.connect(&own, None, deadline)?)
-    })?;
     let mut broker = Broker::open(directory, deadline)?;
-    let kept = measure(processes, || Ok(broker.connect(&own, None, deadline)?))?;
-    let front = measure(processes, || Ok(UnixStream::connect(&processes.front)?))?;
-    let early = cost(processes, || ask_at_once(directory.broker()))?;
+    let mut bare = UnixStream::connect(&path)?;
+    let mut handed = broker.connect(&own, None, deadline)?;
     let shared = UnixStream::connect(directory.broker())?;
     let environment = Environment { broker_fd: Some(shared.as_raw_fd()), ..Environment::default() };
     let connector = Connector::new(&environment, patience)?;
-    let adopted = measure(processes, || Ok(connector.connect(&registered)?))?;
 
-    let mut bare = UnixStream::connect(&path)?;
-    let before = cost(processes, || ask(&mut bare))?;
-    let mut handed = broker.connect(&own, None, deadline)?;
-    let after = cost(processes, || ask(&mut handed))?;
-
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    let to = |one: Cost, other: Cost| {
-        [
-            one.median.as_secs_f64() / other.median.as_secs_f64(),
-            one.cpu.as_secs_f64() / other.cpu.as_secs_f64(),
-        ]
-    };
-    let mut row = vec![[micros(direct.median), micros(direct.cpu)]];
-    row.extend([fresh, kept, front, early, adopted].map(|one| to(one, direct)));
-    row.push(to(after, before));
-    Ok(row)
-}
-
-/// What it costs to connect, ask and be answered.
-fn measure<S: Read + Write>(
-    processes: &Processes,
-    mut connect: impl FnMut() -> Outcome<S>,
-) -> Outcome<Cost> {
-    cost(processes, || ask(&mut connect()?))
+    let contestants: [(&str, f64, &mut Contestant<'_>); 8] = [
+        ("bare connect", REFERENCE, &mut || ask(&mut UnixStream::connect(&path)?)),
+        ("new connection to the broker, a name", 3.0, &mut || {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            ask(&mut Broker::open(directory, deadline)?.connect(&own, None, deadline)?)
+        }),
+        ("kept connection to the broker, a name", 2.1, &mut || {
+            ask(&mut broker.connect(&own, None, deadline)?)
+        }),
+        ("front", 1.5, &mut || ask(&mut UnixStream::connect(&processes.front)?)),
+        ("taken over, question sent along", 1.9, &mut || ask_at_once(directory.broker())),
+        ("by a shared connection, taken over", 2.2, &mut || {
+            ask(&mut connector.connect(&registered)?)
+        }),
+        ("bare question and answer", REFERENCE, &mut || ask(&mut bare)),
+        ("question and answer after the handoff", 1.02, &mut || ask(&mut handed)),
+    ];
+    let (mut reference, mut round) = (Cost::default(), Round::new());
+    for (name, goal, once) in contestants {
+        if goal == REFERENCE {
+            reference = cost(processes, once)?;
+            let micros = [reference.median, reference.cpu].map(|time| time.as_secs_f64() * 1e6);
+            round.push((name, goal, micros));
+        } else if name.contains(word) {
+            let one = cost(processes, once)?;
+            let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64();
+            let figures = [ratio(one.median, reference.median), ratio(one.cpu, reference.cpu)];
+            round.push((name, goal, figures));
+        }
+    }
+    Ok(round)
 }
 
 fn cost(processes: &Processes, mut once: impl FnMut() -> Outcome<()>) -> Outcome<Cost> {

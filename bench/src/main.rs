@@ -3,6 +3,7 @@
 //! `cargo run --release -p ipcd-bench`: rounds, each with every contestant, the reference first; a
 //! ratio is contestant to reference of the same round. The program, the service and the broker are
 //! three processes on one CPU, so what is compared is the length of the path.
+//! `cargo run --release -p ipcd-bench handoff front`: only contestants with that word in their names.
 //! `cargo run --release -p ipcd-bench messages`: what messages cost beside raw sockets.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the measurements are what it is for")]
@@ -27,9 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             let directory = RunDirectory::new(directory.into(), Instance::Private);
             service::serve(&directory, crowd.parse()?)
         }
-        [] => on_one_cpu().and_then(|()| handoff::run()),
+        [] => on_one_cpu().and_then(|()| handoff::run(None)),
         ["messages", part @ ..] => on_one_cpu().and_then(|()| messages::run(part.first().copied())),
-        _ => Err("ipcd-bench [messages [trips | one-way | beginnings]]".into()),
+        ["handoff", word] => on_one_cpu().and_then(|()| handoff::run(Some(word))),
+        _ => Err("ipcd-bench [messages [trips | one-way | beginnings] | handoff WORD]".into()),
     }
 }
 
