@@ -42,6 +42,8 @@ pub(crate) enum Origin {
 
 #[derive(Debug)]
 enum Protocol {
+    /// None: a front's, whose bytes are all for the service.
+    Silent(OwnedFd),
     /// Nothing whole has come yet.
     Unknown(Box<Wire>),
     Varlink(Box<Wire>),
@@ -75,7 +77,12 @@ impl Connection {
     /// Takes over an accepted socket.
     pub(crate) fn new(socket: OwnedFd, who: PeerCredentials, origin: Origin) -> Self {
         let limits = Limits { queue_bytes: QUEUE_BYTES_MOST, ..Limits::default() };
-        let protocol = Protocol::Unknown(Box::new(Wire::new(socket, Reading::Exact, limits)));
+        let protocol = match origin {
+            Origin::Front => Protocol::Silent(socket),
+            Origin::Requests | Origin::Client => {
+                Protocol::Unknown(Box::new(Wire::new(socket, Reading::Exact, limits)))
+            }
+        };
         Self { protocol, who, origin, is_shared: false, inbox: Inbox::default() }
     }
 
@@ -104,6 +111,7 @@ impl Connection {
             }
             Protocol::Varlink(wire) => read_varlink(wire, self.who),
             Protocol::Lookup(socket, lookup) => read_lookup(socket.as_fd(), lookup, self.who),
+            Protocol::Silent(_) => Read::Nothing { unfinished: false },
             Protocol::Over => Read::Over { why: None },
         }
     }
@@ -161,7 +169,9 @@ impl Connection {
     pub(crate) fn has_outgoing(&self) -> bool {
         match &self.protocol {
             Protocol::Varlink(wire) => wire.has_outgoing(),
-            Protocol::Unknown(_) | Protocol::Lookup(..) | Protocol::Over => false,
+            Protocol::Silent(_) | Protocol::Unknown(_) | Protocol::Lookup(..) | Protocol::Over => {
+                false
+            }
         }
     }
 
@@ -186,7 +196,7 @@ impl Connection {
             return Err(WireError::QueueFull { most: 0 });
         }
         let socket = match std::mem::replace(&mut self.protocol, Protocol::Over) {
-            Protocol::Lookup(socket, _) => socket,
+            Protocol::Silent(socket) | Protocol::Lookup(socket, _) => socket,
             Protocol::Unknown(wire) | Protocol::Varlink(wire) => wire.into_socket(),
             Protocol::Over => return Err(WireError::System(io::ErrorKind::NotConnected.into())),
         };
@@ -220,9 +230,9 @@ impl Connection {
         Ok(sent)
     }
 
-    /// How many of the messages that a service was sent it has not collected.
-    pub(crate) fn uncollected(&self) -> usize {
-        self.inbox.uncollected(self.occupied())
+    /// Whether a service has collected all but fewer than so many of the messages it was sent.
+    pub(crate) fn has_fewer_uncollected_than(&self, most: usize) -> bool {
+        self.inbox.has_fewer_than(most, || self.occupied())
     }
 
     /// When [`Connection::is_stuck`] has to be asked.
@@ -276,7 +286,7 @@ impl Connection {
     /// The socket, while it is ours.
     pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.protocol {
-            Protocol::Lookup(socket, _) => Some(socket.as_fd()),
+            Protocol::Silent(socket) | Protocol::Lookup(socket, _) => Some(socket.as_fd()),
             Protocol::Unknown(wire) | Protocol::Varlink(wire) => Some(wire.as_fd()),
             Protocol::Over => None,
         }

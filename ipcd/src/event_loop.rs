@@ -53,7 +53,6 @@ pub(crate) struct EventLoop<'w> {
     transports: PathBuf,
     sources: HashMap<Token, Source>,
     calls: HashMap<CallId, Token>,
-    clients: HashMap<ClientId, Token>,
     daemons: Vec<Daemon>,
     patience: Patience,
     accepting: Accepting,
@@ -68,6 +67,18 @@ pub(crate) struct EventLoop<'w> {
     keeping: Keeping,
     /// What was handed over, as far as it can be seen whether anybody has it.
     followed: Followed,
+}
+
+impl ClientId {
+    /// The number of a client that is known by this token from now on.
+    fn of(token: Token) -> Self {
+        Self(token.0)
+    }
+
+    /// What the poller knows it by.
+    fn token(self) -> Token {
+        Token(self.0)
+    }
 }
 
 /// What a token stands for.
@@ -141,7 +152,6 @@ impl<'w> EventLoop<'w> {
             transports: directory.transports(),
             sources: HashMap::new(),
             calls: HashMap::new(),
-            clients: HashMap::new(),
             daemons: Vec::new(),
             patience: Patience::default(),
             lobby: Lobby::default(),
@@ -371,8 +381,8 @@ impl<'w> EventLoop<'w> {
         now: Instant,
         decide: impl FnOnce(&mut Broker, Moment<'_>) -> Vec<Action>,
     ) -> bool {
-        let Self { sources, clients, followed, .. } = self;
-        let table = Table { sources, clients, followed };
+        let Self { sources, followed, .. } = self;
+        let table = Table { sources, followed };
         let actions = decide(&mut self.broker, Moment { now, world: self.world, sockets: &table });
         self.carry_out(actions, now)
     }
@@ -380,7 +390,6 @@ impl<'w> EventLoop<'w> {
     /// Closes a client's connection, and tells the broker.
     fn lose(&mut self, token: Token, now: Instant) {
         if let Some(Source::Client(client, connection, watched)) = self.sources.remove(&token) {
-            self.clients.remove(&client);
             self.patience.left(client);
             self.keep_no_more(client, &connection);
             // Closing ends the watch, unless a copy of the socket lives on elsewhere.
@@ -429,7 +438,7 @@ impl<'w> EventLoop<'w> {
 
     /// A client's connection, while it is ours.
     fn of_client(&mut self, client: ClientId) -> Option<(Token, &mut Connection)> {
-        let token = *self.clients.get(&client)?;
+        let token = client.token();
         match self.sources.get_mut(&token)? {
             Source::Client(_, connection, _) => Some((token, connection)),
             _ => None,

@@ -1,5 +1,6 @@
 //! What a service has been sent and has not collected.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// How long a message may lie there before the service counts as stuck.
@@ -12,6 +13,8 @@ pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     sent: u64,
+    /// How many of them were collected when that was looked at last.
+    collected: Cell<u64>,
     /// What one message occupies, and the bytes of the longest one that was measured.
     each: usize,
     longest: usize,
@@ -38,9 +41,23 @@ impl Inbox {
         self.mark = self.mark.or(Some((now + STUCK_AFTER, self.sent)));
     }
 
+    /// Whether fewer than so many messages lie there. What the queue occupies is asked for only if
+    /// more than that were sent since it was asked for last.
+    pub(crate) fn has_fewer_than(&self, most: usize, occupied: impl FnOnce() -> usize) -> bool {
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        if self.sent - self.collected.get() < most {
+            return true;
+        }
+        let waiting = self.uncollected(occupied());
+        self.collected.set(self.sent.saturating_sub(waiting));
+        waiting < most
+    }
+
     /// How many messages a queue of that size holds.
-    pub(crate) fn uncollected(&self, occupied: usize) -> usize {
-        if self.each == 0 { usize::from(occupied > 0) } else { occupied.div_ceil(self.each) }
+    fn uncollected(&self, occupied: usize) -> u64 {
+        let count =
+            if self.each == 0 { usize::from(occupied > 0) } else { occupied.div_ceil(self.each) };
+        u64::try_from(count).unwrap_or(u64::MAX)
     }
 
     /// When [`Inbox::is_stuck`] has to be asked.
@@ -54,7 +71,7 @@ impl Inbox {
         if now < when {
             return false;
         }
-        let waiting = u64::try_from(self.uncollected(occupied)).unwrap_or(u64::MAX);
+        let waiting = self.uncollected(occupied);
         if self.sent.saturating_sub(waiting) < until {
             return true;
         }
@@ -94,6 +111,23 @@ mod tests {
         send(&mut inbox, 768, 768, now);
         assert_eq!(inbox.uncollected(2 * 768), 2);
         assert_eq!(inbox.uncollected(0), 0);
+    }
+
+    #[test]
+    fn the_queue_is_looked_at_only_when_it_may_be_full() {
+        let now = Instant::now();
+        let mut inbox = Inbox::default();
+        let never = || -> usize { panic!("looked at") };
+        for _ in 0..3 {
+            assert!(inbox.has_fewer_than(3, never));
+            send(&mut inbox, 0, 768, now);
+        }
+        // One was collected, so another one may come without a look, and a further one with one.
+        assert!(inbox.has_fewer_than(3, || 2 * 768));
+        assert!(inbox.has_fewer_than(3, never));
+        send(&mut inbox, 768, 768, now);
+        assert!(!inbox.has_fewer_than(3, || 3 * 768) && inbox.has_fewer_than(3, || 0));
+        assert!(!inbox.has_fewer_than(0, || 0));
     }
 
     #[test]

@@ -102,8 +102,8 @@ pub(crate) trait Sockets {
     /// The units of whoever made a client's connection, if it lives still.
     fn units(&self, client: ClientId) -> Units;
 
-    /// How many of the messages that a service was sent it has not collected.
-    fn uncollected(&self, client: ClientId) -> usize;
+    /// Whether a service has collected all but fewer than so many of the messages it was sent.
+    fn has_fewer_uncollected_than(&self, client: ClientId, most: usize) -> bool;
 
     /// What was handed over and nobody has any more, each once.
     fn over(&self) -> BTreeSet<ConnectionId> {

@@ -201,7 +201,8 @@ impl Broker {
     pub(super) fn room_at(&self, service: &ServiceName, at: Moment<'_>) -> Result<(), BrokerError> {
         let most = self.live.config.limits.uncollected_per_service;
         let registration = self.registry.get(service);
-        if registration.is_none_or(|known| at.sockets.uncollected(known.client) < most) {
+        let has_room = |service| at.sockets.has_fewer_uncollected_than(service, most);
+        if registration.is_none_or(|known| has_room(known.client)) {
             return Ok(());
         }
         Err(busy(Full { limit: "uncollected-per-service", most }))

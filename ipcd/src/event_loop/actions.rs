@@ -125,7 +125,7 @@ impl EventLoop<'_> {
     /// The first libipc's clients can use nothing but a connected descriptor: a door is connected
     /// through here, which the configuration has allowed.
     pub(super) fn provide(&mut self, client: ClientId, descriptor: OwnedFd, now: Instant) {
-        let Some(token) = self.clients.get(&client).copied() else { return };
+        let token = client.token();
         let connected = if sys::door::is_path(descriptor.as_fd()).unwrap_or(false) {
             sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(now))
         } else {

@@ -71,6 +71,10 @@ impl EventLoop<'_> {
                     let (user, entrance) = (identity.uid, way.entrance.clone());
                     let visitor = Visitor { socket: stream.into(), identity, entrance };
                     match self.broker.has_room(user, &self.lobby) {
+                        // With whom would he take turns?
+                        Ok(()) if most == 1 && self.lobby.waiting() == 0 => {
+                            self.let_in(visitor, now);
+                        }
                         Ok(()) => self.lobby.enter(user, visitor),
                         Err(full) => self.turn_away(visitor, full, now),
                     }
@@ -118,12 +122,11 @@ impl EventLoop<'_> {
         now: Instant,
     ) {
         let token = self.next_token();
-        let client = ClientId(token.0);
+        let client = ClientId::of(token);
         let asks_by_itself = matches!(entrance, Entrance::Front(_));
         let interest = if asks_by_itself { Interest::NONE } else { Interest::READ };
         let watched = Watched { interest, begun: false };
         self.sources.insert(token, Source::Client(client, connection, watched));
-        self.clients.insert(client, token);
         self.report(Event::Connected { client, identity, entrance }, now);
         if !asks_by_itself {
             // Most clients have asked by the time they are accepted.

@@ -52,7 +52,7 @@ impl EventLoop<'_> {
         answer: Option<Bytes>,
         now: Instant,
     ) -> Option<OwnedFd> {
-        let token = self.clients.get(&client).copied()?;
+        let token = client.token();
         let Some(Source::Client(_, connection, watched)) = self.sources.get_mut(&token) else {
             return None;
         };
@@ -124,8 +124,6 @@ impl EventLoop<'_> {
     }
 
     pub(super) fn drop_client(&mut self, client: ClientId, now: Instant) {
-        if let Some(token) = self.clients.get(&client).copied() {
-            self.lose(token, now);
-        }
+        self.lose(client.token(), now);
     }
 }

@@ -73,7 +73,7 @@ impl EventLoop<'_> {
             let who = super::entering::credentials(&identity);
             let Ok(connection) = Connection::adopted(socket, who) else { continue };
             let token = self.next_token();
-            let client = ClientId(token.0);
+            let client = ClientId::of(token);
             let interest = Interest::READ;
             let added = connection.socket().map(|one| self.poller.add(one, token, interest));
             if !matches!(added, Some(Ok(()))) {
@@ -81,7 +81,6 @@ impl EventLoop<'_> {
             }
             let watched = Watched { interest, begun: true };
             self.sources.insert(token, Source::Client(client, connection, watched));
-            self.clients.insert(client, token);
             if let Purpose::Service(service) = &purpose {
                 self.keeping.services.insert(client, service.clone());
             }
@@ -150,7 +149,7 @@ impl EventLoop<'_> {
     }
 
     fn connection(&self, client: ClientId) -> Option<&Connection> {
-        match self.sources.get(self.clients.get(&client)?)? {
+        match self.sources.get(&client.token())? {
             Source::Client(_, connection, _) => Some(connection),
             _ => None,
         }

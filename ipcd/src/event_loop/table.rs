@@ -15,13 +15,12 @@ use crate::world::Sockets;
 /// The clients' connections, as the broker may look at them.
 pub(super) struct Table<'t> {
     pub(super) sources: &'t HashMap<Token, Source>,
-    pub(super) clients: &'t HashMap<ClientId, Token>,
     pub(super) followed: &'t Followed,
 }
 
 impl Table<'_> {
     fn connection(&self, client: ClientId) -> Option<&Connection> {
-        match self.sources.get(self.clients.get(&client)?)? {
+        match self.sources.get(&client.token())? {
             Source::Client(_, connection, _) => Some(connection),
             _ => None,
         }
@@ -34,8 +33,8 @@ impl Sockets for Table<'_> {
         socket.map(Units::of_peer).unwrap_or_default()
     }
 
-    fn uncollected(&self, client: ClientId) -> usize {
-        self.connection(client).map_or(0, Connection::uncollected)
+    fn has_fewer_uncollected_than(&self, client: ClientId, most: usize) -> bool {
+        self.connection(client).is_none_or(|one| one.has_fewer_uncollected_than(most))
     }
 
     fn over(&self) -> BTreeSet<ConnectionId> {

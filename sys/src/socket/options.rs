@@ -43,9 +43,12 @@ pub fn set_send_timeout(socket: BorrowedFd<'_>, span: Option<Duration>) -> io::R
 /// The kernel's.
 pub fn set_blocking(socket: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let mut flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    let before = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    let mut flags = before;
     flags.set(OFlag::O_NONBLOCK, !blocking);
-    fcntl(socket, FcntlArg::F_SETFL(flags))?;
+    if flags != before {
+        fcntl(socket, FcntlArg::F_SETFL(flags))?;
+    }
     Ok(())
 }
 
