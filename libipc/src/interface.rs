@@ -2,6 +2,9 @@
 //!
 //! The files in `interfaces/` are the contract; a type here is what this version reads or writes.
 
+use std::net::IpAddr;
+
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{self, LocalIdentity, RemoteIdentity};
@@ -16,13 +19,44 @@ pub mod transport;
 pub mod tunnel;
 
 /// An [`crate::identity::Identity`] as it travels.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Identity {
     /// A peer on another host.
     Remote(RemoteIdentity),
     /// A process of this host.
     Local(LocalIdentity),
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    /// Only a peer on another host came by a scheme.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Either {
+            scheme: Option<String>,
+            address: Option<IpAddr>,
+            #[serde(default)]
+            names: Vec<String>,
+            pid: Option<u32>,
+            uid: Option<u32>,
+            gid: Option<u32>,
+            groups: Option<Vec<u32>>,
+            unit: Option<String>,
+            user_unit: Option<String>,
+            socket: Option<String>,
+            #[serde(default)]
+            logins: Vec<String>,
+        }
+        let either = Either::deserialize(deserializer)?;
+        let Either { pid, uid, gid, groups, unit, user_unit, socket, logins, names, .. } = either;
+        let Some(scheme) = either.scheme else {
+            let local = LocalIdentity { pid, uid, gid, groups, unit, user_unit, socket, logins };
+            return Ok(Self::Local(local));
+        };
+        let address = either.address.ok_or_else(|| D::Error::missing_field("address"))?;
+        Ok(Self::Remote(RemoteIdentity { scheme, address, names }))
+    }
 }
 
 impl From<identity::Identity> for Identity {
@@ -84,4 +118,43 @@ pub enum ServiceError {
         /// Which, as far as it is known.
         parameter: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<identity::Identity, serde_json::Error> {
+        serde_json::from_str::<Identity>(text).map(Into::into)
+    }
+
+    #[test]
+    fn only_a_peer_on_another_host_came_by_a_scheme() {
+        let local = LocalIdentity {
+            pid: Some(1),
+            uid: Some(2),
+            gid: Some(3),
+            groups: Some(vec![4]),
+            unit: Some("a.service".to_owned()),
+            user_unit: Some("b.service".to_owned()),
+            socket: Some("c".to_owned()),
+            logins: vec!["d".to_owned()],
+        };
+        let remote = RemoteIdentity {
+            scheme: "tls".to_owned(),
+            address: [192, 0, 2, 1].into(),
+            names: vec!["dns:web.example.com".to_owned()],
+        };
+        for identity in [identity::Identity::Local(local), identity::Identity::Remote(remote)] {
+            let text = serde_json::to_string(&Identity::from(identity.clone())).unwrap();
+            assert_eq!(read(&text).unwrap(), identity, "{text}");
+        }
+        assert_eq!(read("{}").unwrap(), identity::Identity::Local(LocalIdentity::default()));
+    }
+
+    #[test]
+    fn a_peer_without_an_address_is_nobody() {
+        let error = read(r#"{"scheme":"tls"}"#).unwrap_err();
+        assert!(error.to_string().starts_with("missing field `address`"), "{error}");
+    }
 }
