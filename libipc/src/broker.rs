@@ -1,7 +1,7 @@
 //! A connection to the broker.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollTimeout, poll};
@@ -10,14 +10,15 @@ use sys::socket::SocketKind;
 
 use crate::error::ConnectError;
 use crate::interface::broker::{BrokerError, CONNECT, Connect, Connected, Handoff, Kind};
-use crate::interface::registry::{ADOPT, RESTRICT, Services};
-use crate::interface::transport::Empty;
+use crate::interface::registry::{RESTRICT, Services};
 use crate::name::ServiceName;
 use crate::rundir::RunDirectory;
 use crate::secret::Secret;
 use crate::stream::Stream;
 use crate::varlink::{self, CallFlags};
 use crate::wire::{Limits, Message, Progress, Reading, Wire, WireError};
+
+mod adoption;
 
 /// A kept connection to one broker, for many calls.
 ///
@@ -73,6 +74,13 @@ impl Request<'_> {
             take,
         }
     }
+
+    /// The call by which the connection itself may become the stream.
+    fn upgrading(self, deadline: Instant) -> varlink::Bytes {
+        let take = vec![Handoff::Upgrade, Handoff::Door, Handoff::Descriptor];
+        let flags = CallFlags { upgrade: true, ..CallFlags::default() };
+        varlink::call(CONNECT, &self.parameters(take, deadline), flags)
+    }
 }
 
 impl Broker {
@@ -126,20 +134,6 @@ impl Broker {
         Self { wire, closed: false, upgraded: None, waits: Waits::default() }
     }
 
-    /// A connection of this process's own, by way of a broker's socket that others use too: they
-    /// write one message each to that, and never read from it.
-    pub(crate) fn through(broker: BorrowedFd<'_>) -> Result<Self, ConnectError> {
-        let (own, brokers) =
-            sys::socket::unix_pair(SocketKind::Stream).map_err(ConnectError::System)?;
-        // The request is written before the broker has that end, and is to tell who wrote it.
-        sys::credentials::pass_credentials(brokers.as_fd(), true).map_err(ConnectError::System)?;
-        let flags = CallFlags { oneway: true, ..CallFlags::default() };
-        let message = varlink::call(ADOPT, &Empty {}, flags);
-        sys::ancillary::send(broker, &message, &[brokers.as_fd()], Wait::Block)
-            .map_err(|error| ConnectError::of_wire(WireError::System(error)))?;
-        Ok(Self::over(own, Reading::Exact))
-    }
-
     /// Asks for `service` and waits for it until `deadline`.
     ///
     /// # Errors
@@ -173,7 +167,8 @@ impl Broker {
         request: &Request<'_>,
         deadline: Instant,
     ) -> Result<Stream, ConnectError> {
-        let stream = Self::through(self.wire.as_fd())?.become_stream(request, deadline);
+        let asked = Self::ask_through(self.wire.as_fd(), request, deadline)?;
+        let stream = asked.stream_of_answer(request, deadline);
         self.upgraded = stream.is_ok().then(|| request.service.clone());
         stream
     }
@@ -184,11 +179,17 @@ impl Broker {
         request: &Request<'_>,
         deadline: Instant,
     ) -> Result<Stream, ConnectError> {
-        let take = vec![Handoff::Upgrade, Handoff::Door, Handoff::Descriptor];
-        let flags = CallFlags { upgrade: true, ..CallFlags::default() };
-        let message =
-            self.call_with(CONNECT, &request.parameters(take, deadline), flags, deadline)?;
-        match read_answer(message)? {
+        self.send(request.upgrading(deadline), deadline)?;
+        self.stream_of_answer(request, deadline)
+    }
+
+    /// Waits for the answer to a request by which this connection may become the stream.
+    pub(crate) fn stream_of_answer(
+        mut self,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Result<Stream, ConnectError> {
+        match read_answer(self.receive()?)? {
             (answer, None) if answer.handoff == Handoff::Upgrade => {
                 if answer.kind != Kind::Stream {
                     return Err(ConnectError::NotAStream);
@@ -286,6 +287,12 @@ impl Broker {
     }
 
     fn send(&mut self, call: varlink::Bytes, deadline: Instant) -> Result<(), ConnectError> {
+        let left = self.queue(call, deadline)?;
+        self.send_queued(left)
+    }
+
+    /// The time that is left for the call, and no longer than which an answer is waited for.
+    fn queue(&mut self, call: varlink::Bytes, deadline: Instant) -> Result<Duration, ConnectError> {
         if self.closed {
             return Err(ConnectError::BrokerGone);
         }
@@ -293,6 +300,10 @@ impl Broker {
         self.wire.queue(call, None).map_err(ConnectError::Wire)?;
         let left = whole_steps(deadline.saturating_duration_since(Instant::now()) + GRACE);
         self.bound_receiving(Some(left)).map_err(ConnectError::System)?;
+        Ok(left)
+    }
+
+    fn send_queued(&mut self, left: Duration) -> Result<(), ConnectError> {
         match self.send_all(left).map_err(ConnectError::of_wire) {
             // A broker that closes before it has read has said why.
             Ok(true) | Err(ConnectError::BrokerGone) => Ok(()),

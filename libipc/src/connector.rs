@@ -114,8 +114,10 @@ impl Connector {
     /// As [`connect`].
     pub fn connect(&self, service: &ServiceName) -> Result<Stream, ConnectError> {
         let network = self.network(service)?;
-        if let Some(broker) = self.inherited()? {
-            return broker.become_stream(&self.request(service, network.as_ref()), self.deadline);
+        if let Some(inherited) = &self.inherited {
+            let request = self.request(service, network.as_ref());
+            let asked = Broker::ask_through(inherited.as_fd(), &request, self.deadline);
+            return asked.map_err(of_inherited)?.stream_of_answer(&request, self.deadline);
         }
         let mut unknown = None;
         for directory in self.usable_directories()? {
@@ -134,10 +136,7 @@ impl Connector {
     ///
     /// [`ConnectError::InheritedGone`], and the kernel's.
     pub fn inherited(&self) -> Result<Option<Broker>, ConnectError> {
-        let through = |inherited: &OwnedFd| match Broker::through(inherited.as_fd()) {
-            Err(ConnectError::BrokerGone) => Err(ConnectError::InheritedGone),
-            result => result,
-        };
+        let through = |one: &OwnedFd| Broker::through(one.as_fd()).map_err(of_inherited);
         self.inherited.as_ref().map(through).transpose()
     }
 
@@ -197,6 +196,14 @@ impl Connector {
 
     fn request<'a>(&self, service: &'a ServiceName, network: Option<&'a Secret>) -> Request<'a> {
         Request { service, network, waits: self.waits }
+    }
+}
+
+/// An inherited connection that is over cannot be opened anew.
+fn of_inherited(error: ConnectError) -> ConnectError {
+    match error {
+        ConnectError::BrokerGone => ConnectError::InheritedGone,
+        error => error,
     }
 }
 
