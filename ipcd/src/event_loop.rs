@@ -69,18 +69,6 @@ pub(crate) struct EventLoop<'w> {
     followed: Followed,
 }
 
-impl ClientId {
-    /// The number of a client that is known by this token from now on.
-    fn of(token: Token) -> Self {
-        Self(token.0)
-    }
-
-    /// What the poller knows it by.
-    fn token(self) -> Token {
-        Token(self.0)
-    }
-}
-
 /// What a token stands for.
 enum Source {
     /// A client, and what is watched for.

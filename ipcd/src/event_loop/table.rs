@@ -18,6 +18,18 @@ pub(super) struct Table<'t> {
     pub(super) followed: &'t Followed,
 }
 
+impl ClientId {
+    /// The number of a client that is known by this token from now on.
+    pub(super) fn of(token: Token) -> Self {
+        Self(token.0)
+    }
+
+    /// What the poller knows it by.
+    pub(super) fn token(self) -> Token {
+        Token(self.0)
+    }
+}
+
 impl Table<'_> {
     fn connection(&self, client: ClientId) -> Option<&Connection> {
         match self.sources.get(&client.token())? {
