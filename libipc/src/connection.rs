@@ -19,10 +19,13 @@ use crate::stream::Stream;
 use crate::typed::{ContentError, Encoding};
 
 pub use error::ConnectionError;
+use observer::Watch;
+pub use observer::{Direction, Observer, Passed};
 pub use receiver::Receiver;
 pub use sender::Sender;
 
 mod error;
+mod observer;
 mod receiver;
 mod sender;
 
@@ -320,6 +323,13 @@ impl Connection {
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.receiver.has_message()
+    }
+
+    /// Has somebody told of each message that passes from now on, of those of a session on channel 0
+    /// too.
+    pub fn observe(&mut self, observer: Arc<Observer>) {
+        self.receiver.watch = Watch(Some(Arc::clone(&observer)));
+        self.sender.watch = Watch(Some(observer));
     }
 
     /// Throws away something of what the peer sends, whatever it is; false if nothing was there in

@@ -1,6 +1,7 @@
 //! Messages on agreed channels, with requests, pings and farewells.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::channel::Channel;
-use crate::connection::{Connection, ConnectionError};
+use crate::connection::{Connection, ConnectionError, Observer};
 use crate::identity::Identity;
 use crate::patience::Patience;
 use crate::secret::Secret;
@@ -174,6 +175,12 @@ impl Session {
     #[must_use]
     pub fn peer(&self) -> Option<&Identity> {
         self.connection.peer()
+    }
+
+    /// Has somebody told of each message that passes from now on, those on channel 0 included, as
+    /// [`Connection::observe`] does. Payloads of numbered requests count with their prefix.
+    pub fn observe(&mut self, observer: Arc<Observer>) {
+        self.connection.observe(observer);
     }
 
     /// The token that the client has shown, for the server; it is given away once.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use nix::poll::PollFlags;
 use sys::ancillary::{self, ReceiveError, Received, Wait};
 
-use super::{Carrier, ConnectionError, Message, Options};
+use super::observer::Watch;
+use super::{Carrier, ConnectionError, Direction, Message, Options, Passed};
 use crate::decoder::{Decoder, Framing};
 use crate::frame::FrameError;
 use crate::patience::Patience;
@@ -36,6 +37,7 @@ pub struct Receiver {
     /// Where in the stream the messages begin that have descriptors.
     descriptors: VecDeque<(u64, Vec<OwnedFd>)>,
     packet: Option<Message>,
+    pub(super) watch: Watch,
 }
 
 impl Receiver {
@@ -52,6 +54,7 @@ impl Receiver {
             decoder: Decoder::new(framing, options.payload_most),
             descriptors: VecDeque::new(),
             packet: None,
+            watch: Watch::default(),
         }
     }
 
@@ -73,6 +76,15 @@ impl Receiver {
 
     /// The next message, of what has been read already.
     pub(super) fn take(&mut self) -> Result<Option<Message>, ConnectionError> {
+        let message = self.take_unseen()?;
+        if let Some(Message { channel, payload, descriptors }) = &message {
+            let (channel, bytes, descriptors) = (*channel, payload.len(), descriptors.len());
+            self.watch.tell(Passed { direction: Direction::Received, channel, bytes, descriptors });
+        }
+        Ok(message)
+    }
+
+    fn take_unseen(&mut self) -> Result<Option<Message>, ConnectionError> {
         if self.carrier == Carrier::Packets {
             return Ok(self.packet.take());
         }

@@ -9,8 +9,9 @@ use nix::libc;
 use nix::poll::PollFlags;
 use sys::ancillary::{self, DESCRIPTORS_MOST, Wait};
 
+use super::observer::Watch;
 use super::receiver::is_blocked;
-use super::{Carrier, ConnectionError, Options};
+use super::{Carrier, ConnectionError, Direction, Options, Passed};
 use crate::channel::Channel;
 use crate::decoder::Header;
 use crate::frame::FrameError;
@@ -48,6 +49,7 @@ pub struct Sender {
     outgoing_bytes: usize,
     /// The memory of the batch that left last, for the next one.
     spare: Vec<u8>,
+    pub(super) watch: Watch,
 }
 
 /// Bytes that leave together.
@@ -60,7 +62,8 @@ struct Batch {
 impl Sender {
     pub(super) fn new(socket: Arc<OwnedFd>, options: Options, leads_elsewhere: bool) -> Self {
         let (outgoing, spare) = (VecDeque::new(), Vec::new());
-        Self { socket, options, leads_elsewhere, outgoing, outgoing_bytes: 0, spare }
+        let watch = Watch::default();
+        Self { socket, options, leads_elsewhere, outgoing, outgoing_bytes: 0, spare, watch }
     }
 
     /// As [`Connection::send`](super::Connection::send).
@@ -78,6 +81,23 @@ impl Sender {
     ///
     /// As there.
     pub fn send_within(
+        &mut self,
+        channel: Channel,
+        payload: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        patience: Patience,
+    ) -> Result<(), ConnectionError> {
+        self.send_unseen(channel, payload, descriptors, patience)?;
+        self.tell(channel, payload, descriptors.len());
+        Ok(())
+    }
+
+    fn tell(&self, channel: Channel, payload: &[u8], descriptors: usize) {
+        let bytes = payload.len();
+        self.watch.tell(Passed { direction: Direction::Sent, channel, bytes, descriptors });
+    }
+
+    fn send_unseen(
         &mut self,
         channel: Channel,
         payload: &[u8],
@@ -200,6 +220,7 @@ impl Sender {
             return Err(ConnectionError::QueueFull { most });
         }
         self.push(&[header.bytes(), payload])?;
+        self.tell(channel, payload, 0);
         if self.outgoing_bytes >= GATHERED_MOST {
             self.flush(Patience::Never)?;
         }

@@ -143,8 +143,7 @@ fn a_verifier_sees_who_asks() {
         Some(Identity::Local(local)) if local.pid == Some(std::process::id()) => Ok(()),
         _ => Err(Refused("not this process".to_owned())),
     };
-    let options =
-        ServerOptions { verify: Some(std::sync::Arc::new(verify)), ..ServerOptions::default() };
+    let options = ServerOptions { verify: Some(Arc::new(verify)), ..ServerOptions::default() };
     let serving = std::thread::spawn(move || {
         Session::accept(listener.accept().unwrap(), &options, "peer-1").unwrap()
     });
@@ -207,6 +206,37 @@ fn an_early_client_hears_of_its_refusal_at_its_first_wait() {
     Session::accept(far, &options, "p").unwrap_err();
     let said = client.receive_within(soon()).unwrap_err().to_string();
     assert_eq!(said, "refused: a token is required");
+}
+
+#[test]
+fn each_message_is_told_to_an_observer_both_ways_and_with_channel_0() {
+    use crate::connection::Passed;
+    let (mut client, server) = pair();
+    let (told, record) = std::sync::mpsc::channel();
+    client.observe(Arc::new(move |passed: &Passed| told.send(passed.to_string()).unwrap()));
+    let echo = echo(server);
+    client.send(Channel::DATA, b"12345").unwrap();
+    client.queue(Channel::DATA, b"").unwrap();
+    assert_eq!(client.receive_within(soon()).unwrap().payload, "12345");
+    assert_eq!(client.receive_within(soon()).unwrap().payload, "");
+    client.ping(soon()).unwrap();
+    assert_eq!(client.request(b"abc", soon()).unwrap(), "abc!");
+    client.send(Channel(300), b"x").unwrap_err();
+    client.shut_down(None, soon()).unwrap();
+    echo.join().unwrap();
+    let expected = [
+        "sent 5 bytes on channel 2 (DATA)",
+        "sent 0 bytes on channel 2 (DATA)",
+        "received 5 bytes on channel 2 (DATA)",
+        "received 0 bytes on channel 2 (DATA)",
+        "sent 15 bytes on channel 0 (CONTROL)",
+        "received 15 bytes on channel 0 (CONTROL)",
+        "sent 3 bytes on channel 1 (COMMAND)",
+        "received 4 bytes on channel 1 (COMMAND)",
+        "sent 27 bytes on channel 0 (CONTROL)",
+        "received 23 bytes on channel 0 (CONTROL)",
+    ];
+    assert_eq!(record.try_iter().collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -426,9 +456,9 @@ fn contents_are_checked_where_that_is_wanted() {
     use crate::schema::{SchemaOptions, SchemaRegistry};
     let schemas = [(Channel::DATA, r#"{"type": "number"}"#)];
     let schemas = SchemaRegistry::from_embedded(&schemas, SchemaOptions::default()).unwrap();
-    let schemas = std::sync::Arc::new(schemas);
+    let schemas = Arc::new(schemas);
     let (mut client, mut server) = pair();
-    client.check(std::sync::Arc::clone(&schemas), Checked::Sent);
+    client.check(Arc::clone(&schemas), Checked::Sent);
     server.check(schemas, Checked::Received);
     let wrong = |result: Result<(), SessionError>| {
         assert!(matches!(result, Err(SessionError::Schema(_))), "{result:?}");
@@ -451,9 +481,9 @@ fn a_request_that_its_schema_does_not_allow_can_be_answered() {
     use crate::schema::{SchemaOptions, SchemaRegistry};
     let schemas = [(Channel::COMMAND, r#"{"type": "number"}"#)];
     let schemas = SchemaRegistry::from_embedded(&schemas, SchemaOptions::default()).unwrap();
-    let schemas = std::sync::Arc::new(schemas);
+    let schemas = Arc::new(schemas);
     for (mut client, mut server) in [pair(), numbered()] {
-        server.check(std::sync::Arc::clone(&schemas), Checked::Received);
+        server.check(Arc::clone(&schemas), Checked::Received);
         let serving = std::thread::spawn(move || {
             let error = server.receive_within(soon()).unwrap_err();
             assert!(matches!(error, SessionError::Schema(_)), "{error}");
