@@ -226,7 +226,7 @@ fn connect_directly(
     let places = [Some(directory.service(service)), directory.old_service(service)];
     for path in places.into_iter().flatten() {
         match sys::socket::connect_unix(&path, SocketKind::Stream, Some(deadline)) {
-            Ok(socket) => return Ok(Stream::new(socket, None)),
+            Ok(socket) => return Ok(Stream::local(socket)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(ConnectError::Service { service: service.clone(), error });
@@ -234,4 +234,28 @@ fn connect_directly(
         }
     }
     Err(ConnectError::NoBroker { path: directory.broker() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::identity::Identity;
+    use crate::listener::Listener;
+
+    #[test]
+    fn without_a_broker_the_service_is_known_by_name_as_it_is_by_its_path() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = RunDirectory::new(place.path().join("ipc"), Instance::Private);
+        let name = ServiceName::new("pong").unwrap();
+        let _listener = Listener::bind_in(&directory, &name).unwrap();
+        let rundir = Some(place.path().join("ipc"));
+        let environment = Environment { rundir, ..Environment::default() };
+        let by_name = Connector::new(&environment, TIMEOUT).unwrap().connect(&name).unwrap();
+        let deadline = Instant::now() + TIMEOUT;
+        let by_path = Address::Path(directory.service(&name)).connect(deadline).unwrap();
+        let Some(Identity::Local(service)) = by_name.peer() else { panic!("{:?}", by_name.peer()) };
+        assert_eq!(service.pid, Some(std::process::id()));
+        assert_eq!(by_name.peer(), by_path.peer());
+    }
 }

@@ -71,6 +71,11 @@ impl Stream {
 
     /// What is proven about the other end; `None` where nobody has looked. Of a process of this
     /// host the units are there only if the broker had to know them: [`Stream::peer_units`] looks.
+    ///
+    /// For a client it is the kernel's word about whoever made the service's socket, where the
+    /// client has connected to that by itself: at a path, under an abstract name, or under a
+    /// service name where there is no broker. Of a service that a broker has led to nothing is
+    /// known here but [`Stream::target`]: the other end may be a daemon that carries the bytes.
     #[must_use]
     pub fn peer(&self) -> Option<&Identity> {
         self.peer.identity(self.as_fd())
