@@ -22,6 +22,7 @@ mod peers;
 pub(crate) mod ping;
 pub(crate) mod send;
 mod shown;
+mod spans;
 
 /// The service that a command is about.
 #[derive(Debug, clap::Args)]

@@ -7,6 +7,7 @@ use libipc::session::{ClientOptions, Session, SessionError};
 use libipc::{Channel, Patience};
 use serde::Serialize;
 
+use super::spans::Spans;
 use super::{Where, failed, leave};
 use crate::format::{self, Format, Listing};
 use crate::report::Report;
@@ -37,39 +38,42 @@ struct Figures {
     count: u32,
     median_us: f64,
     p99_us: f64,
-    messages_per_second: f64,
-    bytes_per_second: f64,
+    messages_per_second: u64,
+    bytes_per_second: u64,
 }
 
 pub(crate) fn run(bench: &Bench, format: Format) -> Result<ExitCode, Report> {
     let options = ClientOptions { timeout: bench.timeout, ..ClientOptions::new(&[bench.channel]) };
     let mut session = bench.at.session(&options)?;
     let start = Instant::now();
-    let mut times =
-        measure(bench, &mut session).map_err(|error| failed(&bench.at.address, &error))?;
-    let seconds = start.elapsed().as_secs_f64();
+    let times = measure(bench, &mut session).map_err(|error| failed(&bench.at.address, &error))?;
+    let took = start.elapsed();
     leave(session);
-    times.sort_by(f64::total_cmp);
-    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
-    let (count, size) = (f64::from(bench.count), f64::from(bench.size));
+    let times = Spans::of(times);
     let figures = Figures {
         size: bench.size,
         count: bench.count,
-        median_us: at(50),
-        p99_us: at(99),
-        messages_per_second: count / seconds,
-        bytes_per_second: count * size / seconds,
+        median_us: times.median_us(),
+        p99_us: times.p99_us(),
+        messages_per_second: per_second(bench.count.into(), took),
+        bytes_per_second: per_second(u64::from(bench.count) * u64::from(bench.size), took),
     };
     let heading = format!("{}: {} messages of {} bytes", bench.at.address, bench.count, bench.size);
     let mut listing = Listing::new(heading);
     listing.add("there and back", format!("{:.1} us", figures.median_us));
     listing.add("99 of 100", format!("{:.1} us", figures.p99_us));
-    listing.add("a second", format!("{:.0} messages", figures.messages_per_second));
+    listing.add("a second", format!("{} messages", figures.messages_per_second));
     format::print(format, &figures, &listing)
 }
 
-/// Microseconds of each way there and back.
-fn measure(bench: &Bench, session: &mut Session) -> Result<Vec<f64>, SessionError> {
+/// How many that is in a second.
+fn per_second(count: u64, took: Duration) -> u64 {
+    let nanoseconds = took.as_nanos().max(1);
+    u64::try_from(u128::from(count) * 1_000_000_000 / nanoseconds).unwrap_or(u64::MAX)
+}
+
+/// How long each way there and back took.
+fn measure(bench: &Bench, session: &mut Session) -> Result<Vec<Duration>, SessionError> {
     let payload = vec![b'x'; bench.size as usize];
     let mut times = Vec::with_capacity(bench.count as usize);
     for _ in 0..bench.count {
@@ -77,7 +81,19 @@ fn measure(bench: &Bench, session: &mut Session) -> Result<Vec<f64>, SessionErro
         let start = Instant::now();
         session.send_within(bench.channel, &payload, &[], patience)?;
         session.receive_on(bench.channel, patience)?;
-        times.push(start.elapsed().as_secs_f64() * 1e6);
+        times.push(start.elapsed());
     }
     Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_a_whole_second_however_long_it_took() {
+        assert_eq!(per_second(3, Duration::from_millis(500)), 6);
+        assert_eq!(per_second(10, Duration::from_secs(4)), 2);
+        assert_eq!(per_second(u64::MAX, Duration::ZERO), u64::MAX);
+    }
 }

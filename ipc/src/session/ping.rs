@@ -8,6 +8,7 @@ use libipc::session::ClientOptions;
 use nix::poll::{PollTimeout, poll};
 use serde::Serialize;
 
+use super::spans::Spans;
 use super::{Where, failed, leave};
 use crate::format::{self, Format, Listing};
 use crate::report::Report;
@@ -48,16 +49,15 @@ pub(crate) fn run(ping: &Ping, format: Format) -> Result<ExitCode, Report> {
         let time = session
             .ping(Patience::within(ping.timeout))
             .map_err(|error| failed(&ping.at.address, &error))?;
-        times.push(time.as_secs_f64() * 1e6);
+        times.push(time);
     }
     leave(session);
-    times.sort_by(f64::total_cmp);
-    let at = |place: usize| times.get(place).copied().unwrap_or_default();
+    let times = Spans::of(times);
     let times = Times {
         count: ping.count,
-        least_us: at(0),
-        median_us: at(times.len() / 2),
-        most_us: at(times.len() - 1),
+        least_us: times.least_us(),
+        median_us: times.median_us(),
+        most_us: times.most_us(),
     };
     let mut listing = Listing::new(format!("{}: {} answers", ping.at.address, times.count));
     listing.add("least", format!("{:.1} us", times.least_us));

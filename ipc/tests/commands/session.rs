@@ -263,12 +263,18 @@ fn ways_there_and_back_are_measured() {
     let _echo = place.offer("echo", &at, &["--log-level", "error"]);
     let (code, said, _) =
         run(&mut place.ipc(&["ping", &at, "--count", "3", "--interval", "1ms", "--json"]), b"");
-    assert_eq!((code, &json(&said)["count"]), (0, &3.into()));
+    let times = json(&said);
+    assert_eq!((code, &times["count"]), (0, &3.into()));
     let (code, said, _) = run(&mut place.ipc(&["bench", &at, "--count", "50", "--json"]), b"");
     let figures = json(&said);
     assert_eq!((code, &figures["count"], &figures["size"]), (0, &50.into(), &64.into()));
-    assert!(figures["median_us"].as_f64().unwrap() > 0.0);
-    assert!(figures["messages_per_second"].as_f64().unwrap() > 0.0);
+    let spans = ["least_us", "median_us", "most_us"].map(|name| &times[name]);
+    for span in spans.into_iter().chain([&figures["median_us"], &figures["p99_us"]]) {
+        assert!(span.as_f64().unwrap() > 0.0);
+        let decimals = span.to_string().split_once('.').map(|(_, decimals)| decimals.len());
+        assert_eq!(decimals, Some(1), "{span}");
+    }
+    assert!(figures["messages_per_second"].as_u64().unwrap() > 0);
 }
 
 #[test]
