@@ -14,10 +14,12 @@ use crate::sources::{self, HostAccounts};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
-    /// Files as they would lie in ipcd.d; none: those that the broker reads
+    /// Files as they would lie in ipcd.d, whoever may write to them where they are now; none: those
+    /// that the broker reads
     #[arg(value_name = "FILE", conflicts_with = "config")]
     pub(crate) files: Vec<PathBuf>,
-    /// The main file alone, as `ipcd --config` reads it, or a directory like /etc/ipcd
+    /// The main file alone, as `ipcd --config` reads it, or a directory like /etc/ipcd; refused, as
+    /// by the broker, if others may write to it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// The broker's run directory, below whose `front` its fronts are

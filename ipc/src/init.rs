@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::report::{self, Report};
-use crate::sources;
 
 /// The file that comes with the broker: every key, switched off.
 const FIRST: &str = include_str!("../../config/ipcd.toml");
@@ -33,7 +32,7 @@ pub(crate) fn run(wanted: &Init) -> Result<ExitCode, Report> {
     let whose = if wanted.user || !is_root { Whose::Own } else { Whose::System };
     let base = match whose {
         Whose::System => PathBuf::from("/etc/ipcd"),
-        Whose::Own => sources::user_base().ok_or_else(|| {
+        Whose::Own => sys::configuration::user_base().ok_or_else(|| {
             let why = "neither XDG_CONFIG_HOME nor HOME says where";
             Report::new(78, "init", "configuration", why).cure("to do", "set HOME")
         })?,

@@ -23,6 +23,8 @@ pub enum Unusable {
     TooLong(u64),
     /// Somebody else could have written it.
     Untrusted,
+    /// The user for whom it is meant may not read it.
+    Closed,
 }
 
 /// Whether the last part of a path may be a link to somewhere else.
@@ -107,6 +109,7 @@ impl fmt::Display for Unusable {
                 "others could have written it: it has to belong to root or to the daemon's user, \
                  and group and others may not write to it (chmod go-w)",
             ),
+            Self::Closed => f.write_str("cannot be read by the daemon's user (chmod a+r)"),
         }
     }
 }

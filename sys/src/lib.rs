@@ -5,6 +5,7 @@
 //! - [`abstract_name`] is about sockets without a file.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
 //! - [`diag`] finds sockets by the number that the kernel gave them.
+//! - [`configuration`] finds the broker's files, and tells which of them count.
 //! - [`file`](mod@file) opens what somebody named, so that what was checked is what is read.
 //! - [`loopback`] is the device of a network namespace's own.
 //! - [`map`], [`memfd`], [`futex`]: memory that processes have in common; [`random`]: bytes that
@@ -21,6 +22,7 @@
 pub mod abstract_name;
 pub mod ancillary;
 pub mod child;
+pub mod configuration;
 pub mod credentials;
 pub mod diag;
 pub mod door;

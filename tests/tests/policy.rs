@@ -244,3 +244,50 @@ fn fronts_that_could_not_be_opened_are_found_by_every_check() {
         }
     }
 }
+
+#[test]
+fn files_that_others_may_write_are_refused_in_the_same_words_by_all_who_read_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().unwrap();
+    let (directory, file) = (place.path(), place.path().join("ipcd.toml"));
+    let drop_in = directory.join("ipcd.d/10-web.toml");
+    fs::create_dir(directory.join("ipcd.d")).unwrap();
+    let write = |path: &std::path::Path, mode| {
+        let service = if path == file { "x" } else { "y" };
+        fs::write(path, format!("rules = 'allow local {service} for user:4711'\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let said = |path: &std::path::Path| {
+        let said = "others could have written it: it has to belong to root or to the daemon's user, \
+                    and group and others may not write to it (chmod go-w)";
+        (path.to_str().unwrap().to_owned(), said)
+    };
+    for (modes, named, fault) in [
+        ((0o644, 0o644), &file, None),
+        ((0o664, 0o644), &file, Some(said(&file))),
+        ((0o646, 0o644), &directory.to_owned(), Some(said(&file))),
+        ((0o644, 0o666), &directory.to_owned(), Some(said(&drop_in))),
+        ((0o644, 0o666), &file, None),
+    ] {
+        write(&file, modes.0);
+        write(&drop_in, modes.1);
+        let named = named.to_str().unwrap();
+        for (command, arguments) in [
+            ("ipcd", &["--check", "--config", named][..]),
+            ("ipc", &["check", "--config", named]),
+            ("ipc", &["why", "x", "--as", "user:4711", "--config", named]),
+        ] {
+            let mut run = program(command);
+            let (code, out, errors) = outcome(run.args(arguments).env("IPC_RUNDIR", directory));
+            assert_eq!(code, if fault.is_some() { 78 } else { 0 }, "{command}: {out}{errors}");
+            if let Some((path, said)) = &fault {
+                assert!(errors.contains(path) && errors.contains(said), "{command}: {errors}");
+            }
+        }
+    }
+    // What is not in its place yet says nothing of who may write there.
+    write(&file, 0o666);
+    let mut check = program("ipc");
+    let (code, _, errors) = outcome(check.arg("check").arg(&file));
+    assert_eq!(code, 0, "{errors}");
+}
