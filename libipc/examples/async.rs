@@ -7,9 +7,10 @@
 use std::io;
 use std::time::Duration;
 
-use libipc::Address;
 use libipc::async_io::{AsyncListener, AsyncSession, connect};
 use libipc::session::{ClientOptions, ServerOptions, SessionError};
+use libipc::{Address, Stream};
+use tokio::task::JoinSet;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -24,19 +25,25 @@ fn main() -> io::Result<()> {
 
 async fn serve(address: &Address) -> io::Result<()> {
     let listener = AsyncListener::new(address.listen().map_err(io::Error::other)?)?;
-    loop {
-        let stream = listener.accept().await?;
-        tokio::spawn(async move {
-            let options = ServerOptions::default();
-            let mut session = AsyncSession::accept(stream, &options, "a-client").await?;
-            while let Ok(message) = session.receive().await {
-                if let Some(request) = message.request {
-                    session.answer(request, &message.payload).await?;
-                }
-            }
-            Ok::<(), SessionError>(())
-        });
+    let mut clients = JoinSet::new();
+    while let Some(stream) = listener.next(|error| eprintln!("async: {error}")).await {
+        clients.spawn(answer(stream));
+        // Those that have left take no room any more.
+        while clients.try_join_next().is_some() {}
     }
+    clients.join_all().await;
+    Ok(())
+}
+
+/// Answers one client until it leaves.
+async fn answer(stream: Stream) -> Result<(), SessionError> {
+    let mut session = AsyncSession::accept(stream, &ServerOptions::default(), "a-client").await?;
+    while let Ok(message) = session.receive().await {
+        if let Some(request) = message.request {
+            session.answer(request, &message.payload).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn ask(address: &Address, texts: &[&str]) -> io::Result<()> {

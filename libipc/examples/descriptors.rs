@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use libipc::{Address, Channel, Connection, ConnectionError, Patience};
@@ -23,18 +24,25 @@ fn main() -> io::Result<()> {
 
 fn serve(address: &Address) -> io::Result<()> {
     let listener = address.listen().map_err(io::Error::other)?;
+    std::thread::scope(|clients| {
+        for stream in listener.clients(|error| eprintln!("descriptors: {error}")) {
+            let client = Connection::new(stream);
+            let thread = Builder::new().spawn_scoped(clients, || count(client));
+            drop(thread.inspect_err(|error| eprintln!("descriptors: {error}")));
+        }
+    });
+    Ok(())
+}
+
+/// Answers each message of a client with how many bytes it has brought.
+fn count(mut client: Connection) -> Result<(), ConnectionError> {
     loop {
-        let mut client = Connection::new(listener.accept()?);
-        std::thread::spawn(move || -> Result<(), ConnectionError> {
-            loop {
-                let message = client.receive()?;
-                let mut content = message.payload.to_vec();
-                for descriptor in message.descriptors {
-                    File::from(descriptor).read_to_end(&mut content)?;
-                }
-                client.send(Channel::DATA, content.len().to_string().as_bytes())?;
-            }
-        });
+        let message = client.receive()?;
+        let mut content = message.payload.to_vec();
+        for descriptor in message.descriptors {
+            File::from(descriptor).read_to_end(&mut content)?;
+        }
+        client.send(Channel::DATA, content.len().to_string().as_bytes())?;
     }
 }
 

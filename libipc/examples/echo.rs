@@ -8,10 +8,11 @@
 #![expect(clippy::print_stdout, reason = "an example for the command line")]
 
 use std::io;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use libipc::session::{ClientOptions, ServerOptions, Session, SessionError};
-use libipc::{Address, Patience};
+use libipc::{Address, Patience, Stream};
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -25,19 +26,25 @@ fn main() -> io::Result<()> {
 
 fn serve(address: &Address) -> io::Result<()> {
     let listener = address.listen().map_err(io::Error::other)?;
+    std::thread::scope(|clients| {
+        for stream in listener.clients(|error| eprintln!("echo: {error}")) {
+            // A slow client delays nobody: it has a thread of its own.
+            let thread = Builder::new().spawn_scoped(clients, || answer(stream));
+            drop(thread.inspect_err(|error| eprintln!("echo: {error}")));
+        }
+    });
+    Ok(())
+}
+
+/// Answers one client until it leaves.
+fn answer(stream: Stream) -> Result<(), SessionError> {
+    let mut session = Session::accept(stream, &ServerOptions::default(), "a-client")?;
     loop {
-        let stream = listener.accept()?;
-        // A slow client delays nobody: it has a thread of its own.
-        std::thread::spawn(move || -> Result<(), SessionError> {
-            let mut session = Session::accept(stream, &ServerOptions::default(), "a-client")?;
-            loop {
-                let message = session.receive()?;
-                match message.request {
-                    Some(request) => session.answer(request, &message.payload)?,
-                    None => session.send(message.channel, &message.payload)?,
-                }
-            }
-        });
+        let message = session.receive()?;
+        match message.request {
+            Some(request) => session.answer(request, &message.payload)?,
+            None => session.send(message.channel, &message.payload)?,
+        }
     }
 }
 

@@ -26,8 +26,8 @@ fn serve(address: &Address) -> io::Result<()> {
     let listener = address.listen().map_err(io::Error::other)?;
     events.serve_sessions(listener, ServerOptions::default())?;
     events.set_timer(Some(Duration::from_secs(10)));
-    let mut sessions = 0_usize;
-    loop {
+    let (mut sessions, mut is_replaced) = (0_usize, false);
+    while !is_replaced || sessions > 0 {
         match events.next()? {
             Event::SessionBegun { .. } => sessions += 1,
             Event::SessionEnded { .. } => sessions -= 1,
@@ -40,11 +40,16 @@ fn serve(address: &Address) -> io::Result<()> {
                 let _full = session.answer_within(request, &message.payload, Patience::Never);
             }
             Event::Timer => println!("{sessions} sessions"),
-            // Out of descriptors: it goes on by itself. Replaced by a newer process: the end.
-            Event::ServiceFailed { is_over: true, error, .. } => return Err(error),
+            // Out of descriptors: it goes on by itself. Replaced by a newer process: nobody else
+            // comes.
+            Event::ServiceFailed { is_over, error, .. } => {
+                eprintln!("event_loop: {error}");
+                is_replaced |= is_over;
+            }
             _ => {}
         }
     }
+    Ok(())
 }
 
 fn ask(address: &Address, text: &str) -> io::Result<()> {

@@ -9,10 +9,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use libipc::poller::{Interest, Poller, Ready, Token};
-use libipc::{Address, Channel, Connection, ConnectionError, Patience};
+use libipc::{Address, Channel, Connection, ConnectionError, Listener, Patience};
 
 /// Clients at once; further ones wait until one has gone.
 const CLIENTS_MOST: usize = 10_000;
+
+/// How long to rest when the system is out of descriptors.
+const REST: Duration = Duration::from_millis(100);
 
 const LISTENER: Token = Token(0);
 
@@ -28,35 +31,83 @@ fn main() -> io::Result<()> {
 
 fn serve(address: &Address) -> io::Result<()> {
     let listener = address.listen().map_err(io::Error::other)?;
-    let mut poller = Poller::new()?;
+    let poller = Poller::new()?;
     poller.add(&listener, LISTENER, Interest::READ)?;
-    let (mut clients, mut last, mut ready) = (HashMap::new(), LISTENER, Vec::new());
-    loop {
-        poller.wait(&mut ready, None)?;
+    let (clients, last, is_over) = (HashMap::new(), LISTENER, false);
+    let mut service = Service { listener, poller, clients, last, is_over };
+    let mut ready = Vec::new();
+    while !(service.is_over && service.clients.is_empty()) {
+        service.poller.wait(&mut ready, None)?;
         for Ready { token, .. } in ready.drain(..) {
-            if token == LISTENER {
-                while clients.len() < CLIENTS_MOST
-                    && let Some(stream) = listener.try_accept()?
-                {
-                    last = Token(last.0 + 1);
+            match token {
+                LISTENER => service.accept()?,
+                client => service.answer(client)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Service {
+    listener: Listener,
+    poller: Poller,
+    clients: HashMap<Token, Connection>,
+    last: Token,
+    /// Another process has the name: those who have come are served, and nobody else comes.
+    is_over: bool,
+}
+
+impl Service {
+    /// Lets in who is there, as many as there is room for.
+    fn accept(&mut self) -> io::Result<()> {
+        while self.clients.len() < CLIENTS_MOST {
+            match self.listener.try_accept() {
+                Ok(None) => break,
+                Ok(Some(stream)) => {
+                    self.last = Token(self.last.0 + 1);
                     let client = Connection::new(stream);
-                    poller.add(&client, last, Interest::READ)?;
-                    clients.insert(last, client);
+                    self.poller.add(&client, self.last, Interest::READ)?;
+                    self.clients.insert(self.last, client);
                 }
-            } else if let Some(client) = clients.get_mut(&token) {
-                match answer(client) {
-                    // Who does not read what we send is not read from either.
-                    Ok(true) => poller.change(&*client, token, Interest::READ)?,
-                    Ok(false) => poller.change(&*client, token, Interest::WRITE)?,
-                    Err(_) => {
-                        poller.remove(&*client)?;
-                        clients.remove(&token);
-                    }
+                Err(error) => {
+                    eprintln!("many_clients: {error}");
+                    return self.rest(&error);
                 }
             }
-            let room = clients.len() < CLIENTS_MOST;
-            let wanted = if room { Interest::READ } else { Interest::NONE };
-            poller.change(&listener, LISTENER, wanted)?;
+        }
+        self.listen()
+    }
+
+    /// Waits for clients while there is room for one.
+    fn listen(&mut self) -> io::Result<()> {
+        let has_room = self.clients.len() < CLIENTS_MOST;
+        let wanted = if has_room { Interest::READ } else { Interest::NONE };
+        if self.is_over { Ok(()) } else { self.poller.change(&self.listener, LISTENER, wanted) }
+    }
+
+    /// Leaves the listener alone for a moment, as without descriptors it would be ready at once;
+    /// for good if that is what the error says.
+    fn rest(&mut self, error: &io::Error) -> io::Result<()> {
+        if error.kind() == io::ErrorKind::AddrInUse {
+            self.is_over = true;
+            return self.poller.remove(&self.listener);
+        }
+        self.poller.set_timer(LISTENER, Instant::now() + REST);
+        self.poller.change(&self.listener, LISTENER, Interest::NONE)
+    }
+
+    /// Answers one client, if it is still there.
+    fn answer(&mut self, token: Token) -> io::Result<()> {
+        let Some(client) = self.clients.get_mut(&token) else { return Ok(()) };
+        match answer(client) {
+            // Who does not read what we send is not read from either.
+            Ok(true) => self.poller.change(&*client, token, Interest::READ),
+            Ok(false) => self.poller.change(&*client, token, Interest::WRITE),
+            Err(_) => {
+                self.poller.remove(&*client)?;
+                self.clients.remove(&token);
+                self.listen()
+            }
         }
     }
 }

@@ -6,11 +6,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use libipc::schema::{SchemaOptions, SchemaRegistry};
 use libipc::session::{Checked, ClientOptions, ServerOptions, Session, SessionError};
-use libipc::{Address, Channel, Patience};
+use libipc::{Address, Channel, Patience, Stream};
 
 /// What a message on channel 2 may be.
 const SUM: &str = r#"{"type": "object", "required": ["of"],
@@ -31,24 +32,31 @@ fn main() -> io::Result<()> {
 
 fn serve(address: &Address, schemas: &Arc<SchemaRegistry>) -> io::Result<()> {
     let listener = address.listen().map_err(io::Error::other)?;
+    std::thread::scope(|clients| {
+        for stream in listener.clients(|error| eprintln!("schema: {error}")) {
+            let answer = || answer(stream, Arc::clone(schemas));
+            let thread = Builder::new().spawn_scoped(clients, answer);
+            drop(thread.inspect_err(|error| eprintln!("schema: {error}")));
+        }
+    });
+    Ok(())
+}
+
+/// Answers one client until it leaves.
+fn answer(stream: Stream, schemas: Arc<SchemaRegistry>) -> Result<(), SessionError> {
+    let mut session = Session::accept(stream, &ServerOptions::default(), "a-client")?;
+    session.check(schemas, Checked::Received);
     loop {
-        let (stream, schemas) = (listener.accept()?, Arc::clone(schemas));
-        std::thread::spawn(move || -> Result<(), SessionError> {
-            let mut session = Session::accept(stream, &ServerOptions::default(), "a-client")?;
-            session.check(schemas, Checked::Received);
-            loop {
-                match session.receive() {
-                    // One wrong message ends nothing.
-                    Err(SessionError::Schema(error)) => {
-                        session.send(Channel::ERROR, error.to_string().as_bytes())?;
-                    }
-                    message => {
-                        let sum = sum(&message?.payload);
-                        session.send(Channel::TELEMETRY, sum.to_string().as_bytes())?;
-                    }
-                }
+        match session.receive() {
+            // One wrong message ends nothing.
+            Err(SessionError::Schema(error)) => {
+                session.send(Channel::ERROR, error.to_string().as_bytes())?;
             }
-        });
+            message => {
+                let sum = sum(&message?.payload);
+                session.send(Channel::TELEMETRY, sum.to_string().as_bytes())?;
+            }
+        }
     }
 }
 

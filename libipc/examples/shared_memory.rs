@@ -7,6 +7,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use libipc::{Address, Channel, Connection, ConnectionError, Patience, Shm};
@@ -26,22 +27,29 @@ fn main() -> io::Result<()> {
 
 fn serve(address: &Address) -> io::Result<()> {
     let listener = address.listen().map_err(io::Error::other)?;
+    std::thread::scope(|clients| {
+        for stream in listener.clients(|error| eprintln!("shared_memory: {error}")) {
+            let client = Connection::new(stream);
+            let thread = Builder::new().spawn_scoped(clients, || look(client));
+            drop(thread.inspect_err(|error| eprintln!("shared_memory: {error}")));
+        }
+    });
+    Ok(())
+}
+
+/// Answers each message of a client with what is in the memory that it has brought.
+fn look(mut client: Connection) -> io::Result<()> {
     loop {
-        let mut client = Connection::new(listener.accept()?);
-        std::thread::spawn(move || -> io::Result<()> {
-            loop {
-                let message = client.receive()?;
-                let mut seen = message.payload.to_vec();
-                for descriptor in message.descriptors {
-                    // Whatever the client does to it later, this copy stays what it is.
-                    let memory = Shm::from_descriptor(descriptor, MEMORY_MOST);
-                    let memory = memory.map_err(io::Error::other)?;
-                    seen.resize(memory.size(), 0);
-                    memory.read(0, &mut seen).map_err(io::Error::other)?;
-                }
-                client.send(Channel::DATA, &seen)?;
-            }
-        });
+        let message = client.receive()?;
+        let mut seen = message.payload.to_vec();
+        for descriptor in message.descriptors {
+            // Whatever the client does to it later, this copy stays what it is.
+            let memory = Shm::from_descriptor(descriptor, MEMORY_MOST);
+            let memory = memory.map_err(io::Error::other)?;
+            seen.resize(memory.size(), 0);
+            memory.read(0, &mut seen).map_err(io::Error::other)?;
+        }
+        client.send(Channel::DATA, &seen)?;
     }
 }
 

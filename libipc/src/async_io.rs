@@ -5,7 +5,8 @@
 //! has happened to its message if its future is dropped.
 //!
 //! Nothing here spawns a task; only [`connect`] uses a thread of tokio's for blocking work. The
-//! runtime needs its timer only for sessions, whose beginnings and keepalives end in time.
+//! runtime needs its timer only for sessions, whose beginnings and keepalives end in time, and for
+//! [`AsyncListener::next`].
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

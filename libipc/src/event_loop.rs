@@ -52,10 +52,6 @@ mod turns;
 /// The token of the timer that the program sets, and of the waker.
 const PROGRAM: Token = Token(0);
 
-/// How long a service is left alone after it could not accept: nothing is gained by asking again
-/// at once when descriptors are what is missing.
-const REST: Duration = Duration::from_millis(100);
-
 /// How long a connection that is to be closed may take to collect what was scheduled for it.
 const LINGER: Duration = Duration::from_secs(2);
 

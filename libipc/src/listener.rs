@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sys::socket::SocketKind;
@@ -21,6 +22,10 @@ use file::{BoundFile, lock_file, prepare, remove_dead};
 
 /// Connections that wait to be accepted at most; the kernel may have a lower limit.
 const BACKLOG: i32 = 4096;
+
+/// How long a service is left alone after it could not accept: nothing is gained by asking again
+/// at once when descriptors are what is missing.
+pub(crate) const REST: Duration = Duration::from_millis(100);
 
 /// Accepts clients of one service.
 ///
@@ -193,6 +198,46 @@ impl Listener {
             Source::Socket(_, file) => file.as_ref().is_none_or(BoundFile::is_there),
             Source::Registered(_) => true,
         }
+    }
+
+    /// Every client, one after the other, as long as the name is served here.
+    ///
+    /// What keeps a client from being accepted is told to `told`, and is not the end: after 100 ms
+    /// the next one is waited for. So nobody ends a service by opening as many connections as it
+    /// has descriptors, and it does not spin meanwhile. Only once another process of the same user
+    /// has taken the name over there are no more clients; that is told as well. Serve those that
+    /// have come, and end.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use libipc::Address;
+    /// # let address: Address = format!("@libipc-clients-{}", std::process::id()).parse().unwrap();
+    ///
+    /// let listener = address.listen()?;
+    /// # let mut client = address.connect(std::time::Instant::now() + std::time::Duration::from_secs(9))?;
+    /// for mut stream in listener.clients(|error| eprintln!("greeter: {error}")) {
+    ///     let _gone = stream.write_all(b"welcome").is_err();
+    /// #   break;
+    /// }
+    /// # std::io::Read::read_exact(&mut client, &mut [0; 7])?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn clients(&self, mut told: impl FnMut(&io::Error)) -> impl Iterator<Item = Stream> {
+        std::iter::from_fn(move || {
+            loop {
+                match self.accept() {
+                    Ok(stream) => return Some(stream),
+                    Err(error) => {
+                        told(&error);
+                        if error.kind() == io::ErrorKind::AddrInUse {
+                            return None;
+                        }
+                    }
+                }
+                let rest = PollTimeout::try_from(REST).unwrap_or(PollTimeout::MAX);
+                let _interrupted = poll(&mut [], rest).is_err();
+            }
+        })
     }
 
     /// Waits for a client. [`Stream::peer`] is what the kernel knows about it, or for a client that

@@ -13,7 +13,7 @@ use libipc::{Listener, ServiceName, Stream};
 /// Clients served at once; one more is closed, and may come again.
 const CLIENTS_MOST: usize = 512;
 
-/// How long to rest when the system is out of descriptors or memory.
+/// How often to look whether the last client has gone.
 const REST: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -31,22 +31,13 @@ fn serve(name: &ServiceName) -> ExitCode {
         Err(error) => return fail(71, &error),
     };
     let clients = Arc::new(());
-    loop {
-        match listener.accept() {
-            Ok(stream) if Arc::strong_count(&clients) <= CLIENTS_MOST => {
-                start(stream, Arc::clone(&clients));
-            }
-            Ok(_one_too_many) => {}
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                eprintln!("pongd: {error}");
-                return finish(&clients);
-            }
-            Err(error) => {
-                eprintln!("pongd: {error}");
-                thread::park_timeout(REST);
-            }
+    for stream in listener.clients(|error| eprintln!("pongd: {error}")) {
+        // One too many is closed.
+        if Arc::strong_count(&clients) <= CLIENTS_MOST {
+            start(stream, Arc::clone(&clients));
         }
     }
+    finish(&clients)
 }
 
 /// Another process has the name: serves those who have come, and ends.

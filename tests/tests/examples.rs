@@ -2,13 +2,20 @@
 //! leads to another host, in the clear and over TLS.
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
 use ipcd_tests::tls::Authority;
 use ipcd_tests::{Daemon, Host, binaries, free_port, has, installed, may_look, outcome, until};
-use libipc::Address;
+use libipc::connector::Connector;
+use libipc::rundir::{Instance, RunDirectory};
+use libipc::session::{ClientOptions, Session};
+use libipc::{Address, Listener, ServiceName};
 
 /// Builds the examples once.
 fn example(name: &str) -> PathBuf {
@@ -94,9 +101,9 @@ fn says(
                 rundir: Some(rundir.to_owned()),
                 ..libipc::environment::Environment::default()
             };
-            let patience = std::time::Duration::from_secs(1);
-            let name = libipc::ServiceName::new("service").unwrap();
-            libipc::connector::Connector::new(&environment, patience)
+            let patience = Duration::from_secs(1);
+            let name = ServiceName::new("service").unwrap();
+            Connector::new(&environment, patience)
                 .is_ok_and(|connector| connector.connect(&name).is_ok())
         }
     });
@@ -188,5 +195,38 @@ fn programs_and_the_broker_go_on_when_their_calls_are_interrupted() {
             strace.signal(nix::sys::signal::Signal::SIGINT);
             strace.0.wait().unwrap();
         }
+    }
+}
+
+#[test]
+fn an_example_that_is_replaced_serves_those_who_have_come_and_ends() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let host = Host::new(&[]);
+    let name = ServiceName::new("shop").unwrap();
+    let directory = RunDirectory::new(host.rundir(), Instance::Private);
+    let of_sessions = ["async", "echo", "event_loop", "schema"];
+    let of_messages = ["descriptors", "many_clients", "shared_memory"];
+    for program in of_sessions.into_iter().chain(of_messages) {
+        let mut serve = Command::new(example(program));
+        serve.args(["serve", "shop"]).env("IPC_RUNDIR", host.rundir());
+        let mut old = Daemon::start(serve.stdin(Stdio::null()).stderr(Stdio::piped()));
+        let held = Connector::new(&host.environment(""), PATIENCE).unwrap().wait_for_service();
+        let held = held.connect(&name).unwrap();
+        let held: Box<dyn AsFd> = if of_sessions.contains(&program) {
+            Box::new(Session::connect(held, &ClientOptions::default()).unwrap())
+        } else {
+            Box::new(held)
+        };
+        let _new = Listener::bind_in(&directory, &name).unwrap();
+        let mut line = String::new();
+        BufReader::new(old.0.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let told = format!("{program}: another process of this user serves shop from now on\n");
+        assert_eq!(line, told);
+        assert!(old.0.try_wait().unwrap().is_none(), "{program} serves the one who has come");
+        drop(held);
+        let old = RefCell::new(old);
+        until(&format!("{program} ends"), || {
+            old.borrow_mut().0.try_wait().unwrap().is_some_and(|status| status.success())
+        });
     }
 }

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use super::event::{Event, Id};
 use super::sessions::{Newcomer, Seat};
-use super::{EventLoop, LINGER, REST};
+use super::{EventLoop, LINGER};
 use crate::connection::{Connection, ConnectionError, Message, Options};
-use crate::listener::Listener;
+use crate::listener::{Listener, REST};
 use crate::patience::Patience;
 use crate::poller::Interest;
 use crate::session::ServerOptions;

@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::*;
 use crate::connection::Message;
+use crate::listener::REST;
 use crate::name::ServiceName;
 use crate::rundir::{Instance, RunDirectory};
 use crate::stream::Stream;

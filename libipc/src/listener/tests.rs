@@ -1,6 +1,11 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::*;
 use crate::identity::Identity;
@@ -141,7 +146,7 @@ fn each_socket_of_the_service_manager_is_taken_by_its_name() {
     });
     let script =
         "exec 3<&0 4>&1 </dev/null >/dev/null; LISTEN_PID=$$ exec \"$0\" --exact --ignored \"$1\"";
-    let status = std::process::Command::new("sh")
+    let status = Command::new("sh")
         .args(["-c", script])
         .arg(std::env::current_exe().unwrap())
         .arg("listener::tests::serves_two_inherited_sockets")
@@ -149,6 +154,38 @@ fn each_socket_of_the_service_manager_is_taken_by_its_name() {
         .env("IPC_RUNDIR", place.path().join("ipc"))
         .stdin(first)
         .stdout(second)
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// The process of the next test, whose limit is its own.
+#[test]
+#[ignore = "run by the test below"]
+fn runs_out_of_descriptors() {
+    let (_place, directory, name) = instance();
+    let listener = Listener::bind_in(&directory, &name).unwrap();
+    let client = sys::socket::connect_unix_now(&directory.service(&name)).unwrap();
+    let next_number = u64::try_from(client.try_clone().unwrap().as_raw_fd()).unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, next_number, hard).unwrap();
+    let (start, mut failures) = (Instant::now(), 0);
+    let told = |error: &io::Error| {
+        assert_eq!(error.raw_os_error(), Some(nix::libc::EMFILE));
+        assert!(start.elapsed() >= REST * failures, "nothing spins");
+        failures += 1;
+        if failures == 3 {
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        }
+    };
+    assert!(listener.clients(told).next().is_some());
+    assert_eq!(failures, 3);
+}
+
+#[test]
+fn clients_go_on_when_there_are_descriptors_again() {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "listener::tests::runs_out_of_descriptors"])
+        .stdout(Stdio::null())
         .status();
     assert!(status.unwrap().success());
 }
