@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Command::Ping(ping) => session::ping::run(&ping, format),
         Command::Bench(bench) => session::bench::run(&bench, format),
         Command::Init(wanted) => init::run(&wanted),
-        Command::Tls(wanted) => tls::run(&wanted),
+        Command::Tls(wanted) => tls::run(&wanted, chosen),
         Command::Doctor(place) => doctor::run(&place, format),
         Command::Envinfo => envinfo::run(format),
         Command::Version { extended } => envinfo::version(extended, chosen),

@@ -8,7 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::report::{self, Report};
+use crate::format::{self, Format, Listing, Shown};
+use crate::report::Report;
 use crate::tls::peers::{Peer, Peers};
 
 mod peers;
@@ -45,6 +46,7 @@ Two hosts in three commands, on web1, db1, and web1 again:
   ipc tls init --peer db1.example.com=sha256-…       the pin that db1 has printed
 No key leaves its host. Nothing listens, and nobody may enter, before that is configured: each
 command prints what comes next.
+With --format json: the pin, the files, and the hosts that are known.
 Exit codes: 0 done, 3 no tlsd, 64 usage, 71 the system, 78 the configuration cannot be changed";
 
 /// Where this instance has its files.
@@ -53,8 +55,36 @@ struct Place {
     is_system: bool,
 }
 
-/// Carries a command out.
-pub(crate) fn run(wanted: &Tls) -> Result<ExitCode, Report> {
+/// What is there when it is done, for programs.
+#[derive(Debug, serde::Serialize)]
+struct Done<'d> {
+    /// This host's pin.
+    pin: &'d str,
+    key: PathBuf,
+    file: PathBuf,
+    peers: &'d [Peer],
+    /// For people, who want to know what comes next.
+    #[serde(skip)]
+    next: String,
+}
+
+impl Shown for Done<'_> {
+    fn table(&self) -> String {
+        self.next.clone()
+    }
+
+    fn raw(&self) -> String {
+        let mut listing = Listing::default();
+        listing.add("pin", self.pin);
+        listing.add("key", text(&self.key));
+        listing.add("file", text(&self.file));
+        self.peers.iter().for_each(|peer| listing.add(&peer.name, &*peer.pin));
+        listing.raw()
+    }
+}
+
+/// Carries a command out. `format` is the one that somebody has chosen.
+pub(crate) fn run(wanted: &Tls, format: Option<Format>) -> Result<ExitCode, Report> {
     let Tls::Init(init) = wanted;
     let is_system = nix::unistd::geteuid().is_root() && !init.user;
     let base =
@@ -66,13 +96,21 @@ pub(crate) fn run(wanted: &Tls) -> Result<ExitCode, Report> {
     let place = Place { base, is_system };
     let key = text(&place.key());
     let pin = tlsd(&["--key", &key])?;
+    let pin = pin.trim();
+    if let Some(own) = init.peers.iter().find(|peer| peer.pin == pin) {
+        let why = format!("--peer {}={pin}: that is the key of this host itself", own.name);
+        return Err(Report::usage("tls", why)
+            .cure("to do", "write the pin that `ipc tls init` has printed on the other host"));
+    }
     let (file, before) = (place.file(), place.written()?);
     let peers = Peers::of_text(&before).with(&init.peers);
     let after = peers.written_into(&before, &key);
     if after != before {
         write(&place, &file, &after)?;
     }
-    report::print(&place.next(pin.trim(), &peers))
+    let next = place.next(pin, &peers);
+    let done = Done { pin, key: place.key(), file, peers: peers.all(), next };
+    format::print(format.unwrap_or(Format::Table), &done, &done)
 }
 
 /// What tlsd says of the configuration of TLS.

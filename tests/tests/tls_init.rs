@@ -52,6 +52,9 @@ fn printed_behind<'p>(printed: &'p str, before: &str) -> Vec<&'p str> {
     lines.take_while(|line| line.starts_with("  ")).map(str::trim).collect()
 }
 
+/// The pin of a key that nobody has.
+const OTHER: &str = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
@@ -102,11 +105,11 @@ fn two_hosts_know_each_other_after_three_commands_and_what_is_printed_works() {
 #[test]
 fn what_is_there_stays_and_doing_it_again_changes_nothing() {
     let place = Place::new();
-    let first = place.init(&[]);
+    place.init(&[]);
     let key = place.text("tls/host.key");
     let own = "drain-seconds = 3\n";
     fs::write(place.file("tlsd.toml"), own).unwrap();
-    let pin = format!("other.example.com={}", first.split(' ').nth(4).unwrap().trim());
+    let pin = format!("other.example.com={OTHER}");
     place.init(&["--peer", &pin]);
     let text = place.text("tlsd.toml");
     assert!(text.starts_with(own) && text.contains("[trust.\"other.example.com\"]"), "{text}");
@@ -118,6 +121,28 @@ fn what_is_there_stays_and_doing_it_again_changes_nothing() {
     let (code, _, errors) = place.ipc(&["tls", "init", "--user", "--peer", &pin]);
     assert_eq!(code, 78, "{errors}");
     assert!(errors.contains("by hand") && place.text("tlsd.toml") == own, "{errors}");
+}
+
+#[test]
+fn programs_read_the_pin_and_nobody_knows_himself() {
+    let place = Place::new();
+    let peer = format!("other.example.com={OTHER}");
+    let told = place.init(&["--peer", &peer, "--format", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let pin = told["pin"].as_str().unwrap();
+    assert_eq!(told["peers"], serde_json::json!([{ "name": "other.example.com", "pin": OTHER }]));
+    assert_eq!(told["key"], place.file("tls/host.key").to_str().unwrap());
+    assert_eq!(told["file"], place.file("tlsd.toml").to_str().unwrap());
+    let raw = place.init(&["--format", "raw"]);
+    assert!(raw.starts_with(&format!("pin\t{pin}\n")), "{raw}");
+    assert!(raw.ends_with(&format!("other.example.com\t{OTHER}\n")), "{raw}");
+    let before = place.text("tlsd.toml");
+    let own = format!("me.example.com={pin}");
+    let (code, _, errors) = place.ipc(&["tls", "init", "--user", "--peer", &own]);
+    assert_eq!(code, 64);
+    assert!(errors.contains("that is the key of this host itself"), "{errors}");
+    assert!(errors.contains("printed on the other host"), "{errors}");
+    assert_eq!(place.text("tlsd.toml"), before);
 }
 
 #[test]

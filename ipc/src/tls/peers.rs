@@ -15,7 +15,7 @@ const KNOWN: &str = "# known: ";
 const DIGEST: usize = 44;
 
 /// A host, and the pin of its key.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub(super) struct Peer {
     pub(super) name: String,
     pub(super) pin: String,
