@@ -104,11 +104,14 @@ pub(crate) fn load(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>,
     Ok(Arc::new(live))
 }
 
-/// As [`load`], for a broker that goes on with what it has: lines that are probably not meant are
-/// refused as mistakes are.
+/// As [`load`], for a broker that goes on with what it has: lines of files that are probably not
+/// meant are refused as mistakes are. What is odd about its own command line alone is told again,
+/// and keeps no file out: it stays as it is until the broker starts anew.
 pub(crate) fn load_again(files: &Files, directory: &RunDirectory) -> Result<Arc<Live>, Refusal> {
     let (live, warnings) = read(files, directory)?;
-    let is_odd = |warning: &Warning| warning.kind == WarningKind::Lint;
+    let is_odd = |warning: &Warning| {
+        warning.kind == WarningKind::Lint && live.origins.contains(&warning.problem.file)
+    };
     if warnings.iter().any(is_odd) {
         let odd = warnings.into_iter().filter(is_odd).map(|warning| warning.problem);
         return Err(Refusal::Problems(odd.collect()));

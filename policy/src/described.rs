@@ -146,7 +146,7 @@ pub fn peer(text: &str, schemes: &Schemes) -> Result<RemoteIdentity, DescribedEr
     }
     let mut names = Vec::new();
     let mut address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    match Host::parse(host)? {
+    match Host::parse(host).map_err(|error| unusable_host(host, error))? {
         Host::Name(name) => names.push(format!("dns:{name}")),
         Host::V4(known) => address = known.into(),
         Host::V6(known) => address = known.into(),
@@ -162,6 +162,16 @@ pub fn peer(text: &str, schemes: &Schemes) -> Result<RemoteIdentity, DescribedEr
         return Err(DescribedError::NoProof(scheme.into()));
     }
     Ok(RemoteIdentity { scheme: scheme.to_owned(), address, names })
+}
+
+/// Why a peer is not at `host`: often it was written as a target is.
+fn unusable_host(host: &str, error: HostError) -> DescribedError {
+    match host.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && Host::parse(host).is_ok() => {
+            DescribedError::Port(port.into())
+        }
+        _ => error.into(),
+    }
 }
 
 /// Accounts that exist because a text names them. `root` is who he always is.
@@ -219,6 +229,8 @@ pub enum DescribedError {
     Scheme(Box<str>),
     /// No such host.
     Host(HostError),
+    /// A port, which is another one each time that a peer comes.
+    Port(Box<str>),
     /// What a peer is said to have proven is of no known kind.
     Proof,
     /// Something proven, by a scheme that proves nothing.
@@ -245,6 +257,7 @@ impl fmt::Display for DescribedError {
             ),
             Self::Scheme(known) => write!(f, "there is no such scheme; there are {known}"),
             Self::Host(error) => error.fmt(f),
+            Self::Port(port) => write!(f, "a peer has no port: leave out `:{port}`"),
             Self::Proof => f.write_str(
                 "what a peer has proven is dns:NAME, uri:NAME, pin:sha256-…, key:NAME or \
                  login:NAME",

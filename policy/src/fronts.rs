@@ -33,7 +33,7 @@ pub fn places(
             None => drop(places.insert(path, name.clone())),
             Some(fault) => {
                 let message = format!("the front {} {fault}", path.display());
-                problems.push(Problem::new(&service.position, message));
+                problems.push(Problem::new(&service.front_at, message));
             }
         }
     }
@@ -139,7 +139,7 @@ mod tests {
         assert!(!report.passes(false));
         assert_eq!(
             report.problems[0].to_string(),
-            "ipcd.toml:1:10: the front /run/ipc/front/x is not below /run/user/7/ipc/front"
+            "ipcd.toml:1:20: the front /run/ipc/front/x is not below /run/user/7/ipc/front"
         );
     }
 }

@@ -74,6 +74,25 @@ fn a_rule_without_effect_is_a_warning_at_the_start_and_a_mistake_when_checked_or
 }
 
 #[test]
+fn what_is_odd_on_the_command_line_keeps_no_file_out_and_what_it_makes_of_a_file_does() {
+    let odd = ["--rule", "deny out * *", "--rule", "allow out db tcp:h:1"];
+    let host = Host::with_config("rules = 'allow in shop tcp:192.0.2.7'\n", &odd);
+    let (code, _, said) = outcome(&mut host.ipc(&["reload"]));
+    assert_eq!(code, 0, "a reload cannot mend a command line: {said}");
+    host.configure("rules = 'allow out web tcp:h:2'\n");
+    let (code, _, said) = outcome(&mut host.ipc(&["reload"]));
+    assert_eq!(code, 78);
+    for told in [
+        "ipcd.toml:1:10: the rule never decides: `deny out * *` stands before it",
+        "that is at command line, rule 1; the first rule that matches decides",
+    ] {
+        assert!(said.contains(told) && !said.contains("command line, rule 2"), "{said}");
+    }
+    host.configure("rules = 'allow in web tcp:192.0.2.7'\n");
+    assert_eq!(outcome(&mut host.ipc(&["reload"])).0, 0);
+}
+
+#[test]
 fn about_others_only_administrators_may_ask() {
     if !has("root and setpriv", is_root() && installed("setpriv").is_some()) {
         return;

@@ -21,8 +21,8 @@ pub struct Service {
     pub door: bool,
     /// Whether the broker may connect in the place of clients that can do it in no other way.
     pub trusts_broker: bool,
-    /// Where this is written.
-    pub position: Position,
+    /// Where the front is written, or the service, if it has none.
+    pub front_at: Position,
 }
 
 /// A path that stands for the service's name: to connect there is to ask for it.
@@ -42,13 +42,15 @@ pub(super) struct Written {
     owner: Option<Text>,
     door: Option<bool>,
     trusts_broker: Option<bool>,
-    position: Position,
+    front_at: Position,
 }
 
 impl Written {
     pub(super) fn read(mut section: Section<'_>, position: Position) -> Self {
         let socket = section.value("socket").and_then(|value| read_path(&value, "a socket"));
+        let mut front_at = position;
         let front = section.value("front").and_then(|value| {
+            front_at = value.position();
             if value.is_flag() {
                 return value.flag().filter(|is_wanted| *is_wanted).map(|_| Front::ByName);
             }
@@ -66,7 +68,7 @@ impl Written {
             owner: section.text("owner"),
             door: section.flag("door"),
             trusts_broker: section.flag("trusts-broker"),
-            position,
+            front_at,
         }
     }
 
@@ -90,7 +92,7 @@ impl Written {
             owner_name,
             door: self.door.unwrap_or(true),
             trusts_broker: self.trusts_broker.unwrap_or(false),
-            position: self.position,
+            front_at: self.front_at,
         }
     }
 }

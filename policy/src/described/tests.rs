@@ -74,6 +74,10 @@ fn a_peer_is_its_scheme_its_host_and_what_it_has_proven() {
         ),
         ("tcp:h", "over tcp a peer proves nothing but its address"),
         ("tls:a..b", "something is missing between the dots of the host"),
+        ("tls:h:99", "a peer has no port: leave out `:99`"),
+        ("tcp:[2001:db8::1]:9000", "a peer has no port: leave out `:9000`"),
+        ("tcp:2001:db8::1", "an IPv6 address stands in brackets: [::1]"),
+        ("tls:h:x", "a host has only letters, digits, - . and _, not ':' (U+003A)"),
     ] {
         assert_eq!(peer(text, &schemes).unwrap_err().to_string(), said, "{text}");
     }
