@@ -37,7 +37,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Usage(text) | Self::Config(text) | Self::System(text)) = self;
-        f.write_str(text)
+        f.write_str(&sys::said::without_numbers(text))
     }
 }
 
@@ -68,5 +68,8 @@ mod tests {
         assert_eq!(codes, [(64, text()), (78, text()), (71, text())]);
         let failure = Failure::system("cannot listen", &"busy");
         assert_eq!(failure.to_string(), "cannot listen: busy");
+        let missing = io::Error::from_raw_os_error(2);
+        let failure = Failure::system("ipcd.toml", &missing);
+        assert_eq!(failure.to_string(), "ipcd.toml: No such file or directory");
     }
 }

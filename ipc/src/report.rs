@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use serde_json::json;
+use sys::said::without_numbers;
 
 /// An error, ready to be shown.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Report {
 
     /// An error with its exit code.
     pub(crate) fn new(code: u8, name: &str, what: &'static str, why: impl fmt::Display) -> Self {
-        let (name, why) = (name.to_owned(), why.to_string());
+        let (name, why) = (name.to_owned(), without_numbers(&why.to_string()).into_owned());
         Self { code, name, what, why, facts: Vec::new(), cure: None, retry: false }
     }
 
@@ -38,7 +39,7 @@ impl Report {
 
     /// With one more fact.
     pub(crate) fn fact(mut self, name: &'static str, fact: impl fmt::Display) -> Self {
-        self.facts.push((name, fact.to_string()));
+        self.facts.push((name, without_numbers(&fact.to_string()).into_owned()));
         self
     }
 

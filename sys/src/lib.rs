@@ -14,6 +14,7 @@
 //! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, beginnings,
 //!   sockets of the service manager, bytes that never reach user space, raised rights, signals of
 //!   a child.
+//! - [`said`] tells the kernel's words to people.
 //! - [`unread`]: what lies unread in a Unix stream, and what that does when it is closed.
 //! - [`wiped`]: memory that is overwritten before it is given back.
 //!
@@ -35,6 +36,7 @@ pub mod map;
 pub mod memfd;
 pub mod process;
 pub mod random;
+pub mod said;
 pub mod secure;
 pub mod socket;
 pub mod splice;

@@ -55,7 +55,7 @@ fn what_goes_wrong_is_told_with_its_cure() {
     assert_eq!((code, errors.as_str()), (64, said));
     let mut command = place.ipc(&["rendezvous", "connect", "1", "a"]);
     let (code, _, errors) = run(command.env("IPC_RUNDIR", "/nowhere/at/all"), b"");
-    let said = "ipc: a: configuration: /nowhere/at/all: No such file or directory (os error 2)\n  \
+    let said = "ipc: a: configuration: /nowhere/at/all: No such file or directory\n  \
                 to do  name a directory of your own in IPC_RUNDIR\n";
     assert_eq!((code, errors.as_str()), (78, said));
     assert_eq!(run(&mut place.ipc(&["rendezvous", "connect", "x", "y"]), b"").0, 64);
