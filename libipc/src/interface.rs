@@ -19,6 +19,18 @@ pub mod transport;
 pub mod tunnel;
 
 /// An [`crate::identity::Identity`] as it travels.
+///
+/// ```
+/// use libipc::identity;
+/// use libipc::interface::Identity;
+///
+/// let local: Identity = serde_json::from_str(r#"{"pid":4711,"uid":998,"gid":998}"#)?;
+/// let identity::Identity::Local(peer) = local.into() else { panic!("a process of this host") };
+/// assert_eq!((peer.pid, peer.uid, peer.unit), (Some(4711), Some(998), None));
+/// let remote = r#"{"scheme":"tls","address":"192.0.2.1","names":["dns:web1.example.com"]}"#;
+/// assert!(matches!(serde_json::from_str(remote)?, Identity::Remote(peer) if peer.scheme == "tls"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Identity {
@@ -91,6 +103,17 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// Errors that every varlink service may answer with.
+///
+/// ```
+/// use libipc::interface::ServiceError;
+///
+/// let error = ServiceError::MethodNotFound { method: "org.ipcd.Broker.Conect".to_owned() };
+/// assert_eq!(
+///     serde_json::to_string(&error)?,
+///     r#"{"error":"org.varlink.service.MethodNotFound","parameters":{"method":"org.ipcd.Broker.Conect"}}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "error", content = "parameters")]
 pub enum ServiceError {

@@ -16,6 +16,15 @@ pub const INTERFACE: &str = "org.ipcd.Authenticator";
 pub const VERIFY: &str = "org.ipcd.Authenticator.Verify";
 
 /// Parameters of `Verify`.
+///
+/// ```
+/// use libipc::interface::authenticator::Verify;
+///
+/// let text = r#"{"user":"alice","secret":"s3cret","peer":"192.0.2.1"}"#;
+/// let login: Verify = serde_json::from_str(text)?;
+/// assert!(login.secret.is("s3cret") && !format!("{login:?}").contains("s3cret"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Verify {
     /// The user.
@@ -27,6 +36,15 @@ pub struct Verify {
 }
 
 /// Answer to `Verify`: the login is right.
+///
+/// ```
+/// use libipc::interface::authenticator::Verified;
+///
+/// let alice: Verified = serde_json::from_str(r#"{"user":"alice","groups":["shop"]}"#)?;
+/// // Rules know her as `login:alice` and `login:@shop`.
+/// assert_eq!((alice.user.as_str(), &alice.groups[..]), ("alice", &["shop".to_owned()][..]));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Verified {
     /// The user, as rules name it.
@@ -37,6 +55,15 @@ pub struct Verified {
 }
 
 /// What an authentication service answers instead.
+///
+/// ```
+/// use libipc::interface::authenticator::AuthenticatorError;
+///
+/// let text = r#"{"error":"org.ipcd.Authenticator.Rejected","parameters":{}}"#;
+/// let error: AuthenticatorError = serde_json::from_str(text)?;
+/// assert_eq!(error.to_string(), "the login is not accepted");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "error", content = "parameters")]
 pub enum AuthenticatorError {

@@ -1,10 +1,12 @@
 //! `org.ipcd.Broker`.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
+
+mod error;
+
+pub use error::BrokerError;
 
 /// The interface file.
 pub const TEXT: &str = include_str!("../../interfaces/org.ipcd.Broker.varlink");
@@ -16,6 +18,15 @@ pub const CONNECT: &str = "org.ipcd.Broker.Connect";
 pub const RESOLVE: &str = "org.ipcd.Broker.Resolve";
 
 /// How a connection changes owner.
+///
+/// ```
+/// use libipc::interface::broker::Handoff;
+///
+/// assert_eq!(serde_json::to_string(&Handoff::Door)?, r#""door""#);
+/// // A later broker may know ways that this library does not.
+/// assert_eq!(serde_json::from_str::<Handoff>(r#""teleport""#)?, Handoff::Unknown);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Handoff {
@@ -31,6 +42,13 @@ pub enum Handoff {
 }
 
 /// How a connection carries bytes.
+///
+/// ```
+/// use libipc::interface::broker::Kind;
+///
+/// assert_eq!(serde_json::from_str::<Kind>(r#""seqpacket""#)?, Kind::Seqpacket);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -43,6 +61,18 @@ pub enum Kind {
 }
 
 /// Parameters of `Connect`.
+///
+/// ```
+/// use libipc::interface::broker::{Connect, Handoff};
+///
+/// let take = vec![Handoff::Door, Handoff::Descriptor];
+/// let ask = Connect { service: "pongd".to_owned(), timeout_ms: Some(500), take, ..Connect::default() };
+/// assert_eq!(
+///     serde_json::to_string(&ask)?,
+///     r#"{"service":"pongd","timeoutMs":500,"take":["door","descriptor"]}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connect {
@@ -63,6 +93,16 @@ pub struct Connect {
 }
 
 /// Answer to `Connect`.
+///
+/// ```
+/// use libipc::interface::broker::{Connected, Handoff, Kind};
+///
+/// let text = r#"{"handoff":"descriptor","type":"stream","target":"tcp:db1.example.com:5432",
+///     "rule":"allow out db tcp:db1.example.com:5432"}"#;
+/// let answer: Connected = serde_json::from_str(text)?;
+/// assert_eq!((answer.handoff, answer.kind), (Handoff::Descriptor, Kind::Stream));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Connected {
     /// What the client gets.
@@ -77,6 +117,14 @@ pub struct Connected {
 }
 
 /// Somebody to ask about.
+///
+/// ```
+/// use libipc::interface::broker::Subject;
+///
+/// let shop = Subject { unit: Some("shop.service".to_owned()), ..Subject::default() };
+/// assert_eq!(serde_json::to_string(&shop)?, r#"{"unit":"shop.service"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subject {
@@ -101,6 +149,15 @@ pub struct Subject {
 }
 
 /// Parameters of `Resolve`.
+///
+/// ```
+/// use libipc::interface::broker::Resolve;
+///
+/// let question: Resolve = serde_json::from_str(r#"{"service":"db","as":{"user":"shop"}}"#)?;
+/// assert_eq!(question.subject.and_then(|subject| subject.user).as_deref(), Some("shop"));
+/// assert!(question.from.is_none(), "a process of this host asks");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Resolve {
     /// The name asked about.
@@ -117,6 +174,15 @@ pub struct Resolve {
 }
 
 /// Answer to `Resolve`.
+///
+/// ```
+/// use libipc::interface::broker::Resolved;
+///
+/// let text = r#"{"service":"db","asker":"user shop (998)","revision":3,"candidates":[]}"#;
+/// let answer: Resolved = serde_json::from_str(text)?;
+/// assert!(answer.candidates.is_empty(), "it leads nowhere");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Resolved {
     /// The name asked about.
@@ -130,6 +196,17 @@ pub struct Resolved {
 }
 
 /// One way that a name can lead.
+///
+/// ```
+/// use libipc::interface::broker::Candidate;
+///
+/// let text = r#"{"hops":[],"target":"unix:pongd","carrier":"direct","unserved":"nothing listens there",
+///     "verdict":{"allowed":true,"permissive":false,"direction":"local","service":"pongd",
+///                "rule":"allow local *","reason":"it matches","considered":[]}}"#;
+/// let way: Candidate = serde_json::from_str(text)?;
+/// assert!(way.verdict.allowed && way.unserved.is_some(), "allowed, and nobody is there");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Candidate {
     /// The steps.
@@ -147,6 +224,16 @@ pub struct Candidate {
 }
 
 /// One step of a route.
+///
+/// ```
+/// use libipc::interface::broker::Hop;
+///
+/// let text = r#"{"name":"db","target":"tls://db1.example.com:5432","source":"ipcd.d/50-shop.toml:6"}"#;
+/// let hop: Hop = serde_json::from_str(text)?;
+/// assert_eq!(format!("{} -> {} ({})", hop.name, hop.target, hop.source),
+///     "db -> tls://db1.example.com:5432 (ipcd.d/50-shop.toml:6)");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Hop {
     /// From this name,
@@ -158,6 +245,16 @@ pub struct Hop {
 }
 
 /// What policy answered.
+///
+/// ```
+/// use libipc::interface::broker::Verdict;
+///
+/// let text = r#"{"allowed":false,"permissive":false,"direction":"out","service":"db",
+///     "reason":"no rule allows it","cure":"allow out db tls:db1.example.com:5432","considered":[]}"#;
+/// let verdict: Verdict = serde_json::from_str(text)?;
+/// assert!(verdict.rule.is_none() && verdict.cure.is_some(), "no rule decided; this one would");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Verdict {
     /// The answer.
@@ -187,6 +284,14 @@ pub struct Verdict {
 }
 
 /// One rule that was looked at.
+///
+/// ```
+/// use libipc::interface::broker::Considered;
+///
+/// let text = r#"{"rule":"deny out db *","source":"ipcd.d/90-site.toml:2","matched":true,"note":""}"#;
+/// assert!(serde_json::from_str::<Considered>(text)?.matched);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Considered {
     /// The rule.
@@ -198,225 +303,6 @@ pub struct Considered {
     /// Why it did or did not match.
     pub note: String,
 }
-
-/// What the broker answers instead of a connection.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "error", content = "parameters")]
-#[non_exhaustive]
-pub enum BrokerError {
-    /// Policy said no. Asking again gets the same answer until the rules change.
-    #[serde(rename = "org.ipcd.Broker.Denied")]
-    Denied {
-        /// Where the name led.
-        target: String,
-        /// The rule that decided; none if no rule matched.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        rule: Option<String>,
-        /// Why, for people.
-        reason: String,
-        /// The rule that would allow exactly this.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        cure: Option<String>,
-        /// Whether trying again can help.
-        retry: bool,
-    },
-    /// No such service.
-    #[serde(rename = "org.ipcd.Broker.UnknownService")]
-    UnknownService {
-        /// The name asked for.
-        service: String,
-        /// Names that the asker may reach.
-        known: Vec<String>,
-    },
-    /// No way to the target.
-    #[serde(rename = "org.ipcd.Broker.Unreachable")]
-    Unreachable {
-        /// Where the name led.
-        target: String,
-        /// Why.
-        reason: String,
-        /// Whether trying again can help.
-        retry: bool,
-    },
-    /// The target, or the broker on its host, said no.
-    #[serde(rename = "org.ipcd.Broker.Refused")]
-    Refused {
-        /// Where the name led.
-        target: String,
-        /// Why.
-        reason: String,
-        /// Whether trying again can help.
-        retry: bool,
-    },
-    /// Nobody answered within the caller's time.
-    #[serde(rename = "org.ipcd.Broker.TimedOut")]
-    TimedOut {
-        /// Where the name led.
-        target: String,
-        /// How long it was tried.
-        #[serde(rename = "waitedMs")]
-        waited_ms: u64,
-    },
-    /// A part that the target needs does not run.
-    #[serde(rename = "org.ipcd.Broker.TransportMissing")]
-    TransportMissing {
-        /// Where the name led.
-        target: String,
-        /// Which part.
-        transport: String,
-        /// How to start it.
-        cure: String,
-    },
-    /// The target could not prove who it is.
-    #[serde(rename = "org.ipcd.Broker.Untrusted")]
-    Untrusted {
-        /// Where the name led.
-        target: String,
-        /// What was wrong.
-        reason: String,
-    },
-    /// The asker is not who made the connection.
-    #[serde(rename = "org.ipcd.Broker.Unauthenticated")]
-    Unauthenticated {
-        /// What was wrong.
-        reason: String,
-    },
-    /// A limit is reached.
-    #[serde(rename = "org.ipcd.Broker.Busy")]
-    Busy {
-        /// The limit, as the configuration names it.
-        limit: String,
-        /// Its value.
-        most: u64,
-        /// Whether trying again can help.
-        retry: bool,
-    },
-    /// The far end does not speak as agreed.
-    #[serde(rename = "org.ipcd.Broker.Protocol")]
-    Protocol {
-        /// Where the name led.
-        target: String,
-        /// What was wrong.
-        reason: String,
-    },
-    /// The client can take nothing of what the target allows.
-    #[serde(rename = "org.ipcd.Broker.NoHandoff")]
-    NoHandoff {
-        /// Where the name led.
-        target: String,
-        /// What would do.
-        possible: Vec<Handoff>,
-    },
-    /// The request cannot be understood.
-    #[serde(rename = "org.ipcd.Broker.InvalidRequest")]
-    InvalidRequest {
-        /// Which part of it.
-        field: String,
-        /// What is wrong with that.
-        reason: String,
-    },
-    /// The broker itself failed.
-    #[serde(rename = "org.ipcd.Broker.Internal")]
-    Internal {
-        /// What failed.
-        reason: String,
-    },
-}
-
-impl BrokerError {
-    /// Whether asking again later can help.
-    #[must_use]
-    pub fn retry(&self) -> bool {
-        match self {
-            Self::Denied { retry, .. }
-            | Self::Unreachable { retry, .. }
-            | Self::Refused { retry, .. }
-            | Self::Busy { retry, .. } => *retry,
-            Self::TimedOut { .. } | Self::TransportMissing { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Where the name led, as far as it is known.
-    #[must_use]
-    pub fn target(&self) -> Option<&str> {
-        match self {
-            Self::Denied { target, .. }
-            | Self::Unreachable { target, .. }
-            | Self::Refused { target, .. }
-            | Self::TimedOut { target, .. }
-            | Self::TransportMissing { target, .. }
-            | Self::Untrusted { target, .. }
-            | Self::Protocol { target, .. }
-            | Self::NoHandoff { target, .. } => Some(target),
-            _ => None,
-        }
-    }
-}
-
-impl BrokerError {
-    /// What an administrator would write to allow what was denied.
-    #[must_use]
-    pub fn cure(&self) -> Option<&str> {
-        match self {
-            Self::Denied { cure, .. } => cure.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// Whether the service could be had by a connection that becomes the stream.
-    pub(crate) fn would_upgrade(&self) -> bool {
-        matches!(self, Self::NoHandoff { possible, .. } if possible.contains(&Handoff::Upgrade))
-    }
-}
-
-impl fmt::Display for BrokerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Denied { reason, .. } => write!(f, "denied: {reason}"),
-            Self::UnknownService { .. } => f.write_str("unknown service: nothing answers here"),
-            Self::Unreachable { target, reason, .. } => {
-                write!(f, "unreachable: {target}: {reason}")
-            }
-            Self::Refused { target, reason, .. } => write!(f, "refused: {target}: {reason}"),
-            Self::TimedOut { target, waited_ms } => {
-                write!(f, "timed out: {target} did not answer within {waited_ms} ms")
-            }
-            Self::TransportMissing { transport, .. } => {
-                write!(f, "cannot connect: {transport} does not run")
-            }
-            Self::Untrusted { target, reason } => write!(f, "untrusted: {target}: {reason}"),
-            Self::Unauthenticated { reason } => write!(f, "not authenticated: {reason}"),
-            Self::Busy { limit, most, .. } => {
-                write!(f, "busy: the limit {limit} ({most}) is reached")
-            }
-            Self::Protocol { target, reason } => write!(f, "protocol error: {target}: {reason}"),
-            Self::NoHandoff { possible, .. } => {
-                write!(f, "no common way: {}", ways(possible))
-            }
-            Self::InvalidRequest { field, reason } => {
-                write!(f, "invalid request: {field}: {reason}")
-            }
-            Self::Internal { reason } => write!(f, "the broker failed: {reason}"),
-        }
-    }
-}
-
-/// In words for people who know nothing of how a connection changes owner.
-fn ways(possible: &[Handoff]) -> String {
-    let way = |handoff: &Handoff| match handoff {
-        Handoff::Upgrade => Some("the connection that it asked on"),
-        Handoff::Door => Some("the service's own socket"),
-        Handoff::Descriptor => Some("a connected socket"),
-        Handoff::Unknown => None,
-    };
-    match possible.iter().filter_map(way).collect::<Vec<_>>().as_slice() {
-        [] => "the service cannot be handed over".to_owned(),
-        ways => format!("the program would have to take {}", ways.join(" or ")),
-    }
-}
-
-impl std::error::Error for BrokerError {}
 
 #[cfg(test)]
 mod tests;

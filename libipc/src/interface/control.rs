@@ -36,6 +36,18 @@ pub const METRICS: &str = "org.ipcd.Control.Metrics";
 pub const MONITOR: &str = "org.ipcd.Control.Monitor";
 
 /// Answer to `Status`.
+///
+/// ```
+/// use libipc::interface::control::Status;
+///
+/// let text = r#"{"version":"0.1.0","pid":812,"instance":"system","rundir":"/run/ipc","uptimeMs":60000,
+///     "revision":2,"loadedMs":1000,"origins":["/etc/ipcd/ipcd.toml"],"rules":7,"dormant":[],
+///     "refused":[],"clients":3,"transports":[],"counters":[]}"#;
+/// let status: Status = serde_json::from_str(text)?;
+/// assert!(status.refused.is_empty(), "the newest configuration is the live one");
+/// assert!(status.taken.is_empty(), "an older broker does not tell what is taken");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -79,6 +91,14 @@ pub struct Status {
 }
 
 /// A daemon that carries connections to and from other hosts.
+///
+/// ```
+/// use libipc::interface::control::Transport;
+///
+/// let tls: Transport = serde_json::from_str(r#"{"name":"tls","available":false,"relays":0}"#)?;
+/// assert!(!tls.available, "targets that begin with tls: cannot be reached now");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Transport {
     /// Its name.
@@ -90,6 +110,16 @@ pub struct Transport {
 }
 
 /// One problem of a configuration.
+///
+/// ```
+/// use libipc::interface::control::Problem;
+///
+/// let text = r#"{"file":"ipcd.toml","line":3,"column":1,"message":"unknown key `rulse`",
+///     "help":"did you mean `rules`?"}"#;
+/// let Problem { file, line, column, message, .. } = serde_json::from_str(text)?;
+/// assert_eq!(format!("{file}:{line}:{column}: {message}"), "ipcd.toml:3:1: unknown key `rulse`");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Problem {
     /// The file, or `command line`.
@@ -106,6 +136,14 @@ pub struct Problem {
 }
 
 /// One thing that is counted.
+///
+/// ```
+/// use libipc::interface::control::Counter;
+///
+/// let counter: Counter = serde_json::from_str(r#"{"name":"denied out","value":41}"#)?;
+/// assert_eq!((counter.name.as_str(), counter.value), ("denied out", 41));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Counter {
     /// What.
@@ -115,6 +153,15 @@ pub struct Counter {
 }
 
 /// How much of a limit is taken now.
+///
+/// ```
+/// use libipc::interface::control::Taken;
+///
+/// let text = r#"{"limit":"clients-per-user","used":900,"most":1024,"user":998}"#;
+/// let taken: Taken = serde_json::from_str(text)?;
+/// assert!(taken.is_nearly_all());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Taken {
     /// The limit, as the configuration names it.
@@ -137,6 +184,14 @@ impl Taken {
 }
 
 /// Answer to `Reload`.
+///
+/// ```
+/// use libipc::interface::control::Reloaded;
+///
+/// let now: Reloaded = serde_json::from_str(r#"{"revision":3,"wouldBeDenied":2,"ended":0}"#)?;
+/// assert!(now.would_be_denied > now.ended, "what was handed over goes on unless somebody ends it");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reloaded {
@@ -150,6 +205,17 @@ pub struct Reloaded {
 }
 
 /// What `org.ipcd.Control` answers instead.
+///
+/// ```
+/// use libipc::interface::control::ControlError;
+///
+/// let error = ControlError::UnknownConnection { id: 7 };
+/// assert_eq!(
+///     serde_json::to_string(&error)?,
+///     r#"{"error":"org.ipcd.Control.UnknownConnection","parameters":{"id":7}}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "error", content = "parameters")]
 pub enum ControlError {

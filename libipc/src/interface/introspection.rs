@@ -31,6 +31,16 @@ error InvalidParameter (parameter: string)
 ";
 
 /// Answer to `GetInfo`.
+///
+/// ```
+/// use libipc::interface::introspection::{INTERFACE, Info};
+///
+/// let text = r#"{"vendor":"ipcd","product":"ipcd","version":"0.1.0","url":"",
+///     "interfaces":["org.varlink.service","org.ipcd.Broker"]}"#;
+/// let info: Info = serde_json::from_str(text)?;
+/// assert!(info.interfaces.iter().any(|name| name == INTERFACE));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Info {
     /// Who made it.
@@ -46,6 +56,14 @@ pub struct Info {
 }
 
 /// Parameters of `GetInterfaceDescription`.
+///
+/// ```
+/// use libipc::interface::introspection::GetDescription;
+///
+/// let question = GetDescription { interface: "org.ipcd.Broker".to_owned() };
+/// assert_eq!(serde_json::to_string(&question)?, r#"{"interface":"org.ipcd.Broker"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct GetDescription {
     /// Which interface.
@@ -53,6 +71,14 @@ pub struct GetDescription {
 }
 
 /// Answer to `GetInterfaceDescription`.
+///
+/// ```
+/// use libipc::interface::broker;
+/// use libipc::interface::introspection::Description;
+///
+/// let answer = Description { description: broker::TEXT.to_owned() };
+/// assert!(answer.description.lines().any(|line| line == "interface org.ipcd.Broker"));
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Description {
     /// Its file.

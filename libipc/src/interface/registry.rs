@@ -18,6 +18,14 @@ pub const RESTRICT: &str = "org.ipcd.Broker.Restrict";
 pub const WATCH: &str = "org.ipcd.Broker.Watch";
 
 /// Parameters of `Register`.
+///
+/// ```
+/// use libipc::interface::registry::Register;
+///
+/// let offer = Register { service: "pongd".to_owned() };
+/// assert_eq!(serde_json::to_string(&offer)?, r#"{"service":"pongd"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Register {
     /// The name to serve.
@@ -25,6 +33,16 @@ pub struct Register {
 }
 
 /// Reply to `Register`: empty at first, then one per client.
+///
+/// ```
+/// use libipc::interface::registry::Registered;
+///
+/// let first: Registered = serde_json::from_str("{}")?;
+/// assert!(first.id.is_none(), "the name is served; nobody has come yet");
+/// let client: Registered = serde_json::from_str(r#"{"id":7,"client":{"pid":4711,"uid":998}}"#)?;
+/// assert!(client.id == Some(7) && client.client.is_some());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Registered {
     /// The number of a new client, whose connection is attached.
@@ -39,6 +57,15 @@ pub struct Registered {
 }
 
 /// The error that ends a registration which was good so far.
+///
+/// ```
+/// use libipc::interface::registry::Ended;
+///
+/// let text = r#"{"error":"org.ipcd.Broker.Replaced","parameters":{"service":"pongd"}}"#;
+/// let Ended::Replaced { service } = serde_json::from_str(text)?;
+/// assert_eq!(service, "pongd");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "error", content = "parameters")]
 pub enum Ended {
@@ -51,6 +78,17 @@ pub enum Ended {
 }
 
 /// Parameters of `Restrict` and of `Watch`.
+///
+/// ```
+/// use libipc::interface::registry::Services;
+///
+/// let services = vec!["pongd".to_owned(), "db tls://db1.example.com:5432".to_owned()];
+/// assert_eq!(
+///     serde_json::to_string(&Services { services })?,
+///     r#"{"services":["pongd","db tls://db1.example.com:5432"]}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Services {
     /// The names. In `Restrict` an entry may be `NAME TARGET`, as in `IPC_NETWORK`: the name then
@@ -59,6 +97,14 @@ pub struct Services {
 }
 
 /// Reply to `Watch`.
+///
+/// ```
+/// use libipc::interface::registry::Watched;
+///
+/// let news: Watched = serde_json::from_str(r#"{"service":"pongd","available":true}"#)?;
+/// assert_eq!(news, Watched { service: "pongd".to_owned(), available: true });
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Watched {
     /// Which service.

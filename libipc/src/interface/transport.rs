@@ -1,13 +1,16 @@
 //! `org.ipcd.Transport`: what the broker asks of a transport daemon.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::tunnel::TunnelError;
 use crate::secret::Secret;
+
+mod error;
+
+pub use error::TransportError;
 
 /// The interface file.
 pub const TEXT: &str = include_str!("../../interfaces/org.ipcd.Transport.varlink");
@@ -41,6 +44,14 @@ pub mod refusal {
 }
 
 /// What policy says of the addresses in a network.
+///
+/// ```
+/// use libipc::interface::transport::AddressRule;
+///
+/// let text = r#"{"network":"10.0.0.0/8","allow":false,"rule":"deny out * tcp:10.0.0.0/8"}"#;
+/// assert!(!serde_json::from_str::<AddressRule>(text)?.allow);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AddressRule {
     /// The network, as `ADDRESS/BITS`.
@@ -52,6 +63,14 @@ pub struct AddressRule {
 }
 
 /// What the far daemon is told.
+///
+/// ```
+/// use libipc::interface::transport::Hello;
+///
+/// let hello: Hello = serde_json::from_str(r#"{"service":"authd","hops":1}"#)?;
+/// assert!(hello.hops == 1 && hello.user.is_none());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Hello {
     /// The service wanted there.
@@ -67,6 +86,17 @@ pub struct Hello {
 }
 
 /// Parameters of `Dial`.
+///
+/// ```
+/// use libipc::interface::transport::Dial;
+///
+/// let text = r#"{"host":"db1.example.com","port":5432,"deadlineMs":9000,"options":{"nodelay":""},
+///     "addresses":[{"network":"0.0.0.0/0","allow":true,"rule":"allow out db *"}]}"#;
+/// let dial: Dial = serde_json::from_str(text)?;
+/// assert!(dial.hello.is_none(), "a plain server, to which nobody says hello");
+/// assert!(dial.options.contains_key("nodelay") && dial.addresses.len() == 1);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dial {
@@ -90,6 +120,14 @@ pub struct Dial {
 }
 
 /// Answer to `Dial`.
+///
+/// ```
+/// use libipc::interface::transport::Dialed;
+///
+/// let answer: Dialed = serde_json::from_str(r#"{"address":"192.0.2.1:5432"}"#)?;
+/// assert!(answer.address.port() == 5432 && answer.id.is_none(), "the socket is attached");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Dialed {
     /// The address that answered.
@@ -100,6 +138,15 @@ pub struct Dialed {
 }
 
 /// Parameters of `Wrap`.
+///
+/// ```
+/// use libipc::interface::transport::Wrap;
+///
+/// let text = r#"{"host":"db1.example.com","deadlineMs":9000,"options":{"starttls":"postgres"}}"#;
+/// let wrap: Wrap = serde_json::from_str(text)?;
+/// assert!(wrap.options["starttls"].is("postgres"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wrap {
@@ -116,6 +163,14 @@ pub struct Wrap {
 }
 
 /// Parameters of `Serve`.
+///
+/// ```
+/// use libipc::interface::transport::Serve;
+///
+/// let text = r#"{"listener":"fleet","address":"192.0.2.1:40000","deadlineMs":5000}"#;
+/// assert!(serde_json::from_str::<Serve>(text)?.service.is_none(), "the peer will say hello");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Serve {
@@ -131,6 +186,15 @@ pub struct Serve {
 }
 
 /// What is proven about a remote peer.
+///
+/// ```
+/// use libipc::interface::transport::Proven;
+///
+/// let proven: Proven = serde_json::from_str(r#"{"names":["dns:web1.example.com"]}"#)?;
+/// assert_eq!(proven.names, ["dns:web1.example.com"]);
+/// assert!(serde_json::from_str::<Proven>("{}")?.names.is_empty(), "nothing, if nothing is said");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Proven {
     /// Each as `KIND:VALUE`.
@@ -139,6 +203,15 @@ pub struct Proven {
 }
 
 /// Answer to `Wrap`.
+///
+/// ```
+/// use libipc::interface::transport::Wrapped;
+///
+/// let text = r#"{"id":7,"identity":{"names":["dns:db1.example.com"]}}"#;
+/// let wrapped: Wrapped = serde_json::from_str(text)?;
+/// assert_eq!(wrapped.identity.names, ["dns:db1.example.com"]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Wrapped {
     /// What was agreed.
@@ -149,6 +222,17 @@ pub struct Wrapped {
 }
 
 /// A remote peer's connection.
+///
+/// ```
+/// use libipc::interface::transport::Arrival;
+///
+/// let text = r#"{"id":7,"scheme":"tcp","listener":"lan","address":"192.0.2.1:40000",
+///     "service":"authd","hops":1}"#;
+/// let peer: Arrival = serde_json::from_str(text)?;
+/// assert_eq!(peer.service.as_deref(), Some("authd"));
+/// assert!(peer.identity.names.is_empty(), "TCP proves nothing");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Arrival {
     /// What was agreed.
@@ -177,6 +261,15 @@ pub struct Arrival {
 }
 
 /// Answer to `Serve`.
+///
+/// ```
+/// use libipc::interface::transport::Arrived;
+///
+/// let text = r#"{"arrival":{"id":7,"scheme":"tls","listener":"fleet","address":"192.0.2.1:40000",
+///     "service":"authd","hops":1,"identity":{"names":["dns:web1.example.com"]}}}"#;
+/// assert_eq!(serde_json::from_str::<Arrived>(text)?.arrival.scheme, "tls");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Arrived {
     /// The peer.
@@ -184,6 +277,14 @@ pub struct Arrived {
 }
 
 /// One reply to `Listen`.
+///
+/// ```
+/// use libipc::interface::transport::Told;
+///
+/// assert!(matches!(serde_json::from_str(r#"{"ended":7}"#)?, Told::Ended { ended: 7 }));
+/// assert!(matches!(serde_json::from_str(r#"{"finishing":1}"#)?, Told::Finishing { finishing: 1 }));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Told {
@@ -208,6 +309,13 @@ pub enum Told {
 pub const GENERATION: u64 = 1 << 40;
 
 /// Parameters of `Attach` and `Close`.
+///
+/// ```
+/// use libipc::interface::transport::Agreed;
+///
+/// assert_eq!(serde_json::to_string(&Agreed { id: 7 })?, r#"{"id":7}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Agreed {
     /// What was agreed.
@@ -215,6 +323,15 @@ pub struct Agreed {
 }
 
 /// Parameters of `Refuse`.
+///
+/// ```
+/// use libipc::interface::transport::Refuse;
+/// use libipc::interface::tunnel::TunnelError;
+///
+/// let no: Refuse = serde_json::from_str(r#"{"id":7,"retry":false}"#)?;
+/// assert_eq!(no.refusal(), TunnelError::no(false), "the peer is not told why");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Refuse {
     /// The arrival.
@@ -235,91 +352,12 @@ impl Refuse {
 }
 
 /// An answer without content.
+///
+/// ```
+/// use libipc::interface::transport::Empty;
+///
+/// assert_eq!(serde_json::to_string(&Empty {})?, "{}");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Empty {}
-
-/// What a transport daemon answers instead.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "error", content = "parameters")]
-#[non_exhaustive]
-pub enum TransportError {
-    /// No way there.
-    #[serde(rename = "org.ipcd.Transport.Unreachable")]
-    Unreachable {
-        /// Why.
-        reason: String,
-        /// Whether trying again can help.
-        retry: bool,
-    },
-    /// The far end said no.
-    #[serde(rename = "org.ipcd.Transport.Refused")]
-    Refused {
-        /// Why.
-        reason: String,
-        /// Whether trying again can help.
-        retry: bool,
-    },
-    /// The far end could not prove who it is.
-    #[serde(rename = "org.ipcd.Transport.Untrusted")]
-    Untrusted {
-        /// What was wrong.
-        reason: String,
-    },
-    /// The far end does not speak as agreed.
-    #[serde(rename = "org.ipcd.Transport.Protocol")]
-    Protocol {
-        /// What was wrong.
-        reason: String,
-    },
-    /// Nobody answered in time.
-    #[serde(rename = "org.ipcd.Transport.TimedOut")]
-    TimedOut {},
-    /// Every address is forbidden.
-    #[serde(rename = "org.ipcd.Transport.AddressDenied")]
-    AddressDenied {
-        /// The last one.
-        address: String,
-        /// What forbade it.
-        rule: String,
-    },
-    /// No arrangement has this id.
-    #[serde(rename = "org.ipcd.Transport.UnknownId")]
-    UnknownId {
-        /// The id.
-        id: u64,
-    },
-    /// A limit of the daemon is reached.
-    #[serde(rename = "org.ipcd.Transport.Busy")]
-    Busy {
-        /// Its name.
-        limit: String,
-        /// Its value.
-        most: u64,
-    },
-    /// The call cannot be understood.
-    #[serde(rename = "org.ipcd.Transport.InvalidRequest")]
-    InvalidRequest {
-        /// Which part of it.
-        field: String,
-        /// What is wrong with that.
-        reason: String,
-    },
-}
-
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable { reason, .. } => write!(f, "unreachable: {reason}"),
-            Self::Refused { reason, .. } => write!(f, "refused: {reason}"),
-            Self::Untrusted { reason } => write!(f, "untrusted: {reason}"),
-            Self::Protocol { reason } => write!(f, "protocol error: {reason}"),
-            Self::TimedOut {} => f.write_str("timed out"),
-            Self::AddressDenied { address, rule } => write!(f, "denied: {address}, by {rule}"),
-            Self::UnknownId { id } => write!(f, "there is no arrangement {id}"),
-            Self::Busy { limit, most } => write!(f, "busy: the limit {limit} ({most}) is reached"),
-            Self::InvalidRequest { field, reason } => {
-                write!(f, "invalid request: {field}: {reason}")
-            }
-        }
-    }
-}

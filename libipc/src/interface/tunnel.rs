@@ -11,6 +11,15 @@ pub const TEXT: &str = include_str!("../../interfaces/org.ipcd.Tunnel.varlink");
 pub const OPEN: &str = "org.ipcd.Tunnel.Open";
 
 /// Parameters of `Open`.
+///
+/// ```
+/// use libipc::interface::tunnel::Open;
+///
+/// let text = r#"{"service":"authd","hops":1,"user":"alice","secret":"s3cret"}"#;
+/// let hello: Open = serde_json::from_str(text)?;
+/// assert!(hello.hops == Some(1) && !format!("{hello:?}").contains("s3cret"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Open {
     /// The service wanted.
@@ -33,6 +42,13 @@ pub struct Open {
 }
 
 /// The answer yes.
+///
+/// ```
+/// use libipc::interface::tunnel::Opened;
+///
+/// assert_eq!(serde_json::to_string(&Opened::default())?, "{}", "yes, and nothing else");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Opened {
     /// Proof of having the key, if the hello was about one.
@@ -41,6 +57,16 @@ pub struct Opened {
 }
 
 /// The answer no.
+///
+/// ```
+/// use libipc::interface::tunnel::TunnelError;
+///
+/// assert_eq!(
+///     serde_json::to_string(&TunnelError::no(false))?,
+///     r#"{"error":"org.ipcd.Tunnel.Refused","parameters":{"retry":false}}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "error", content = "parameters")]
 pub enum TunnelError {

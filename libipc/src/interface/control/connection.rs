@@ -5,6 +5,16 @@ use serde::{Deserialize, Serialize};
 use crate::interface::Identity;
 
 /// Parameters of `Services`.
+///
+/// ```
+/// use libipc::interface::control::ListServices;
+///
+/// // From the beginning; then behind what `next` said.
+/// assert_eq!(serde_json::to_string(&ListServices::default())?, "{}");
+/// let next = ListServices { after: Some("pongd".to_owned()) };
+/// assert_eq!(serde_json::to_string(&next)?, r#"{"after":"pongd"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ListServices {
     /// Go on behind this name.
@@ -13,6 +23,14 @@ pub struct ListServices {
 }
 
 /// Answer to `Services`.
+///
+/// ```
+/// use libipc::interface::control::Services;
+///
+/// let page: Services = serde_json::from_str(r#"{"services":[],"next":"pongd"}"#)?;
+/// assert_eq!(page.next.as_deref(), Some("pongd"), "there are more, behind this name");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Services {
     /// By their names.
@@ -23,6 +41,15 @@ pub struct Services {
 }
 
 /// A service of this host.
+///
+/// ```
+/// use libipc::interface::control::{Service, ServiceKind};
+///
+/// let text = r#"{"name":"pongd","kind":"registered","owner":998,"available":true,"clients":2}"#;
+/// let service: Service = serde_json::from_str(text)?;
+/// assert_eq!((service.kind, service.owner), (ServiceKind::Registered, Some(998)));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Service {
     /// Its name.
@@ -39,6 +66,13 @@ pub struct Service {
 }
 
 /// How a service is offered.
+///
+/// ```
+/// use libipc::interface::control::ServiceKind;
+///
+/// assert_eq!(serde_json::to_string(&ServiceKind::Socket)?, r#""socket""#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceKind {
@@ -51,6 +85,14 @@ pub enum ServiceKind {
 }
 
 /// Parameters of `Connections`.
+///
+/// ```
+/// use libipc::interface::control::ListConnections;
+///
+/// let stale = ListConnections { stale: Some(true), after: None };
+/// assert_eq!(serde_json::to_string(&stale)?, r#"{"stale":true}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct ListConnections {
     /// Only those that the rules of today would deny.
@@ -62,6 +104,14 @@ pub struct ListConnections {
 }
 
 /// Answer to `Connections`.
+///
+/// ```
+/// use libipc::interface::control::Connections;
+///
+/// let page: Connections = serde_json::from_str(r#"{"connections":[]}"#)?;
+/// assert!(page.connections.is_empty() && page.next.is_none(), "that is all");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Connections {
     /// In the order of their ids.
@@ -72,6 +122,20 @@ pub struct Connections {
 }
 
 /// A connection that a client was given, or a peer of another host was let through with.
+///
+/// ```
+/// use libipc::interface::Identity;
+/// use libipc::interface::control::{Connection, ConnectionKind};
+///
+/// let text = r#"{"id":7,"kind":"relayed","service":"authd","target":"unix:authd","direction":"in",
+///     "rule":"allow in authd tls:web1.example.com","client":"tls:192.0.2.1","openedMs":1000,
+///     "carrier":"through ipcd-tlsd","stale":false,"revision":3,"times":1,
+///     "scheme":"tls","address":"192.0.2.1","names":["dns:web1.example.com"]}"#;
+/// let connection: Connection = serde_json::from_str(text)?;
+/// assert_eq!(connection.kind, ConnectionKind::Relayed);
+/// assert!(matches!(connection.who, Identity::Remote(peer) if peer.names == ["dns:web1.example.com"]));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
@@ -108,6 +172,13 @@ pub struct Connection {
 }
 
 /// What a listed connection is, and so until when it is listed.
+///
+/// ```
+/// use libipc::interface::control::ConnectionKind;
+///
+/// assert_eq!(serde_json::from_str::<ConnectionKind>(r#""name""#)?, ConnectionKind::Name);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionKind {
@@ -122,6 +193,13 @@ pub enum ConnectionKind {
 }
 
 /// Parameters of `Kill`.
+///
+/// ```
+/// use libipc::interface::control::Kill;
+///
+/// assert_eq!(serde_json::to_string(&Kill { id: 7, over: None })?, r#"{"id":7}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Kill {
     /// The connection.
@@ -132,6 +210,14 @@ pub struct Kill {
 }
 
 /// Answer to `Metrics`.
+///
+/// ```
+/// use libipc::interface::control::Metrics;
+///
+/// let metrics: Metrics = serde_json::from_str(r##"{"text":"# EOF\n"}"##)?;
+/// assert!(metrics.text.ends_with("# EOF\n"), "as OpenMetrics ends");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Metrics {
     /// `OpenMetrics` text.

@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::interface::Identity;
 
 /// Parameters of `Monitor`.
+///
+/// ```
+/// use libipc::interface::control::Monitor;
+///
+/// let services = Some(vec!["db*".to_owned()]);
+/// let refusals = Monitor { services, denied: Some(true), ..Monitor::default() };
+/// assert_eq!(serde_json::to_string(&refusals)?, r#"{"services":["db*"],"denied":true}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Monitor {
     /// Only about these names; `*` stands for any characters.
@@ -22,6 +31,18 @@ pub struct Monitor {
 
 /// One decision about one request, with what it was made by. Without a verdict it is about none:
 /// then `missed` says how many the caller was too slow for.
+///
+/// ```
+/// use libipc::interface::control::{Decision, Verdict};
+///
+/// let text = r#"{"verdict":"denied","service":"db","target":"tls:db1.example.com:5432",
+///     "direction":"out","allowed":false,"reason":"no rule allows it","client":"user shop (998)",
+///     "revision":3,"pid":4711,"uid":998,"unit":"shop.service"}"#;
+/// let decision: Decision = serde_json::from_str(text)?;
+/// assert_eq!((decision.verdict, decision.allowed), (Some(Verdict::Denied), false));
+/// assert!(decision.missed.is_none(), "it is about one request");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Decision {
     /// What became of the request.
@@ -60,6 +81,14 @@ pub struct Decision {
 }
 
 /// What became of a request.
+///
+/// ```
+/// use libipc::interface::control::Verdict;
+///
+/// let verdict: Verdict = serde_json::from_str(r#""permissive""#)?;
+/// assert!(verdict.lets_pass() && verdict.refuses_or_would());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
