@@ -46,3 +46,33 @@ fn step(name: &str, check: impl FnOnce() -> Result<(), Failed>) -> Result<(), Fa
     println!("== {name}");
     check().map_err(|Failed(why)| Failed(format!("{name}: {why}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    #[test]
+    fn what_the_oldest_compiler_does_not_have_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let manifest = format!(
+            "[package]\nname = 'newer'\nedition = '2024'\nrust-version = '{}'\n[workspace]\n",
+            env!("CARGO_PKG_RUST_VERSION")
+        );
+        fs::write(place.path().join("Cargo.toml"), manifest).unwrap();
+        fs::create_dir(place.path().join("src")).unwrap();
+        let clippy = |text: &str| {
+            fs::write(place.path().join("src/lib.rs"), text).unwrap();
+            let mut clippy = Command::new("cargo");
+            clippy.args(["clippy", "--offline", "--", "-D", "warnings"]);
+            let output = clippy.current_dir(place.path()).env_remove("CARGO_TARGET_DIR").output();
+            let output = output.unwrap();
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (is_fine, said) = clippy("pub fn f() -> bool { 4_u8.is_multiple_of(2) }");
+        assert!(is_fine, "{said}");
+        let newer = "pub fn f() -> std::time::Duration { std::time::Duration::from_mins(1) }";
+        let (is_fine, said) = clippy(newer);
+        assert!(!is_fine && said.contains("incompatible_msrv"), "{said}");
+    }
+}

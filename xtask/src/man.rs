@@ -166,7 +166,36 @@ fn roff(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_page_says_what_its_program_prints_and_what_help_has_no_room_for() {
+        let place = tempfile::tempdir().unwrap();
+        let program = place.path().join("p");
+        let help = "Does a thing\n\nUsage: p [OPTIONS]\n\nCommands:\n  go    Goes\n\nOptions:\n  \
+                    -q, --quiet  Says nothing\n\nExit codes: 0 done";
+        let go = "Goes there\n\nUsage: p go <WHERE>\n\nArguments:\n  <WHERE>  The place";
+        let script = format!("#!/bin/sh\n[ $1 = go ] && echo '{go}' || echo '{help}'\n");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let page = place.path().join("p.8");
+        fs::write(place.path().join("p.8.more"), ".SH FILES\n").unwrap();
+        let text = Page { name: "p", section: 8, program: "p" }.text(&program, &page).unwrap();
+        let expected = [
+            ".SH NAME\np \\- Does a thing\n",
+            ".SH SYNOPSIS\n\\fBp [OPTIONS]\\fR\n",
+            ".SH OPTIONS\n.TP\n\\fB\\-q, \\-\\-quiet\\fR\nSays nothing\n",
+            ".SH EXIT CODES\n.PP\n.nf\n0 done\n.fi\n",
+            ".SH COMMANDS\n.SS go\n\\fBp go <WHERE>\\fR\n.PP\nGoes there\n",
+            "\\fB<WHERE>\\fR\nThe place\n",
+            ".SH FILES\n",
+        ];
+        for part in expected {
+            assert!(text.contains(part), "{part:?} is not in {text:?}");
+        }
+    }
 
     #[test]
     fn text_is_never_taken_for_a_request() {

@@ -10,6 +10,7 @@
 
 mod connections;
 mod decisions;
+mod options;
 mod reload;
 mod tables;
 mod watching;
