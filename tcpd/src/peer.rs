@@ -149,13 +149,7 @@ impl Peer {
     pub(crate) fn refuse(&mut self, retry: bool, now: Instant) {
         if !self.is_plain {
             // A peer that does not take these few bytes would not hear anything else.
-            let _untold = ancillary::send(
-                self.socket.as_fd(),
-                &hello::no(TunnelError::no(retry)),
-                &[],
-                Wait::Never,
-            )
-            .is_err();
+            let _untold = !self.say(&hello::no(TunnelError::no(retry)));
         }
         let _gone = sys::socket::end_sending(self.socket.as_fd()).is_err();
         self.phase = Phase::Parting;
@@ -167,7 +161,18 @@ impl Peer {
         if self.is_plain {
             return true;
         }
-        let yes = hello::yes(None);
-        ancillary::send(self.socket.as_fd(), &yes, &[], Wait::Never).ok() == Some(yes.len())
+        self.say(&hello::yes(None))
+    }
+
+    /// False if it does not take all of it now.
+    fn say(&self, mut rest: &[u8]) -> bool {
+        while !rest.is_empty() {
+            let sent = ancillary::send(self.socket.as_fd(), rest, &[], Wait::Never);
+            match sent.ok().and_then(|count| rest.get(count..)) {
+                Some(left) if left.len() < rest.len() => rest = left,
+                _ => return false,
+            }
+        }
+        true
     }
 }

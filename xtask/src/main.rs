@@ -28,7 +28,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   ci                     every check
   always-deny [FILE…]    no path goes around policy
   arch                   the arrows between crates
-  faults|kills [COUNT]   calls of the kernel that fail, daemons that are killed
+  faults|kills [COUNT]   calls of the kernel that fail or do little, daemons that are killed
   crowd [PART]           every table of the broker full at once, or a part of that
   soak|flood [SECONDS]   all that goes on for long, one user against the others
   fuzz [TARGET] [SECONDS | FILE]  every parser against made-up input

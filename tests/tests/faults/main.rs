@@ -1,5 +1,5 @@
-//! Calls of the kernel that fail, one at a time, in each daemon: no crash, no hang, no leak, no wrong
-//! verdict, and all is well afterwards.
+//! Calls of the kernel that fail, or do less than they were asked to, one at a time, in each daemon:
+//! no crash, no hang, no leak, no wrong verdict, and all is well afterwards.
 //!
 //! A sample of all faults; `cargo xtask faults` has thousands of them met.
 
@@ -16,9 +16,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ipcd_tests::{has, installed, is_root};
 
 use crate::matrix::Fault;
-use crate::stage::{Outcome, PROGRAMS, Stage};
+use crate::scene::Outcome;
+use crate::stage::{PROGRAMS, Stage};
 
+mod cut;
 mod matrix;
+mod scene;
 mod stage;
 
 /// Faults that are met where nobody says how many.
@@ -27,25 +30,41 @@ const USUAL: usize = 60;
 /// Stages on which they are met at the same time.
 const STAGES: usize = 2;
 
+/// All faults of one kind that a program can meet on a stage.
+type Faults = fn(&Stage, &'static str) -> Vec<Fault>;
+
 #[test]
 fn a_call_that_fails_once_ends_nothing_leaks_nothing_and_allows_nothing() {
-    if !has("root and strace", is_root() && installed("strace").is_some()) {
-        return;
+    if has("root and strace", is_root() && installed("strace").is_some()) {
+        meet_all(|stage, program| matrix::errors(program, &stage.calls(program)));
     }
+}
+
+#[test]
+fn a_call_that_moves_little_is_noticed_by_nobody_and_an_end_harms_nobody_else() {
+    if has("root and cc", is_root() && installed("cc").is_some()) {
+        meet_all(|stage, program| matrix::cuts(program, &stage.counts(program)));
+    }
+}
+
+fn meet_all(faults: Faults) {
     let wanted = std::env::var("IPCD_FAULTS").ok().and_then(|text| text.parse().ok());
     let wanted: usize = wanted.unwrap_or(USUAL);
     let only = std::env::var("IPCD_FAULTS_IN").ok();
     let programs = PROGRAMS.iter().filter(|name| only.as_deref().is_none_or(|only| only == **name));
     let programs: Vec<_> = programs.collect();
-    let problems: Vec<_> =
-        programs.iter().flat_map(|program| meet(program, wanted / programs.len())).collect();
+    let problems: Vec<_> = programs
+        .iter()
+        .flat_map(|program| meet(program, wanted / programs.len(), faults))
+        .collect();
     assert!(problems.is_empty(), "{} problems\n{}", problems.len(), problems.join("\n"));
 }
 
 /// Has a program meet so many faults, spread evenly over all that there are.
-fn meet(program: &'static str, wanted: usize) -> Vec<String> {
+fn meet(program: &'static str, wanted: usize, faults: Faults) -> Vec<String> {
     let stages: Vec<_> = (0..STAGES).map(|_| Stage::new(program)).collect();
-    let all = matrix::faults(program, &stages[0].calls(program));
+    let all = faults(&stages[0], program);
+    assert!(!all.is_empty(), "{program} cannot be made to fail: a static program takes no library");
     let step = (all.len() / wanted.max(1)).max(1);
     // Another sample at another step: not always the first error of each call.
     let chosen: Vec<&Fault> = all.iter().skip(step / 2).step_by(step).collect();
@@ -77,7 +96,8 @@ fn meet(program: &'static str, wanted: usize) -> Vec<String> {
         those.map(|((_, call), count)| format!("{call} {count}")).collect()
     };
     eprintln!(
-        "{program}: {} faults of {}: it went on after {}, did not start after {} ({}), ended after {} ({})",
+        "{program}: {} faults of {}: it went on after {}, did not start after {} ({}), ended after {} ({}), \
+         did not come to {} ({})",
         chosen.len(),
         all.len(),
         count(Outcome::WentOn),
@@ -85,6 +105,8 @@ fn meet(program: &'static str, wanted: usize) -> Vec<String> {
         of(Outcome::NotStarted).join(", "),
         count(Outcome::Ended),
         of(Outcome::Ended).join(", "),
+        count(Outcome::NotMet),
+        of(Outcome::NotMet).join(", "),
     );
     problems.into_inner().unwrap()
 }

@@ -1,5 +1,7 @@
 //! Which calls of the kernel can fail in which ways, after attacks that others have met.
 
+use crate::cut::Count;
+
 /// A call, and what it is made to answer.
 ///
 /// Only what a kernel can answer: where something is there to read, that is never `EAGAIN`.
@@ -98,27 +100,60 @@ pub(crate) const FATAL: [&str; 4] = ["mmap", "mprotect", "brk", "getrandom"];
 /// and again, for the same reasons.
 pub(crate) const POSITIONS_MOST: usize = 60;
 
-/// One call that fails once.
+/// Calls that read, and so can find that their peer has ended.
+const READING: [&str; 6] = ["read", "readv", "recv", "recvfrom", "recvmsg", "splice"];
+
+/// Bytes that a call moves at most which is cut: the fewest, and an odd few.
+const LENGTHS: [usize; 2] = [1, 7];
+
+/// One call to which something happens once.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     /// The program that makes it.
     pub(crate) program: &'static str,
     /// The call.
     pub(crate) call: &'static str,
-    /// What it answers.
-    pub(crate) error: &'static str,
+    /// What happens to it.
+    pub(crate) ill: Ill,
     /// Which of its calls by that name.
     pub(crate) turn: usize,
 }
 
-/// All faults of a program that made these calls.
-pub(crate) fn faults(program: &'static str, calls: &[String]) -> Vec<Fault> {
+/// What happens to a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ill {
+    /// It is not made, and answers this.
+    Error(&'static str),
+    /// It moves no more bytes than that.
+    Short(usize),
+    /// Its peer has ended, and so has the file that it reads.
+    End,
+}
+
+/// All errors of a program that made these calls.
+pub(crate) fn errors(program: &'static str, calls: &[String]) -> Vec<Fault> {
     let mut all = Vec::new();
     for (call, errors) in MATRIX {
         let count = calls.iter().filter(|made| made == call).count();
         for turn in 1..=count.min(POSITIONS_MOST) {
-            all.extend(errors.iter().map(|error| Fault { program, call, error, turn }));
+            let ills = errors.iter().map(|error| Ill::Error(error));
+            all.extend(ills.map(|ill| Fault { program, call, ill, turn }));
         }
+    }
+    all
+}
+
+/// All ways in which calls of a program that made so many do less than they were asked to.
+pub(crate) fn cuts(program: &'static str, counts: &[Count]) -> Vec<Fault> {
+    let mut all = Vec::new();
+    for Count { call, moved, could_end } in counts {
+        for turn in 1..=(*moved).min(POSITIONS_MOST) {
+            let ills = LENGTHS.map(Ill::Short);
+            all.extend(ills.map(|ill| Fault { program, call, ill, turn }));
+        }
+        let ends = if READING.contains(call) { *could_end } else { 0 };
+        let ends = 1..=ends.min(POSITIONS_MOST);
+        all.extend(ends.map(|turn| Fault { program, call, ill: Ill::End, turn }));
     }
     all
 }
