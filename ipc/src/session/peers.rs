@@ -89,13 +89,16 @@ pub(super) fn serve(
         if !takes(now) {
             continue;
         }
-        match listener.try_accept() {
-            Ok(None) => {}
-            Ok(Some(stream)) => {
-                (count, now) = (count + 1, now + 1);
-                let pipe = tells.try_clone().map_err(system)?;
-                begin(stream, format!("peer-{count}"), pipe, &serve).map_err(system)?;
-            }
+        // First what a peer needs here: one that is taken is served.
+        let begun = tells.try_clone().and_then(|pipe| {
+            let Some(stream) = listener.try_accept()? else { return Ok(()) };
+            count += 1;
+            begin(stream, format!("peer-{count}"), pipe, &serve)?;
+            now += 1;
+            Ok(())
+        });
+        match begun {
+            Ok(()) => {}
             // No client is worth ending the service for.
             Err(error) => {
                 is_replaced = error.kind() == io::ErrorKind::AddrInUse;

@@ -3,7 +3,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use libipc::session::{ClientOptions, Session};
@@ -49,7 +50,7 @@ fn what_is_sent_is_printed_on_a_path_and_under_a_name() {
         assert!(lines[0]["peer_id"].as_str().unwrap().starts_with("peer-"));
         assert_eq!(lines[1]["channel_name"], "TELEMETRY");
         assert_eq!(lines[1]["payload"], "<binary 2 bytes>");
-        assert!(!std::path::Path::new(&at).exists(), "the socket is gone");
+        assert!(!Path::new(&at).exists(), "the socket is gone");
     }
 }
 
@@ -114,8 +115,32 @@ fn signals_end_a_service_that_waits_and_remove_its_socket() {
             let mut running = place.offer(command, &at, &[]);
             running.signal(signal);
             assert_eq!(running.0.wait().unwrap().code(), Some(0));
-            assert!(!std::path::Path::new(&at).exists());
+            assert!(!Path::new(&at).exists());
         }
+    }
+}
+
+#[test]
+fn a_service_without_descriptors_says_so_and_serves_again_when_there_are_some() {
+    // Each peer takes two: with one limit or the other the second of them is the one that is missing.
+    for limit in ["30", "31"] {
+        let place = Place::new();
+        let at = place.path("s");
+        let mut echo = Command::new("sh");
+        echo.args(["-c", "ulimit -n $0 && exec \"$@\"", limit, env!("CARGO_BIN_EXE_ipc")]);
+        echo.args(["echo", &at, "--log-level", "error"]).stderr(Stdio::piped());
+        let mut echo = Running(echo.spawn().unwrap());
+        until("it serves", || Path::new(&at).exists());
+        let many: Vec<Stream> = (0..30).map(|_| connect(&at)).collect();
+        let mut line = String::new();
+        let mut errors = BufReader::new(echo.0.stderr.take().unwrap());
+        errors.read_line(&mut line).unwrap();
+        assert!(line.contains("Too many open files"), "{line}");
+        drop(many);
+        let send = ["send", &at, "--data", "still here", "--wait", "--format", "raw"];
+        let (code, said, why) = run(&mut place.ipc(&send), b"");
+        assert_eq!((code, said.as_str()), (0, "still here"), "{why}");
+        drop(errors);
     }
 }
 
@@ -202,7 +227,7 @@ fn the_exit_codes_are_those_of_the_table() {
 fn whoever_names_a_file_without_its_directory_is_told_how() {
     let place = Place::new();
     let file = place.file("inbox.sock", "");
-    let directory = std::path::Path::new(&file).parent().unwrap();
+    let directory = Path::new(&file).parent().unwrap();
     let said = |name: &str| run(place.ipc(&["send", name]).current_dir(directory), b"").2;
     assert!(said("inbox.sock").contains("\n  for the file here  ./inbox.sock\n"));
     assert!(!said("outbox.sock").contains("for the file"));
