@@ -9,7 +9,7 @@ use crate::channel::Channel;
 use crate::connection::{Carrier, Connection, Options};
 use crate::decoder::Framing;
 use crate::identity::{Identity, LocalIdentity};
-use crate::listener::Listener;
+use crate::listener::{Listener, one_after_the_other};
 use crate::patience::Patience;
 use crate::session::refusal;
 use crate::stream::Stream;
@@ -231,6 +231,39 @@ impl AcceptRules {
                 return Ok(connection);
             }
         }
+    }
+
+    /// Every client that is let in, one after the other, as [`Listener::clients`] has them: what
+    /// keeps one from being accepted is told to `told`, and only that another process has taken
+    /// the name over is the end.
+    ///
+    /// ```
+    /// use libipc::connection::Options;
+    /// use libipc::{AcceptRules, Address, Channel};
+    /// # use libipc::Connection;
+    /// # let address = format!("@libipc-let-in-{}", std::process::id());
+    /// # let address: Address = address.parse().unwrap();
+    ///
+    /// let listener = address.listen()?;
+    /// # let deadline = std::time::Instant::now() + std::time::Duration::from_secs(9);
+    /// # let mut asks = Connection::new(address.connect(deadline)?);
+    /// # let uid = libipc::identity::LocalIdentity::of_process()?.uid.unwrap_or_default();
+    /// let rules = AcceptRules::default().allow_uid(uid);
+    /// let told = |error: &std::io::Error| eprintln!("greeter: {error}");
+    /// for mut client in rules.clients(&listener, Options::default(), told) {
+    ///     let _gone = client.send(Channel::DATA, b"welcome").is_err();
+    /// #   break;
+    /// }
+    /// # assert_eq!(asks.receive()?.payload, "welcome");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn clients(
+        &self,
+        listener: &Listener,
+        options: Options,
+        told: impl FnMut(&io::Error),
+    ) -> impl Iterator<Item = Connection> {
+        one_after_the_other(move || self.accept(listener, options), told)
     }
 
     /// A connection with a client that is let in; another one is told why.

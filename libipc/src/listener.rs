@@ -222,22 +222,8 @@ impl Listener {
     /// # std::io::Read::read_exact(&mut client, &mut [0; 7])?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn clients(&self, mut told: impl FnMut(&io::Error)) -> impl Iterator<Item = Stream> {
-        std::iter::from_fn(move || {
-            loop {
-                match self.accept() {
-                    Ok(stream) => return Some(stream),
-                    Err(error) => {
-                        told(&error);
-                        if error.kind() == io::ErrorKind::AddrInUse {
-                            return None;
-                        }
-                    }
-                }
-                let rest = PollTimeout::try_from(REST).unwrap_or(PollTimeout::MAX);
-                let _interrupted = poll(&mut [], rest).is_err();
-            }
-        })
+    pub fn clients(&self, told: impl FnMut(&io::Error)) -> impl Iterator<Item = Stream> {
+        one_after_the_other(|| self.accept(), told)
     }
 
     /// Waits for a client. [`Stream::peer`] is what the kernel knows about it, or for a client that
@@ -276,6 +262,28 @@ impl Listener {
         };
         Ok(sys::socket::accept(socket.as_fd())?.map(Stream::local))
     }
+}
+
+/// What `accept` brings until another process has the name, with a rest after each failure.
+pub(crate) fn one_after_the_other<T>(
+    mut accept: impl FnMut() -> io::Result<T>,
+    mut told: impl FnMut(&io::Error),
+) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || {
+        loop {
+            match accept() {
+                Ok(client) => return Some(client),
+                Err(error) => {
+                    told(&error);
+                    if error.kind() == io::ErrorKind::AddrInUse {
+                        return None;
+                    }
+                }
+            }
+            let rest = PollTimeout::try_from(REST).unwrap_or(PollTimeout::MAX);
+            let _interrupted = poll(&mut [], rest).is_err();
+        }
+    })
 }
 
 impl AsFd for Listener {
