@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use libipc::interface::control::{STATUS, Status};
 use libipc::rundir::{Instance, RunDirectory};
+use policy::accounts::Accounts;
 use serde_json::json;
 
 use crate::control;
-use crate::doctor::finding::{Broker, Finding, House, Mode, Unit};
+use crate::doctor::finding::{Broker, Finding, Foreign, House, Mode, Unit};
 use crate::format::Format;
 use crate::place::Place;
 use crate::report::{self, Report};
@@ -90,9 +91,15 @@ fn of_directory(place: &Place, directory: &RunDirectory) -> Vec<Finding> {
         if is_system { of_modes(path).into_iter().collect() } else { Vec::new() };
     let units = if is_system { units() } else { Vec::new() };
     found.extend(units.iter().filter_map(Unit::finding));
+    let foreign = if is_system { of_owners(path) } else { Vec::new() };
+    found.extend(foreign.iter().map(finding::of_owner));
     // To ask one that cannot start has the service manager try it again and again.
     if !units.iter().any(Unit::keeps_broker_down) {
-        let broker = ask(place, directory);
+        let mut broker = ask(place, directory);
+        if let Broker::Told(status) = &mut broker {
+            // Why these cannot be had has been said.
+            status.transports.retain(|one| foreign.iter().all(|place| place.daemon != one.name));
+        }
         let house = match directory.instance() {
             Instance::System => House::System,
             Instance::User => House::User,
@@ -130,6 +137,17 @@ fn of_modes(path: &Path) -> Option<Finding> {
         (found != Some((0, mode))).then_some(Mode { path, wanted: mode, found })
     });
     finding::of_modes(&wrong.collect::<Vec<_>>())
+}
+
+/// Sockets at which the broker finds other daemons: it may use those alone that belong to it.
+fn of_owners(path: &Path) -> Vec<Foreign> {
+    let Some(broker) = HostAccounts.uid("ipcd") else { return Vec::new() };
+    let found = ["tcp", "tls"].into_iter().filter_map(|daemon| {
+        let path = path.join("transport").join(daemon);
+        let owner = fs::symlink_metadata(&path).ok()?.uid();
+        (owner != broker).then_some(Foreign { daemon, path, owner })
+    });
+    found.collect()
 }
 
 fn of_configuration() -> Vec<Finding> {

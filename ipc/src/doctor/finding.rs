@@ -80,6 +80,14 @@ pub(super) struct Mode {
     pub(super) found: Option<(u32, u32)>,
 }
 
+/// The socket of a daemon that belongs to somebody else than the broker.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    pub(super) daemon: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) owner: u32,
+}
+
 /// A unit, as the service manager has it.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Unit {
@@ -158,6 +166,15 @@ pub(super) fn of_modes(wrong: &[Mode]) -> Option<Finding> {
     });
     let said = said.collect::<Vec<_>>().join("; ");
     (!said.is_empty()).then(|| Finding::broken(said, "systemd-tmpfiles --create ipcd.conf"))
+}
+
+/// The daemon has looked up whose its socket is when it started: it has to do so again.
+pub(super) fn of_owner(Foreign { daemon, path, owner }: &Foreign) -> Finding {
+    let path = path.display();
+    let what =
+        format!("{path} belongs to uid {owner}, and the broker, which is ipcd, cannot use it");
+    let again = format!("systemctl reload-or-restart ipcd-{daemon}d");
+    Finding::broken(what, format!("chown ipcd {path}, then: {again}"))
 }
 
 pub(super) fn of_broker(socket: &Path, broker: &Broker, house: &House) -> Vec<Finding> {

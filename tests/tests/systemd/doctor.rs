@@ -3,11 +3,18 @@
 use ipcd_tests::container::Container;
 
 /// Ways to break an installation, and what is said about each.
-const BROKEN: [(&str, &str); 9] = [
+const BROKEN: [(&str, &str); 12] = [
     ("systemctl stop ipcd.socket ipcd.service", "/run/ipc/ipc is not there"),
     ("systemctl stop ipcd-tcpd.socket", "ipcd-tcpd.socket is enabled and not active"),
     ("chmod 755 /run/ipc/services", "/run/ipc/services has mode 755, not 710"),
     ("chown 7 /run/ipc/transport", "/run/ipc/transport belongs to uid 7, not to root"),
+    ("chown 7 /run/ipc/transport/tcp", "/run/ipc/transport/tcp belongs to uid 7"),
+    ("chown 7 /run/ipc/transport/tls", "/run/ipc/transport/tls belongs to uid 7"),
+    (
+        // It starts while the socket is somebody else's.
+        "chown root /run/ipc/transport/tcp; systemctl restart ipcd-tcpd",
+        "/run/ipc/transport/tcp belongs to uid 0",
+    ),
     ("chmod 777 /run/ipc", "the run directory /run/ipc"),
     (
         "kill -9 $(systemctl show --value --property MainPID ipcd); \
