@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -188,8 +188,49 @@ fn stays_below(daemon: &Daemon, unit: &str, part: usize) {
 /// Clients of authd of one user; two users have all places.
 const LOGGING_IN: usize = 128;
 
+/// Entries of each of authd's tables, and bytes of the longest file of users.
+const REMEMBERED: usize = 65_536;
+const FILE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The hash of `right` that costs least, and one of no secret that costs most in memory.
+const CHEAP: &str =
+    "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$/rlPheEuIOPjYHKhaPJaJGV9XBSrUYzuHgudziGWdAc";
+const DEAR: &str = "$argon2id$v=19$m=65536,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$/rlPheEuIOPjYHKhaPJaJGV9XBSrUYzuHgudziGWdAc";
+
+/// A file with so many users that is as long as it may be for those. The crowd's are dear.
+fn users(count: usize) -> String {
+    let dear = (0..LOGGING_IN).map(|number| format!("user-{number}:{DEAR}\n"));
+    let cheap = (LOGGING_IN..count).map(|number| {
+        let line = format!("{number:064}:{CHEAP}:");
+        let groups = FILE_BYTES / REMEMBERED - line.len() - 2;
+        format!("{line}{}\n", "group,".repeat(groups / 6) + &"g".repeat(groups % 6 + 1))
+    });
+    dear.chain(cheap).collect()
+}
+
+/// Logs in as one after the other, each from a place of its own; how many were let in.
+fn log_in(host: &Host, numbers: std::ops::Range<usize>, secret: &str) -> usize {
+    let mut authd = host.connect("authd", "").unwrap();
+    authd.set_read_timeout(Some(LONG)).unwrap();
+    let mut answers = BufReader::new(authd.try_clone().unwrap());
+    let accepted = |number| {
+        let login = json!({"user": format!("{number:064}"), "secret": secret,
+                           "peer": format!("{secret}-{number}")});
+        let call = json!({"method": "org.ipcd.Authenticator.Verify", "parameters": login});
+        authd.write_all(format!("{call}\0").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        answers.read_until(0, &mut answer).unwrap();
+        answer.pop();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let error = answer["error"].as_str();
+        assert!(error.is_none_or(|error| error.ends_with(".Rejected")), "{answer}");
+        error.is_none()
+    };
+    numbers.map(accepted).filter(|is_accepted| *is_accepted).count()
+}
+
 #[test]
-fn a_crowd_that_logs_in_stays_below_what_the_unit_of_authd_allows() {
+fn every_table_of_authd_and_a_crowd_that_logs_in_stay_below_what_its_unit_allows() {
     if !has_users() {
         return;
     }
@@ -198,8 +239,28 @@ fn a_crowd_that_logs_in_stays_below_what_the_unit_of_authd_allows() {
         arguments: &["--instance", "system"],
         ..Setup::default()
     };
-    let host = Host::of(&setup).with_authd(&[("alice", "right", &[])]);
+    let mut host = Host::of(&setup);
+    assert_eq!(host.authd_told(&["add", "somebody"], "right").0, 0);
+    let count = REMEMBERED / part();
+    fs::write(host.users(), users(count)).unwrap();
+    let authd = host.start_authd();
+    host.others.push(authd);
     let authd = host.others.last().unwrap();
+    // A failure is remembered of its user and of where it came from.
+    let (half, most) = (LOGGING_IN + (count - LOGGING_IN) / 2, count);
+    let fill = |numbers, secret| log_in(&host, numbers, secret);
+    let accepted = std::thread::scope(|scope| {
+        let wrong = scope.spawn(|| fill(LOGGING_IN..half, "wrong"));
+        let right = [half..most, LOGGING_IN..half].map(|numbers| fill(numbers, "right"));
+        assert_eq!(wrong.join().unwrap(), 0);
+        right
+    });
+    assert_eq!(accepted.iter().sum::<usize>(), most - LOGGING_IN);
+    eprintln!(
+        "{count} users, {} who failed, {} who have proven themselves",
+        half - LOGGING_IN,
+        most - LOGGING_IN
+    );
     let threads = || fs::read_dir(format!("/proc/{}/task", authd.pid())).unwrap().count();
     let before = threads();
     let crowd_of = |user: u32| {
@@ -208,14 +269,22 @@ fn a_crowd_that_logs_in_stays_below_what_the_unit_of_authd_allows() {
         Crowd::start(command, &host, &[&format!("logging-in={LOGGING_IN}")])
     };
     let mut crowds = [0, 1].map(crowd_of);
-    within(LONG, "all places are taken", || threads() >= before + 2 * LOGGING_IN);
+    within(LONG, "all places are taken", || threads() >= before + 2 * LOGGING_IN - 2);
+    // All users once more, beside those of before.
+    authd.signal(nix::sys::signal::Signal::SIGHUP);
+    until("it has read them", || host.authd_log().contains("event=\"reloaded\""));
     crowds.iter_mut().for_each(Crowd::is_there);
     // All of them have had their turn, or have waited for it in vain.
     fs::write(host.place("end"), "").unwrap();
     drop(crowds);
     within(LONG, "all are gone", || threads() <= before + 1);
     stays_below(authd, "ipcd-authd", 1);
+    assert_eq!(log_in(&host, half..half + 1, "right"), 1, "whoever comes is served");
 }
+
+/// Relays that tlsd has at most, and descriptors for all that is no relay.
+const RELAYS: usize = 10_000;
+const SPARE: usize = 200;
 
 /// Bytes that nobody reads: more than are kept on the way.
 const UNREAD: usize = 1024 * 1024;
@@ -225,8 +294,8 @@ fn relays_of_tlsd_that_nobody_reads_stay_below_what_its_unit_allows() {
     if !has("python3", installed("python3").is_some()) {
         return;
     }
-    // The client's end, the server's, and two of tlsd's.
-    let relays = (10_000 / part()).min(raise_limit() / 4);
+    // Each takes two descriptors of tlsd, which has a few for other things.
+    let relays = (RELAYS / part()).min((raise_limit() - SPARE) / 2);
     let authority = Authority::new();
     let server = talker(&authority.issue("server", &["localhost"]));
     let redirect = format!("tls://localhost:{}", server.port);
