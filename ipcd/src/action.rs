@@ -177,8 +177,6 @@ pub(crate) enum Action {
         message: Bytes,
         /// What rides on it.
         descriptor: Option<OwnedFd>,
-        /// What is listed about that, which is over when nobody has it any more.
-        listed: Option<ConnectionId>,
     },
     /// Give a client of the first libipc its connected descriptor.
     Provide {
@@ -186,8 +184,6 @@ pub(crate) enum Action {
         client: ClientId,
         /// The descriptor; a door is first connected through.
         descriptor: OwnedFd,
-        /// What is listed about that, which is over when nobody has it any more.
-        listed: Option<ConnectionId>,
     },
     /// Send an error to a client that wanted its connection to become a stream; then listen to it
     /// again, or close it if more than its call is there by then: bytes for a service that it does
@@ -258,8 +254,6 @@ pub(crate) enum Action {
         message: Bytes,
         /// The peer's connection.
         descriptor: Option<OwnedFd>,
-        /// What is listed about that, which is over when nobody has it any more.
-        listed: Option<ConnectionId>,
     },
     /// Send a message to a client that watches; whether it has read the last one or not.
     Tell {

@@ -312,7 +312,7 @@ impl Broker {
         message: varlink::Bytes,
         descriptor: Option<std::os::fd::OwnedFd>,
     ) {
-        self.actions.push(Action::Reply { client, message, descriptor, listed: None });
+        self.actions.push(Action::Reply { client, message, descriptor });
     }
 
     fn call(

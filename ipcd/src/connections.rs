@@ -1,10 +1,9 @@
 //! What was handed over: who has it, under which rule, and who carries the bytes.
 //!
 //! Nothing here is in the path of a connection, and nothing holds one. So each kind of entry ends
-//! by what can be known from afar: what a daemon relays, by its report; a connection of a network
-//! that a client or a service has, when nobody has it any more; what else they hold, at the latest
-//! with the process of either. Of these a user's oldest entry is forgotten when the limit is
-//! reached: a listing is no reason to refuse anybody.
+//! by what can be known from afar: what a daemon relays, by its report; what a client or a service
+//! holds, at the latest with the process of either. Of the latter a user's oldest entry is
+//! forgotten when the limit is reached: a listing is no reason to refuse anybody.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
@@ -60,15 +59,6 @@ pub(crate) struct Most {
     pub(crate) all: usize,
     /// Of one user.
     pub(crate) per_user: usize,
-}
-
-/// How far a sweep is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Sweep {
-    /// Further entries are looked at later.
-    SomeSeen,
-    /// Each entry has been looked at.
-    AllSeen,
 }
 
 /// How often it is looked whether clients' processes live.
@@ -226,13 +216,9 @@ impl Connections {
     }
 
     /// Looks, if it is time, at the next entries, and ends those of processes that are gone.
-    pub(crate) fn sweep(
-        &mut self,
-        now: Instant,
-        lives: impl FnMut(&Process, Instant) -> bool,
-    ) -> Sweep {
+    pub(crate) fn sweep(&mut self, now: Instant, lives: impl FnMut(&Process, Instant) -> bool) {
         if self.next_sweep.is_none_or(|when| now < when) {
-            return Sweep::SomeSeen;
+            return;
         }
         let behind = (Bound::Excluded(self.swept), Bound::Unbounded);
         let batch: Vec<_> =
@@ -241,14 +227,6 @@ impl Connections {
         self.swept = batch.last().copied().filter(|_| !is_last).unwrap_or(ConnectionId(0));
         self.end_dead(&batch, lives);
         self.next_sweep = (self.held_count > 0).then(|| now + SWEEP_PERIOD);
-        if is_last { Sweep::AllSeen } else { Sweep::SomeSeen }
-    }
-
-    /// These are over.
-    pub(crate) fn end_all(&mut self, ids: impl IntoIterator<Item = ConnectionId>) {
-        for id in ids {
-            self.end(id);
-        }
     }
 
     /// Looks at all entries, and ends those of processes that are gone.

@@ -21,7 +21,6 @@ use crate::channel::{self, Channel, Heard};
 use crate::children::Children;
 use crate::client::{Connection, Read, Sent};
 use crate::entrance::Way;
-use crate::followed::Followed;
 use crate::lobby::Lobby;
 use crate::patience::Patience;
 use crate::world::World;
@@ -65,8 +64,6 @@ pub(crate) struct EventLoop<'w> {
     revision: u64,
     spare: Option<OwnedFd>,
     keeping: Keeping,
-    /// What was handed over, as far as it can be seen whether anybody has it.
-    followed: Followed,
 }
 
 /// What a token stands for.
@@ -148,7 +145,6 @@ impl<'w> EventLoop<'w> {
             revision: 0,
             spare: spare(),
             keeping: Keeping::new()?,
-            followed: Followed::new()?,
         };
         this.know_configuration(Instant::now());
         Ok(this)
@@ -369,8 +365,7 @@ impl<'w> EventLoop<'w> {
         now: Instant,
         decide: impl FnOnce(&mut Broker, Moment<'_>) -> Vec<Action>,
     ) -> bool {
-        let Self { sources, followed, .. } = self;
-        let table = Table { sources, followed };
+        let table = Table { sources: &self.sources };
         let actions = decide(&mut self.broker, Moment { now, world: self.world, sockets: &table });
         self.carry_out(actions, now)
     }

@@ -41,7 +41,6 @@ mod decision;
 mod entrance;
 mod event_loop;
 mod files;
-mod followed;
 mod fronts;
 mod inbox;
 mod kept;

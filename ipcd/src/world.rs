@@ -1,7 +1,6 @@
 //! What the broker has to look up while it decides.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,7 +17,6 @@ use sys::door::{self, Door, DoorError};
 
 use crate::accounts::HostAccounts;
 use crate::action::ClientId;
-use crate::connections::ConnectionId;
 use crate::files::Files;
 use crate::reload::{Live, Refusal};
 
@@ -104,11 +102,6 @@ pub(crate) trait Sockets {
 
     /// Whether a service has collected all but fewer than so many of the messages it was sent.
     fn has_fewer_uncollected_than(&self, client: ClientId, most: usize) -> bool;
-
-    /// What was handed over and nobody has any more, each once.
-    fn over(&self) -> BTreeSet<ConnectionId> {
-        BTreeSet::new()
-    }
 }
 
 /// The run directory and the files of this host.

@@ -21,7 +21,7 @@ use sys::door::Door;
 use super::logins::Login;
 use super::notes::Given;
 use super::{Broker, Caller, Moment};
-use crate::action::{Action, Answer, CallId, Receiver};
+use crate::action::{Action, Answer, CallId};
 use crate::answer;
 use crate::channel::read_reply;
 use crate::connections::{Carried, Handed};
@@ -356,19 +356,14 @@ impl Broker {
         let who = Identity::Remote(identity);
         let carried = match (error_of(&candidate, &answer), way) {
             (Some(error), _) => Err(error),
-            (None, Passing::Relayed { daemon, id }) => Ok((Carried::Relayed { daemon, id }, None)),
+            (None, Passing::Relayed { daemon, id }) => Ok(Carried::Relayed { daemon, id }),
             (None, Passing::Handed) => self.hand_peer_over(&candidate, &who, answer),
         };
         match carried {
-            Ok((carried, given)) => {
+            Ok(carried) => {
                 let (asked, candidate) = (&service, &candidate);
                 let handed = Handed::here(carried);
-                let given_to = Given { who, asked, candidate, handed, revision };
-                let listed = Some(self.note_allowed(given_to, at.now));
-                if let Some((Receiver { registration, message }, socket)) = given {
-                    let descriptor = Some(socket);
-                    self.actions.push(Action::Notify { registration, message, descriptor, listed });
-                }
+                self.note_allowed(Given { who, asked, candidate, handed, revision }, at.now);
             }
             Err(error) => {
                 let about = decision::about(who, Some(&service), revision);
@@ -377,13 +372,13 @@ impl Broker {
         }
     }
 
-    /// What a service that has registered gets: a peer's connection, and what is proven about it.
+    /// Gives a service that has registered a peer's connection, and what is proven about it.
     fn hand_peer_over(
         &mut self,
         candidate: &Candidate,
         who: &Identity,
         answer: Answer,
-    ) -> Result<(Carried, Option<(Receiver, OwnedFd)>), BrokerError> {
+    ) -> Result<Carried, BrokerError> {
         let Target::Local(target) = &candidate.target else {
             return Err(answer::wrong_descriptor(candidate));
         };
@@ -395,8 +390,10 @@ impl Broker {
             return Err(self.nobody(target));
         };
         let (id, message) = self.next_client(target, who.clone());
-        let carried = Carried::Registered { registration, id, cookie: socket.cookie };
-        Ok((carried, Some((Receiver { registration, message }, socket.descriptor))))
+        let cookie = socket.cookie;
+        let descriptor = Some(socket.descriptor);
+        self.actions.push(Action::Notify { registration, message, descriptor });
+        Ok(Carried::Registered { registration, id, cookie })
     }
 }
 

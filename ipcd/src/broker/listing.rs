@@ -72,9 +72,6 @@ impl Broker {
         if !self.permits(client) {
             return;
         }
-        if wanted.after.is_none() {
-            self.connections.end_all(at.sockets.over());
-        }
         self.connections.sweep_all(|process, seen| at.world.lives(process.0, seen, at.now));
         let (mut listed, mut bytes) = (Connections::default(), 0);
         for (id, entry) in self.connections.after(ConnectionId(wanted.after.unwrap_or_default())) {
@@ -103,7 +100,6 @@ impl Broker {
     /// Looks at everything that was handed over under the configuration of this moment: how much
     /// of it would be denied now and stays, and how much was ended for that.
     pub(super) fn judge_handed_over(&mut self, at: Moment<'_>) -> (u64, u64) {
-        self.connections.end_all(at.sockets.over());
         self.connections.sweep_all(|process, seen| at.world.lives(process.0, seen, at.now));
         let stale: Vec<ConnectionId> = self
             .connections
@@ -172,8 +168,7 @@ impl Broker {
             Some(Carried::Registered { registration, id: number, .. }) => {
                 let closed = Registered { closed: Some(number), ..Registered::default() };
                 let message = varlink::reply(&closed, true);
-                let (descriptor, listed) = (None, None);
-                self.actions.push(Action::Notify { registration, message, descriptor, listed });
+                self.actions.push(Action::Notify { registration, message, descriptor: None });
                 self.connections.end(id);
                 true
             }

@@ -12,7 +12,7 @@ use policy::decide::Candidate;
 use super::{Broker, Moment};
 use crate::action::{Action, ClientId};
 use crate::audit;
-use crate::connections::{ConnectionId, Entry, Handed, Most, Process, Sweep};
+use crate::connections::{ConnectionId, Entry, Handed, Most};
 use crate::decision;
 
 /// What somebody got.
@@ -94,10 +94,7 @@ impl Broker {
     /// What is due by itself: to say how much the log left out, to look whether clients live.
     pub(super) fn keep_records(&mut self, at: Moment<'_>) {
         self.audit.tick(at.now);
-        let lives = |process: &Process, seen| at.world.lives(process.0, seen, at.now);
-        if self.connections.sweep(at.now, lives) == Sweep::AllSeen {
-            self.connections.end_all(at.sockets.over());
-        }
+        self.connections.sweep(at.now, |process, seen| at.world.lives(process.0, seen, at.now));
     }
 
     /// When [`Broker::keep_records`] has something to do.

@@ -243,12 +243,10 @@ impl Broker {
         offer: Offer,
         at: Moment<'_>,
     ) {
-        let may_end = offer.handed.is_told_apart();
-        let listed = self.end_with_success(client, candidate, offer.handed, at);
-        let listed = listed.filter(|_| may_end);
+        self.end_with_success(client, candidate, offer.handed, at);
         let Some(known) = self.clients.get(&client) else { return };
         if known.speech == Speech::Lookup {
-            self.actions.push(Action::Provide { client, descriptor: offer.descriptor, listed });
+            self.actions.push(Action::Provide { client, descriptor: offer.descriptor });
             return;
         }
         let answer = Connected {
@@ -257,8 +255,7 @@ impl Broker {
             target: candidate.target.to_string(),
             rule: answer::rule_with_source(&candidate.verdict),
         };
-        let (message, descriptor) = (varlink::reply(&answer, false), Some(offer.descriptor));
-        self.actions.push(Action::Reply { client, message, descriptor, listed });
+        self.reply(client, varlink::reply(&answer, false), Some(offer.descriptor));
     }
 
     /// The request has its connection: it is written down, and over.

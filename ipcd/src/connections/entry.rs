@@ -75,11 +75,6 @@ impl Handed {
     pub(crate) fn here(carried: Carried) -> Self {
         Self { carried, address: None }
     }
-
-    /// Whether it is one connection of a network, of which it is seen when nobody has it any more.
-    pub(crate) fn is_told_apart(&self) -> bool {
-        matches!(self.carried, Carried::Socket { cookie: Some(_) })
-    }
 }
 
 /// A client's process: by its number, which may be another process's later.

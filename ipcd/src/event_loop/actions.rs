@@ -22,14 +22,13 @@ impl EventLoop<'_> {
         }
         let mut answered = false;
         for action in actions {
-            self.follow(&action);
             match action {
-                Action::Reply { client, message, descriptor, .. } => {
+                Action::Reply { client, message, descriptor } => {
                     answered = true;
                     self.reply(client, message, descriptor, now);
                 }
                 Action::Tell { client, message } => self.tell(client, message, now),
-                Action::Provide { client, descriptor, .. } => self.provide(client, descriptor, now),
+                Action::Provide { client, descriptor } => self.provide(client, descriptor, now),
                 Action::ProvidePair { client, registration, message } => {
                     self.provide_pair(client, registration, message, now);
                 }
@@ -47,7 +46,7 @@ impl EventLoop<'_> {
                     let socket = self.release(client, answer, now);
                     self.join(socket, before, (call, message), now);
                 }
-                Action::Notify { registration, message, descriptor, .. } => {
+                Action::Notify { registration, message, descriptor } => {
                     self.notify(registration, message, descriptor, now);
                 }
                 Action::Refuse { client, message } => {
@@ -75,16 +74,6 @@ impl EventLoop<'_> {
             }
         }
         answered
-    }
-
-    /// What is handed over is listed until nobody has it any more.
-    fn follow(&self, action: &Action) {
-        if let Action::Reply { listed: Some(listed), descriptor: Some(descriptor), .. }
-        | Action::Notify { listed: Some(listed), descriptor: Some(descriptor), .. }
-        | Action::Provide { listed: Some(listed), descriptor, .. } = action
-        {
-            self.followed.add(*listed, descriptor.as_fd());
-        }
     }
 
     pub(super) fn reply(

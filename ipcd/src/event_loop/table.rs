@@ -1,6 +1,6 @@
 //! What the broker sees of the clients' connections.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use libipc::poller::Token;
 use libipc::unit::Units;
@@ -8,14 +8,11 @@ use libipc::unit::Units;
 use super::Source;
 use crate::action::ClientId;
 use crate::client::Connection;
-use crate::connections::ConnectionId;
-use crate::followed::Followed;
 use crate::world::Sockets;
 
 /// The clients' connections, as the broker may look at them.
 pub(super) struct Table<'t> {
     pub(super) sources: &'t HashMap<Token, Source>,
-    pub(super) followed: &'t Followed,
 }
 
 impl ClientId {
@@ -47,9 +44,5 @@ impl Sockets for Table<'_> {
 
     fn has_fewer_uncollected_than(&self, client: ClientId, most: usize) -> bool {
         self.connection(client).is_none_or(|one| one.has_fewer_uncollected_than(most))
-    }
-
-    fn over(&self) -> BTreeSet<ConnectionId> {
-        self.followed.over()
     }
 }
