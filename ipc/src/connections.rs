@@ -11,6 +11,8 @@ use crate::format::{self, Format, Rows, span};
 use crate::place::Place;
 use crate::report::Report;
 
+use sys::diag::Held;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Only those that the rules of today would deny
@@ -21,7 +23,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(wanted: &Options, format: Format) -> Result<ExitCode, Report> {
-    let connections = all(&wanted.place, wanted.stale)?;
+    let mut connections = all(&wanted.place, wanted.stale)?;
+    forget_ended(&mut connections);
     let columns = ["ID", "KIND", "AGE", "NAME", "LEADS TO", "WHO", "BYTES", "RULE"];
     let none = if wanted.stale {
         "nothing that was handed over would be denied today"
@@ -47,6 +50,19 @@ fn all(place: &Place, stale: bool) -> Result<Vec<Connection>, Report> {
             return Ok(all);
         }
     }
+}
+
+/// What nobody has any more is over, of which only the kernel knows. It is asked behind the broker, so
+/// that what was handed over meanwhile is there; where it tells nothing, all stay.
+fn forget_ended(connections: &mut Vec<Connection>) {
+    let number = |one: &Connection| one.cookie.zip(one.namespace);
+    if !connections.iter().any(|one| number(one).is_some()) {
+        return;
+    }
+    let Ok(held) = Held::now() else { return };
+    connections.retain(|one| {
+        number(one).is_none_or(|(cookie, namespace)| !held.is_over(cookie, namespace))
+    });
 }
 
 fn row(connection: &Connection) -> [String; 8] {

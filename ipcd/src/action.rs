@@ -9,6 +9,7 @@ use libipc::interface::transport::Arrival;
 use libipc::name::ServiceName;
 use libipc::secret::Secret;
 use libipc::varlink::{self, Bytes};
+use sys::diag::SocketNumber;
 
 use crate::connections::ConnectionId;
 use crate::kept::Purpose;
@@ -162,8 +163,8 @@ pub(crate) struct Socket {
     pub(crate) is_unix: bool,
     /// The other end, if it is on the internet.
     pub(crate) peer: Option<SocketAddr>,
-    /// The kernel's number for it.
-    pub(crate) cookie: Option<u64>,
+    /// What the kernel knows it by.
+    pub(crate) number: Option<SocketNumber>,
 }
 
 /// Something to be done.

@@ -9,6 +9,7 @@ use libipc::varlink::{self, Bytes, CallFlags};
 use libipc::wire::{Limits, Message, Progress, Reading, Wire};
 use serde::de::DeserializeOwned;
 use sys::ancillary::Wait;
+use sys::diag::SocketNumber;
 
 use crate::action::Socket;
 
@@ -121,8 +122,8 @@ pub(crate) fn inspect(descriptor: OwnedFd) -> Socket {
     let is_unix = sys::socket::is_unix(fd).unwrap_or(false);
     let peer =
         if is_connected_stream { sys::socket::peer_address(fd).ok().flatten() } else { None };
-    let cookie = sys::diag::cookie(fd).ok();
-    Socket { descriptor, is_connected_stream, is_unix, peer, cookie }
+    let number = SocketNumber::of(fd);
+    Socket { descriptor, is_connected_stream, is_unix, peer, number }
 }
 
 /// The parameters of a reply, unless it is an error or something else.

@@ -1,7 +1,10 @@
 //! Sockets by the number that the kernel gave them, which no other socket ever has.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::socket::{SocketKind, unix_pair};
 
 use nix::sys::socket::{
     self as sock, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
@@ -13,19 +16,83 @@ use nix::sys::socket::{
 ///
 /// The kernel's; `ENOTSOCK` for what is no socket.
 pub fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut cookie = 0_u64;
+    number(socket, libc::SO_COOKIE)
+}
+
+/// The kernel's number for the network namespace that a socket belongs to (`SO_NETNS_COOKIE`, since
+/// Linux 5.14).
+///
+/// # Errors
+///
+/// The kernel's; `ENOPROTOOPT` for an older one.
+pub fn namespace(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    number(socket, libc::SO_NETNS_COOKIE)
+}
+
+fn number(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<u64> {
+    let mut number = 0_u64;
     let mut length: libc::socklen_t = 8;
     // SAFETY: the kernel writes at most `length` bytes into the eight that are there.
     let answer = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_COOKIE,
-            (&raw mut cookie).cast(),
+            option,
+            (&raw mut number).cast(),
             &raw mut length,
         )
     };
-    if answer == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+    if answer == 0 { Ok(number) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What the kernel knows a socket by, so that it can be found again without keeping it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SocketNumber {
+    /// Its [`cookie`].
+    pub cookie: u64,
+    /// Its [`namespace`], where the kernel tells.
+    pub namespace: Option<u64>,
+}
+
+impl SocketNumber {
+    /// Of that socket; `None` for what is none.
+    #[must_use]
+    pub fn of(socket: BorrowedFd<'_>) -> Option<Self> {
+        Some(Self { cookie: cookie(socket).ok()?, namespace: namespace(socket).ok() })
+    }
+}
+
+/// The TCP connections of this process's network namespace that anybody has a descriptor of.
+#[derive(Debug)]
+pub struct Held {
+    namespace: u64,
+    cookies: BTreeSet<u64>,
+}
+
+impl Held {
+    /// Asks the kernel, which tells everybody.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: no netlink in a sandbox, no `CONFIG_INET_DIAG`, older than Linux 5.14.
+    pub fn now() -> io::Result<Self> {
+        let mut cookies = BTreeSet::new();
+        for family in FAMILIES {
+            dump(family, |socket| {
+                if socket.inode() != Some(0) {
+                    cookies.extend(socket.cookie());
+                }
+            })?;
+        }
+        let (here, _) = unix_pair(SocketKind::Stream)?;
+        Ok(Self { namespace: namespace(here.as_fd())?, cookies })
+    }
+
+    /// Whether that connection is over: its namespace is this one, and nobody has it any more.
+    #[must_use]
+    pub fn is_over(&self, cookie: u64, namespace: u64) -> bool {
+        namespace == self.namespace && !self.cookies.contains(&cookie)
+    }
 }
 
 /// Ends the TCP connection of which the kernel's number is `cookie`, whoever holds it: both ends
@@ -39,14 +106,20 @@ pub fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
 /// The kernel's: `EPERM` without the right, `EOPNOTSUPP` where it was built without
 /// `CONFIG_INET_DIAG_DESTROY`.
 pub fn end_tcp(cookie: u64) -> io::Result<bool> {
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        let family = u8::try_from(family).map_err(io::Error::other)?;
-        if let Some(socket) = find(family, cookie)? {
+    for family in FAMILIES {
+        let mut found = None;
+        dump(family, |socket| {
+            found = found.or(socket.id().filter(|_| socket.cookie() == Some(cookie)));
+        })?;
+        if let Some(socket) = found {
             return destroy(family, &socket);
         }
     }
     Ok(false)
 }
+
+/// `AF_INET` and `AF_INET6`.
+const FAMILIES: [u8; 2] = [2, 10];
 
 /// `SOCK_DIAG_BY_FAMILY` and `SOCK_DESTROY` of `linux/sock_diag.h`.
 const BY_FAMILY: u16 = 20;
@@ -60,6 +133,9 @@ const SOCKET_ID: usize = 48;
 const ID_AT: usize = 4;
 const COOKIE_AT: usize = 40;
 
+/// Where the number of its inode stands: behind the id are its timer, two queues and its user.
+const INODE_AT: usize = ID_AT + SOCKET_ID + 16;
+
 /// All states in which a TCP socket is a connection: everything but `TCP_CLOSE` (7) and
 /// `TCP_LISTEN` (10).
 const CONNECTED: u32 = 0xfff & !(1 << 7) & !(1 << 10);
@@ -67,27 +143,44 @@ const CONNECTED: u32 = 0xfff & !(1 << 7) & !(1 << 10);
 /// The id of a socket, as the kernel wrote it.
 type SocketId = [u8; SOCKET_ID];
 
-fn find(family: u8, cookie: u64) -> io::Result<Option<SocketId>> {
-    let all = [0; SOCKET_ID];
-    let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
-    let netlink = ask(BY_FAMILY, flags, family, &all)?;
-    let mut found = None;
+/// One socket, as the kernel describes it: `struct inet_diag_msg`.
+struct Described<'d>(&'d [u8]);
+
+impl Described<'_> {
+    fn id(&self) -> Option<SocketId> {
+        SocketId::try_from(self.0.get(ID_AT..ID_AT + SOCKET_ID)?).ok()
+    }
+
+    fn cookie(&self) -> Option<u64> {
+        cookie_of(&self.id()?)
+    }
+
+    /// Zero if no descriptor leads to it any more.
+    fn inode(&self) -> Option<u32> {
+        let bytes = self.0.get(INODE_AT..INODE_AT + 4)?;
+        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// Tells of every TCP connection of that family in this network namespace.
+fn dump(family: u8, mut tell: impl FnMut(&Described<'_>)) -> io::Result<()> {
+    let netlink = ask_for_all(family)?;
     let mut buffer = vec![0; 1 << 16];
     loop {
         let length = sock::recv(netlink.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
         for message in Messages(buffer.get(..length).unwrap_or_default()) {
             match i32::from(message.kind) {
-                libc::NLMSG_DONE => return Ok(found),
-                libc::NLMSG_ERROR => return error_of(message.body).map(|()| found),
+                libc::NLMSG_DONE => return Ok(()),
+                libc::NLMSG_ERROR => return error_of(message.body),
                 // Read to the end in any case: the kernel sends all of it.
-                _ => {
-                    let id = message.body.get(ID_AT..ID_AT + SOCKET_ID);
-                    let id = id.and_then(|id| SocketId::try_from(id).ok());
-                    found = found.or(id.filter(|id| cookie_of(id) == Some(cookie)));
-                }
+                _ => tell(&Described(message.body)),
             }
         }
     }
+}
+
+fn ask_for_all(family: u8) -> io::Result<OwnedFd> {
+    ask(BY_FAMILY, libc::NLM_F_REQUEST | libc::NLM_F_DUMP, family, &[0; SOCKET_ID])
 }
 
 fn destroy(family: u8, socket: &SocketId) -> io::Result<bool> {
@@ -191,6 +284,26 @@ mod tests {
         assert_ne!(cookie(one.as_fd()).unwrap(), cookie(other.as_fd()).unwrap());
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(cookie(file.as_fd()).is_err());
+    }
+
+    #[test]
+    fn a_connection_is_over_when_the_last_copy_of_it_is_closed() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (client, server) = pair(address);
+            let copy = client.try_clone().unwrap();
+            let number = cookie(client.as_fd()).unwrap();
+            let here = namespace(client.as_fd()).unwrap();
+            let is_over = |namespace| Held::now().unwrap().is_over(number, namespace);
+            // Half of it has ended, and one of two copies is closed: somebody has it still.
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            drop(client);
+            assert!(!is_over(here));
+            drop(copy);
+            // The kernel goes on with it, for nobody.
+            assert!(is_over(here) && !is_over(here + 1));
+            drop(server);
+            assert!(is_over(here));
+        }
     }
 
     #[test]

@@ -390,10 +390,10 @@ impl Broker {
             return Err(self.nobody(target));
         };
         let (id, message) = self.next_client(target, who.clone());
-        let cookie = socket.cookie;
+        let number = socket.number;
         let descriptor = Some(socket.descriptor);
         self.actions.push(Action::Notify { registration, message, descriptor });
-        Ok(Carried::Registered { registration, id, cookie })
+        Ok(Carried::Registered { registration, id, number })
     }
 }
 

@@ -110,7 +110,7 @@ impl Broker {
         };
         let carried = match handoff {
             Handoff::Door => Carried::Name,
-            _ => Carried::Socket { cookie: None },
+            _ => Carried::Socket { number: None },
         };
         let (descriptor, handed) = (door.descriptor, Handed::here(carried));
         self.deliver(client, candidate, Offer { handoff, descriptor, handed }, at);

@@ -186,7 +186,7 @@ impl Broker {
         let (id, message) = self.next_client(service, identity);
         let answer = (known_speaks_varlink(self, client)).then(|| connected(candidate));
         let registration = registration.client;
-        let carried = Carried::Registered { registration, id, cookie: None };
+        let carried = Carried::Registered { registration, id, number: None };
         let listed = self.end_with_success(client, candidate, Handed::here(carried), at);
         self.actions.push(if way == Handoff::Descriptor {
             Action::ProvidePair { client, registration, message }

@@ -158,7 +158,7 @@ impl Broker {
             (Stage::Attach(_, id), Some(daemon)) => {
                 Carried::Relayed { daemon: daemon.to_string(), id }
             }
-            _ => Carried::Socket { cookie: socket.cookie },
+            _ => Carried::Socket { number: socket.number },
         };
         let reached = self.request(client).and_then(|request| request.reached);
         let address = reached.map(|reached| reached.ip().to_canonical());

@@ -15,6 +15,7 @@ use policy::resolved::program_of;
 use policy::route::Asker;
 use policy::rule::Direction;
 use policy::target::{RemoteTarget, Target};
+use sys::diag::SocketNumber;
 
 use super::ConnectionId;
 use crate::action::ClientId;
@@ -53,10 +54,10 @@ pub(crate) enum Carried {
     /// The client connects to the service itself, as often as it likes.
     Name,
     /// The client holds a connected socket, of which the kernel knows this number.
-    Socket { cookie: Option<u64> },
+    Socket { number: Option<SocketNumber> },
     /// A service took it over on the connection where it registered, under this number. A peer's
     /// TCP connection has a number of the kernel too.
-    Registered { registration: ClientId, id: u64, cookie: Option<u64> },
+    Registered { registration: ClientId, id: u64, number: Option<SocketNumber> },
     /// A daemon moves the bytes, and knows them under this number.
     Relayed { daemon: String, id: u64 },
 }
@@ -158,11 +159,16 @@ impl Entry {
             stale,
             revision: self.revision,
             times: self.times,
-            cookie: match self.carried {
-                Carried::Socket { cookie } | Carried::Registered { cookie, .. } => cookie,
-                Carried::Name | Carried::Relayed { .. } => None,
-            },
+            cookie: self.number().map(|number| number.cookie),
+            namespace: self.number().and_then(|number| number.namespace),
             who: self.who.clone(),
+        }
+    }
+
+    fn number(&self) -> Option<SocketNumber> {
+        match self.carried {
+            Carried::Socket { number } | Carried::Registered { number, .. } => number,
+            Carried::Name | Carried::Relayed { .. } => None,
         }
     }
 

@@ -29,7 +29,7 @@ fn entry(service: &str, uid: u32, pid: u32, carried: Carried) -> Entry {
 }
 
 fn socket(uid: u32, pid: u32) -> Entry {
-    entry("db", uid, pid, Carried::Socket { cookie: Some(9) })
+    entry("db", uid, pid, Carried::Socket { number: None })
 }
 
 fn relay(id: u64) -> Entry {
@@ -126,7 +126,7 @@ fn what_a_service_took_over_ends_with_it_or_with_the_client() {
     let mut connections = Connections::default();
     let taken_over = |pid, registration| {
         let registration = ClientId(registration);
-        entry("db", 1, pid, Carried::Registered { registration, id: 1, cookie: None })
+        entry("db", 1, pid, Carried::Registered { registration, id: 1, number: None })
     };
     let most = Most { all: 10, per_user: 10 };
     for (pid, registration) in [(10, 1), (11, 1), (10, 2), (11, 2)] {

@@ -53,12 +53,13 @@ impl Elsewhere {
 }
 
 #[test]
-fn a_socket_that_a_client_holds_alone_is_listed_until_its_process_ends() {
+fn a_socket_that_a_client_holds_alone_is_listed_until_nobody_has_it() {
     let elsewhere = Elsewhere::new();
     let (stream, _far) = elsewhere.connect();
     let all = listed(&elsewhere.host, &[]);
     let [connection] = all.as_slice() else { panic!("{all:?}") };
     let cookie = sys::diag::cookie(stream.as_fd()).unwrap();
+    let namespace = sys::diag::namespace(stream.as_fd()).unwrap();
     for (fact, expected) in [
         ("kind", json!("socket")),
         ("service", json!("far")),
@@ -70,6 +71,7 @@ fn a_socket_that_a_client_holds_alone_is_listed_until_its_process_ends() {
         ("revision", json!(1)),
         ("times", json!(1)),
         ("cookie", json!(cookie)),
+        ("namespace", json!(namespace)),
         ("pid", json!(std::process::id())),
     ] {
         assert_eq!(connection[fact], expected, "{fact}");
@@ -87,6 +89,19 @@ fn a_socket_that_a_client_holds_alone_is_listed_until_its_process_ends() {
     drop((client.0.stdin.take(), far));
     client.0.wait().unwrap();
     assert_eq!(pids(), [u64::from(std::process::id())]);
+    // One of several of one process goes when that has closed it, and its copies.
+    let (second, _other_far) = elsewhere.connect();
+    let ids = || -> Vec<u64> {
+        listed(&elsewhere.host, &[]).iter().map(|one| one["id"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(ids(), [1, 3]);
+    let copy = stream.as_fd().try_clone_to_owned().unwrap();
+    drop(stream);
+    assert_eq!(ids(), [1, 3]);
+    drop(copy);
+    until("nobody has the first", || ids() == [3]);
+    drop(second);
+    until("nobody has the second", || ids().is_empty());
 }
 
 #[test]
@@ -282,6 +297,36 @@ fn a_connection_at_a_registered_service_is_ended_by_telling_the_service() {
     drop(service);
     until("it goes with the service's connection", || listed(&host, &[]).is_empty());
     drop(successor);
+}
+
+#[test]
+fn a_peer_at_a_registered_service_is_listed_until_the_service_has_closed_it() {
+    let port = free_port();
+    let far = Host::new(&["--rule", "allow in shop tcp:127.0.0.0/8"]).with_tcpd(Some(port));
+    let service = Registered::new(&far, "shop");
+    let near = Host::new(&["--rule", &format!("allow out shop tcp:127.0.0.1:{port}")]);
+    let near = near.with_tcpd(None);
+    let connect = || {
+        let client = near.connect("shop", &format!("shop tcp://127.0.0.1:{port}/shop")).unwrap();
+        let (_, descriptor) = service.next();
+        (client, descriptor.unwrap())
+    };
+    let ((first_client, first), (second_client, second)) = (connect(), connect());
+    let ids = |host| -> Vec<u64> {
+        listed(host, &[]).iter().map(|one| one["id"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((ids(&near), ids(&far)), (vec![1, 2], vec![1, 2]));
+    drop(first_client);
+    until("the client has closed it", || ids(&near) == [2]);
+    assert_eq!(ids(&far), [1, 2], "the service has it still");
+    drop(first);
+    until("the service has closed it too", || ids(&far) == [2]);
+    // What the service has closed is over, though the peer may have it.
+    drop(second);
+    until("the service has closed it", || ids(&far).is_empty());
+    assert_eq!(ids(&near), [2]);
+    drop(second_client);
+    until("the client has closed it too", || ids(&near).is_empty());
 }
 
 #[test]
