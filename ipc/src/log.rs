@@ -5,6 +5,12 @@ use std::io::Write;
 use libipc::Channel;
 use serde_json::json;
 
+/// A line on standard error of a command that goes on, whether anybody reads it or not.
+pub(crate) fn tell(line: &dyn std::fmt::Display) {
+    // `eprintln!` would end the service with whoever has read what it says.
+    let _unread = writeln!(std::io::stderr(), "{line}").is_err();
+}
+
 /// Lines on standard error that a peer can cause, at most ten a second: more say nothing new.
 #[derive(Debug, Default)]
 pub(crate) struct Complaints(std::sync::Mutex<Option<(std::time::Instant, u32)>>);
@@ -15,7 +21,7 @@ impl Complaints {
     /// Says what is wrong with a peer.
     pub(crate) fn say(&self, peer: &str, error: &dyn std::fmt::Display) {
         if self.may(std::time::Instant::now()) {
-            eprintln!("ipc: {peer}: {error}");
+            tell(&format_args!("ipc: {peer}: {error}"));
         }
     }
 

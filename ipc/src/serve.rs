@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::args;
 use crate::connect::not_started;
+use crate::log::tell;
 use crate::report::Report;
 use crate::{asker, failure};
 
@@ -85,7 +86,7 @@ pub(crate) fn run(serve: &Serve) -> Result<ExitCode, Report> {
             // and serves those that have come.
             is_replaced = error.kind() == io::ErrorKind::AddrInUse;
             rests = !is_replaced;
-            eprintln!("{}", Report::system(&serve.name, error));
+            tell(&Report::system(&serve.name, error));
         }
     }
 }

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Where;
-use crate::log::Complaints;
+use crate::log::{Complaints, tell};
 use crate::report::Report;
 use crate::signals::{Signal, Signals};
 
@@ -102,7 +102,7 @@ pub(super) fn serve(
             // No client is worth ending the service for.
             Err(error) => {
                 is_replaced = error.kind() == io::ErrorKind::AddrInUse;
-                eprintln!("{}", Report::system(name, error));
+                tell(&Report::system(name, error));
                 if !is_replaced {
                     rest(&signals);
                 }
