@@ -28,8 +28,12 @@ const CLIENTS: usize = 2;
 /// What anybody may have to wait for an answer or an error, and a service to be back.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Of so many one may take longer: the machine has more to do than this.
-const RARE: usize = 50;
+/// Of so many kills one may be followed by a longer time, and of so many requests one may take longer:
+/// the machine may have more to do than this. In 60 runs of 200 kills nothing was late but in two, with
+/// a load of 11 to 24 on two processors: after one and three kills, and one request of 1,638 and two of
+/// 6,927.
+const RARE_KILLS: usize = 50;
+const RARE_REQUESTS: usize = 500;
 
 /// A host with a service here, one over TCP and one over TLS.
 struct Stage {
@@ -207,7 +211,8 @@ fn kill_often(daemon: &str) {
          than a second, {late} times not back within a second"
     );
     assert!(served > all, "they were served between");
-    assert!(slow <= (served + failed) / RARE && late <= all / RARE, "somebody waited");
+    assert!(slow <= (served + failed) / RARE_REQUESTS, "somebody waited");
+    assert!(late <= all / RARE_KILLS, "it was not back at once");
 }
 
 #[test]

@@ -85,8 +85,8 @@ fn a_broker_that_is_restarted_refuses_nobody_and_cuts_nothing() {
         let told = host.told(name);
         assert_eq!(told.failed, 0, "{}", told.text);
         assert!(told.made > 100, "{}", told.text);
-        // The goal is half a second; a machine that does much else may take three times that.
-        assert!(told.slowest_ms < 1_500, "{}", told.text);
+        // It held in twelve runs with loads of 5 to 16 on two processors: 385 ms at most.
+        assert!(told.slowest_ms <= 500, "{}", told.text);
     }
 }
 
