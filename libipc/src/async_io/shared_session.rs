@@ -213,7 +213,7 @@ impl SharedSession {
         interest: Interest,
         mut found: impl FnMut(&mut Held) -> Result<Option<T>, SessionError>,
     ) -> Result<T, SessionError> {
-        // A task whose peer never pauses lets others have their turn.
+        // A task that always finds what it waits for lets others have their turn.
         tokio::task::coop::consume_budget().await;
         let mut ready: Option<Ready<'_>> = None;
         loop {
@@ -223,6 +223,8 @@ impl SharedSession {
             match step? {
                 Step::Done(found) => return Ok(found),
                 Step::HeldUp => news.await,
+                // So does one whose peer never pauses.
+                Step::Enough => tokio::task::yield_now().await,
                 Step::Blocked => {
                     if let Some(mut ready) = ready.take() {
                         ready.clear_ready();

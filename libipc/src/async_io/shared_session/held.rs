@@ -34,14 +34,25 @@ pub(super) enum Step<T> {
     Blocked,
     /// Somebody is to collect what waits before more is read.
     HeldUp,
+    /// It has read as much as one turn has; there may be more.
+    Enough,
 }
 
+/// Messages that one attempt reads at most: a peer that never pauses would keep its task, and the
+/// session from every other one, for as long as it likes.
+const TURN_MESSAGES_MOST: usize = 64;
+
+/// An attempt ends behind the message that makes it so many bytes.
+const TURN_BYTES_MOST: u64 = 64 << 10;
+
 impl Held {
-    /// Reads one message after the other until `found` finds what is waited for.
+    /// Reads one message after the other until `found` finds what is waited for, or its turn is
+    /// over.
     pub(super) fn advance<T>(
         &mut self,
         found: &mut impl FnMut(&mut Self) -> Result<Option<T>, SessionError>,
     ) -> Result<Step<T>, SessionError> {
+        let (start, mut messages) = (self.session.position(), 0);
         loop {
             if let Some(found) = found(self)? {
                 return Ok(Step::Done(found));
@@ -49,6 +60,11 @@ impl Held {
             if self.is_held_up() {
                 return Ok(Step::HeldUp);
             }
+            let bytes = self.session.position() - start;
+            if messages == TURN_MESSAGES_MOST || bytes >= TURN_BYTES_MOST {
+                return Ok(Step::Enough);
+            }
+            messages += 1;
             let received = self.session.receive_within(Patience::Never);
             match received.and_then(|message| self.deliver(&message)) {
                 Ok(()) => {}

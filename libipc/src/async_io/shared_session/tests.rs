@@ -1,9 +1,13 @@
 use std::fs::File;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::async_io::AsyncSession;
 use crate::async_io::tests::{begin, run, sessions};
+use crate::frame::HEADER_BYTES;
 use crate::session::{ClientOptions, Limits, ServerOptions};
+use crate::stream::Stream;
 
 const DATA: Channel = Channel::DATA;
 const TELEMETRY: Channel = Channel::TELEMETRY;
@@ -176,5 +180,75 @@ fn every_subscription_has_descriptors_of_its_own() {
         let other = all.receive().await.unwrap().descriptors.pop().unwrap();
         drop(one);
         assert!(nix::fcntl::fcntl(&other, nix::fcntl::FcntlArg::F_GETFD).is_ok());
+    });
+}
+
+/// Sends as much as the socket takes on a channel that nobody has subscribed to, for at most ten
+/// seconds, and answers what it is asked with `answered`.
+fn flood(stream: Stream) {
+    let mut server = Session::accept(stream, &ServerOptions::default(), "peer-1").unwrap();
+    let mut socket = UnixStream::from(server.as_fd().try_clone_to_owned().unwrap());
+    let messages = crate::frame::header(DATA, 0).unwrap().repeat(8 << 10);
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end && socket.write_all(&messages).is_ok() {
+        while let Ok(question) = server.receive_within(Patience::Never) {
+            if question.payload == "to be answered" {
+                server.answer(question.request.unwrap(), b"answered").unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_never_pauses_holds_neither_the_thread_nor_the_other_tasks() {
+    run(async {
+        let (near, far) = Stream::pair().unwrap();
+        let flooding = std::thread::spawn(move || flood(far));
+        let options = ClientOptions { request_ids: true, ..ClientOptions::default() };
+        let session = AsyncSession::connect(near, &options).await.unwrap().share();
+        let ticking = tokio::spawn(async {
+            let mut interval = tokio::time::interval(Duration::from_millis(1));
+            for _ in 0..20 {
+                interval.tick().await;
+            }
+        });
+        let span = Duration::from_millis(100);
+        let unanswered = tokio::time::timeout(span, session.request(b"slow")).await;
+        assert!(unanswered.is_err(), "it ends in time: {unanswered:?}");
+        assert!(!flooding.is_finished());
+        ticking.await.unwrap();
+        let (answer, sent) =
+            tokio::join!(session.request(b"to be answered"), session.send(DATA, b"meanwhile"));
+        assert_eq!(answer.unwrap(), "answered");
+        sent.unwrap();
+        assert!(!flooding.is_finished());
+        drop(session);
+        flooding.join().unwrap();
+    });
+}
+
+#[test]
+fn one_turn_of_a_task_is_64_messages_or_64_kib_and_no_more() {
+    run(async {
+        let small = |count| vec![0; count];
+        let long = |bytes| vec![bytes - HEADER_BYTES];
+        for (why, lengths, is_enough) in [
+            ("one less than 64 messages", small(63), false),
+            ("64 messages", small(64), true),
+            ("one byte less than 64 KiB", long((64 << 10) - 1), false),
+            ("64 KiB", long(64 << 10), true),
+        ] {
+            let (session, mut server) = shared(256).await;
+            let mut telemetry = session.channel(TELEMETRY).unwrap();
+            for length in lengths {
+                server.session().queue(DATA, &vec![0; length]).unwrap();
+            }
+            server.session().queue(TELEMETRY, b"behind them").unwrap();
+            assert!(server.session().flush(Patience::Never).unwrap());
+            assert_eq!(begin(telemetry.receive()).await.is_none(), is_enough, "{why}");
+            if is_enough {
+                assert_eq!(telemetry.receive().await.unwrap().payload, "behind them");
+            }
+        }
     });
 }
