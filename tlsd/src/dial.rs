@@ -30,8 +30,13 @@ use crate::verify::Verifier;
 /// The protocol that our daemons speak inside TLS (RFC 7301).
 pub(crate) const PROTOCOL: &[u8] = b"ipc/1";
 
-/// Servers whose tickets are kept at most, in one manner.
-const SERVERS_REMEMBERED_MOST: usize = 256;
+/// Servers whose tickets are kept at most, in one manner. With each lies the server's chain of
+/// certificates, 64 KiB at most, and a server chooses how long that is.
+const SERVERS_REMEMBERED_MOST: usize = 64;
+
+/// Those in a manner in which one key is all that counts: its server may go by a few names. Who asks
+/// for a connection may name any key, so there are as many of these manners as there may be.
+const NAMES_OF_A_KEY_MOST: usize = 4;
 
 /// Tickets of one server, as the library counts its memory.
 const TICKETS_OF_A_SERVER: usize = 8;
@@ -210,10 +215,16 @@ fn prepare(
     made.client_auth_cert_resolver = Arc::new(Asked(made.client_auth_cert_resolver));
     made.alpn_protocols = manner.protocol.iter().cloned().collect();
     made.require_ems = true;
-    let tickets =
-        Arc::new(ClientSessionMemoryCache::new(SERVERS_REMEMBERED_MOST * TICKETS_OF_A_SERVER));
+    let tickets = Arc::new(remembering(manner));
     made.resumption = Resumption::store(Arc::clone(&tickets) as Arc<dyn ClientSessionStore>);
     Ok(Prepared { config: Arc::new(made), tickets, proves: trust.proves(), horizon })
+}
+
+/// Where the tickets of servers are kept that are met in that manner.
+fn remembering(manner: &Manner) -> ClientSessionMemoryCache {
+    let servers =
+        if manner.sole_pin.is_some() { NAMES_OF_A_KEY_MOST } else { SERVERS_REMEMBERED_MOST };
+    ClientSessionMemoryCache::new(servers * TICKETS_OF_A_SERVER)
 }
 
 /// Has one connection tell how the server receives us.
@@ -305,15 +316,18 @@ mod tests {
 
     #[test]
     fn as_many_servers_are_remembered_as_the_limit_and_one_more_takes_the_place_of_the_first() {
-        let prepared = preparing()(&mut Dialer::default(), 0);
         let server =
             |number: usize| ServerName::try_from(format!("s{number}.example.com")).unwrap();
-        let knows = |number| prepared.tickets.kx_hint(&server(number)).is_some();
-        for number in 0..256 {
-            prepared.tickets.set_kx_hint(server(number), NamedGroup::X25519);
+        let by_authority = Manner { sole_pin: None, ..manner(0) };
+        for (manner, most) in [(by_authority, 64), (manner(0), 4)] {
+            let tickets = remembering(&manner);
+            let knows = |number| tickets.kx_hint(&server(number)).is_some();
+            for number in 0..most {
+                tickets.set_kx_hint(server(number), NamedGroup::X25519);
+            }
+            assert!((0..most).all(knows));
+            tickets.set_kx_hint(server(most), NamedGroup::X25519);
+            assert!(!knows(0) && (1..=most).all(knows));
         }
-        assert!((0..256).all(knows));
-        prepared.tickets.set_kx_hint(server(256), NamedGroup::X25519);
-        assert!(!knows(0) && (1..=256).all(knows));
     }
 }
