@@ -90,7 +90,7 @@ impl Flow {
 
     /// Whether it stands still for want of a pipe, and is to be advanced again after a while.
     pub(super) fn is_starved(&self) -> bool {
-        self.starved
+        self.starved && self.sink == Sink::Open
     }
 
     /// Whether room to write would help.
@@ -228,6 +228,14 @@ mod tests {
     use sys::socket::{SocketKind, set_blocking, unix_pair};
 
     use super::*;
+
+    #[test]
+    fn who_has_no_sink_any_more_waits_for_no_pipe() {
+        let mut flow = Flow { starved: true, ..Flow::default() };
+        assert!(flow.is_starved());
+        flow.lose_sink(false);
+        assert!(!flow.is_starved());
+    }
 
     #[test]
     fn an_end_right_behind_a_whole_turn_arrives() {
