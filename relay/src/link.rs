@@ -35,7 +35,8 @@ pub const KEPT_BYTES_MOST: usize = READ_BYTES;
 pub const UNSENT_BYTES_MOST: u32 = 256 * 1024;
 
 /// How long a far end may take to hear that it is refused, or to stop sending into a connection
-/// that is over.
+/// that is over. Here that is all; a relay of tcpd has as much again while its far end takes what
+/// it was told, which nobody but the kernel has: [`crate::pump::PARTING_TIME_MOST`].
 pub(crate) const PARTING_TIME: Duration = Duration::from_secs(2);
 
 /// What a connection is begun for.

@@ -29,6 +29,10 @@ pub const RELAYS_MOST: usize = 10_000;
 /// How long relays stand still when the machine has no descriptors for pipes.
 const REST: Duration = Duration::from_millis(50);
 
+/// How long a side that takes what it was told, however slowly, keeps a relay of which the other
+/// side has gone. What the kernel has of it then goes on without the relay, as behind any close.
+pub const PARTING_TIME_MOST: Duration = Duration::from_secs(60);
+
 /// The relays of a daemon, on a thread of their own.
 ///
 /// Dropping this ends the thread and all relays.
@@ -148,8 +152,18 @@ struct Pump {
     /// Relays that stand still for want of a pipe, and until when.
     starved: Vec<u64>,
     resume: Option<Instant>,
-    /// Relays of which one side has gone away, and until when the other one has time.
-    parting: VecDeque<(Instant, u64)>,
+    /// Relays of which one side has gone away, by when they are looked at.
+    parting: VecDeque<Parting>,
+}
+
+/// A relay of which one side has gone away.
+#[derive(Clone, Copy, Debug)]
+struct Parting {
+    id: u64,
+    /// When it is looked whether the other side still takes something.
+    look: Instant,
+    /// From when on that counts no more.
+    last: Instant,
 }
 
 /// Where ends of relays are told.
@@ -209,20 +223,22 @@ impl Pump {
     }
 
     fn rest(&self, now: Instant) -> Option<Duration> {
-        let parting = self.parting.front().map(|(when, _)| *when);
+        let parting = self.parting.front().map(|parting| parting.look);
         let next = self.resume.into_iter().chain(parting).min();
         next.map(|when| when.saturating_duration_since(now))
     }
 
     /// Ends relays whose time to part is over, but for those of which the other side still takes
-    /// what it was told.
+    /// what it was told: these have as much again, up to a last moment.
     fn see_off(&mut self, now: Instant) {
-        while let Some((_, id)) = self.parting.front().copied().filter(|(when, _)| *when <= now) {
+        while let Some(parting) = self.parting.front().copied().filter(|one| one.look <= now) {
             self.parting.pop_front();
-            if self.relays.get_mut(&id).is_some_and(Relay::is_taking) {
-                self.parting.push_back((now + PARTING_TIME, id));
+            let relay = self.relays.get_mut(&parting.id).filter(|_| now < parting.last);
+            if relay.is_some_and(Relay::is_taking) {
+                // The last moment is met by the look behind it, so that they stay in order.
+                self.parting.push_back(Parting { look: now + PARTING_TIME, ..parting });
             } else {
-                self.end(id);
+                self.end(parting.id);
             }
         }
     }
@@ -280,7 +296,9 @@ impl Pump {
                     return self.end(id);
                 }
                 if matches!(fate, Fate::Parts) {
-                    self.parting.push_back((Instant::now() + PARTING_TIME, id));
+                    let now = Instant::now();
+                    let (look, last) = (now + PARTING_TIME, now + PARTING_TIME_MOST);
+                    self.parting.push_back(Parting { id, look, last });
                 }
                 if relay.is_starved() && !self.starved.contains(&id) {
                     self.starved.push(id);

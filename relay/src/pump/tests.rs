@@ -190,6 +190,70 @@ fn an_ended_relay_is_not_watched_though_a_copy_of_its_socket_lives() {
     assert_eq!(ended.try_iter().collect::<Vec<_>>(), [7]);
 }
 
+/// A relay of which one side has gone while there is much for the other to take: the pump, that
+/// side, and a copy of ours that says how much it has not taken.
+fn parting(pump: &mut Pump, orders: &Sender<Order>, id: u64) -> (UnixStream, UnixStream) {
+    let (mut client, left) = UnixStream::pair().unwrap();
+    let (remote, right) = UnixStream::pair().unwrap();
+    let copy = right.try_clone().unwrap();
+    pump.live.fetch_add(1, Ordering::Relaxed);
+    orders.send(Order::Begin(Pair { id, left: left.into(), right: right.into() })).unwrap();
+    assert!(!pump.take_orders());
+    let before = pump.parting.len();
+    for _ in 0..16 {
+        client.write_all(&[b'x'; 4096]).unwrap();
+        pump.serve(id);
+    }
+    drop(client);
+    let mut ready = Vec::new();
+    while pump.parting.len() == before {
+        pump.poller.wait(&mut ready, Some(Duration::from_secs(10))).unwrap();
+        assert!(!ready.is_empty(), "it does not part");
+        for one in &ready {
+            pump.serve_ready(*one);
+        }
+    }
+    (remote, copy)
+}
+
+/// Takes something, so that less waits than before.
+fn take(remote: &mut UnixStream, copy: &UnixStream) {
+    let waiting = || sys::socket::uncollected(copy.as_fd()).unwrap();
+    let before = waiting();
+    while waiting() == before {
+        remote.read_exact(&mut [0; 512]).unwrap();
+    }
+    assert!(waiting() > 0, "there is no more to take");
+}
+
+#[test]
+fn who_takes_a_drop_at_a_time_keeps_a_relay_for_a_minute_and_who_takes_nothing_for_two_looks() {
+    let (sender, receiver) = channel();
+    let (told, ended) = channel();
+    let daemon = Waker::new(&Poller::new().unwrap(), WAKER).unwrap();
+    let mut pump = Pump::new(receiver, Ends { told, daemon }).unwrap();
+    let (mut slow, copy) = parting(&mut pump, &sender, 7);
+    let (_still, _copy) = parting(&mut pump, &sender, 8);
+    let Parting { look, last, .. } = *pump.parting.front().unwrap();
+    let begun = look.checked_sub(PARTING_TIME).unwrap();
+    assert_eq!(last, begun + PARTING_TIME_MOST);
+    // The second one has begun a little later.
+    for (seconds, over) in [(1, vec![]), (3, vec![]), (6, vec![8]), (30, vec![]), (59, vec![])] {
+        take(&mut slow, &copy);
+        pump.see_off(begun + Duration::from_secs(seconds));
+        assert_eq!(ended.try_iter().collect::<Vec<_>>(), over, "{seconds}");
+    }
+    take(&mut slow, &copy);
+    pump.see_off(begun + PARTING_TIME_MOST + PARTING_TIME);
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [7]);
+    assert!(pump.parting.is_empty() && pump.live.load(Ordering::Relaxed) == 0);
+    // What it has not taken yet is still there for it.
+    drop(copy);
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).unwrap();
+    assert!(!rest.is_empty());
+}
+
 #[test]
 fn a_relay_is_ended_by_its_number_and_every_end_is_told_once() {
     let mut poller = Poller::new().unwrap();
