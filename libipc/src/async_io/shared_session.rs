@@ -73,7 +73,7 @@ type Ready<'a> = AsyncFdReadyGuard<'a, Watched<OwnedFd>>;
 
 impl SharedSession {
     pub(super) fn new(watched: AsyncFd<Watched<OwnedFd>>, session: Session) -> Self {
-        let held = Mutex::new(Held { session, desks: Vec::new(), last: 0 });
+        let held = Mutex::new(Held { session, desks: Vec::new(), last: 0, stands_since: None });
         Self(Arc::new(Shared { watched, held, news: Notify::new() }))
     }
 
@@ -222,7 +222,11 @@ impl SharedSession {
             let (step, has_more, deadline) = self.attempt(&mut found);
             match step? {
                 Step::Done(found) => return Ok(found),
-                Step::HeldUp => news.await,
+                Step::HeldUp { until: None } => news.await,
+                Step::HeldUp { until: Some(at) } => {
+                    // The attempt itself sees to the end.
+                    let _collected = tokio::time::timeout_at(at.into(), news).await.is_ok();
+                }
                 // So does one whose peer never pauses.
                 Step::Enough => tokio::task::yield_now().await,
                 Step::Blocked => {

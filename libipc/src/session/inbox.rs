@@ -31,11 +31,16 @@ impl Inbox {
         Ok(())
     }
 
-    /// Whether one message more may be too much.
+    /// The channel on which one message more may be too much, if there is one.
     #[cfg(feature = "tokio")]
-    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
-        self.bytes >= limits.waiting_bytes
-            || self.of_channel.values().any(|count| *count >= limits.waiting_per_channel)
+    pub(crate) fn full_channel(&self, limits: &Limits) -> Option<Channel> {
+        let newest = self.messages.back()?.channel;
+        if self.bytes >= limits.waiting_bytes {
+            return Some(newest);
+        }
+        let mut counts = self.of_channel.iter();
+        let full = counts.find(|(_, count)| **count >= limits.waiting_per_channel);
+        full.map(|(channel, _)| *channel)
     }
 
     /// Whether nothing waits.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use crate::channel::Channel;
 use crate::patience::Patience;
@@ -14,6 +15,8 @@ pub(super) struct Held {
     pub(super) session: Session,
     pub(super) desks: Vec<Desk>,
     pub(super) last: u64,
+    /// Since when nothing is read because somebody is about to collect.
+    pub(super) stands_since: Option<Instant>,
 }
 
 /// Where messages wait for a subscription.
@@ -32,8 +35,10 @@ pub(super) enum Step<T> {
     Done(T),
     /// Nothing to read, or no room to send.
     Blocked,
-    /// Somebody is to collect what waits before more is read.
-    HeldUp,
+    /// Somebody is to collect what waits before more is read, and by then if there is a keepalive.
+    HeldUp {
+        until: Option<Instant>,
+    },
     /// It has read as much as one turn has; there may be more.
     Enough,
 }
@@ -57,9 +62,10 @@ impl Held {
             if let Some(found) = found(self)? {
                 return Ok(Step::Done(found));
             }
-            if self.is_held_up() {
-                return Ok(Step::HeldUp);
+            if let Some(channel) = self.full_channel() {
+                return Ok(Step::HeldUp { until: self.stand(channel)? });
             }
+            self.stands_since = None;
             let bytes = self.session.position() - start;
             if messages == TURN_MESSAGES_MOST || bytes >= TURN_BYTES_MOST {
                 return Ok(Step::Enough);
@@ -88,8 +94,35 @@ impl Held {
     /// Whether somebody is about to collect, and has to before more is read. Where nobody is, what
     /// waits is too much at its limit, and the session ends.
     pub(super) fn is_held_up(&self) -> bool {
+        self.full_channel().is_some()
+    }
+
+    /// The channel of which somebody has to collect.
+    fn full_channel(&self) -> Option<Channel> {
         let limits = self.session.limits();
-        self.desks.iter().any(|desk| desk.is_attended && desk.inbox.is_full(limits))
+        let mut attended = self.desks.iter().filter(|desk| desk.is_attended);
+        attended.find_map(|desk| desk.inbox.full_channel(limits))
+    }
+
+    /// Until when that may take. A peer gets no answer to its pings meanwhile, so it is as long as
+    /// a silent peer would have.
+    fn stand(&mut self, channel: Channel) -> Result<Option<Instant>, SessionError> {
+        let now = Instant::now();
+        let since = *self.stands_since.get_or_insert(now);
+        let Some(keepalive) = self.session.limits().keepalive else { return Ok(None) };
+        let until = since.checked_add(keepalive.saturating_mul(2));
+        if until.is_some_and(|until| now >= until) {
+            self.session.hang_up();
+            return Err(SessionError::TooMuchWaiting { channel });
+        }
+        Ok(until)
+    }
+
+    /// The next message of a subscription.
+    pub(super) fn take(&mut self, number: u64) -> Option<Received> {
+        let message = self.desk(number)?.inbox.take(None)?;
+        self.stands_since = None;
+        Some(message)
     }
 
     fn deliver(&mut self, message: &Received) -> Result<(), SessionError> {

@@ -1,6 +1,5 @@
 //! What comes of a session that is shared.
 
-use super::held::Held;
 use super::{HEARING, SharedSession};
 #[cfg(doc)]
 use crate::session::{Limits, Session};
@@ -10,7 +9,10 @@ use crate::session::{Received, SessionError};
 ///
 /// As many messages wait for it as [`Limits`] say. One more ends the session, unless some task is
 /// in [`Subscription::receive`] and about to collect them: then nobody's messages are read before
-/// it has. So drop a subscription that nobody reads any more.
+/// it has. So drop a subscription that nobody reads any more, and either poll or drop a future of
+/// `receive`: a task that keeps one while it waits for an answer of the same session may wait for
+/// itself. Where there is a [keepalive](Limits::keepalive), a session that stands like this for
+/// twice as long is over, with [`SessionError::TooMuchWaiting`].
 ///
 /// ```
 /// use libipc::async_io::{AsyncSession, Subscription};
@@ -53,11 +55,7 @@ impl Subscription {
     pub async fn receive(&mut self) -> Result<Received, SessionError> {
         let number = self.number;
         let attending = Attending::begin(self);
-        let taken = |held: &mut Held| {
-            let desk = held.desk(number);
-            Ok(desk.and_then(|desk| desk.inbox.take(None)))
-        };
-        attending.0.session.wait(HEARING, taken).await
+        attending.0.session.wait(HEARING, |held| Ok(held.take(number))).await
     }
 }
 
@@ -89,6 +87,7 @@ impl Drop for Attending<'_> {
             desk.is_attended = false;
         }
         if before && !held.is_held_up() {
+            held.stands_since = None;
             self.0.session.0.news.notify_waiters();
         }
     }

@@ -252,3 +252,62 @@ fn one_turn_of_a_task_is_64_messages_or_64_kib_and_no_more() {
         }
     });
 }
+
+#[test]
+fn what_is_about_to_be_collected_and_is_not_ends_the_session_after_two_keepalives() {
+    run(async {
+        let keepalive = Duration::from_millis(20);
+        let limits =
+            Limits { waiting_per_channel: 2, keepalive: Some(keepalive), ..Limits::default() };
+        let client = ClientOptions { limits, ..ClientOptions::default() };
+        let (client, mut server) = sessions(client, ServerOptions::default()).await;
+        let session = client.share();
+        let mut data = session.channel(DATA).unwrap();
+        let mut receiving = Box::pin(data.receive());
+        assert!(begin(&mut receiving).await.is_none());
+        for payload in ["1", "2", "3"] {
+            server.session().queue(DATA, payload.as_bytes()).unwrap();
+        }
+        assert!(server.session().flush(Patience::Never).unwrap());
+        let start = Instant::now();
+        let error = session.request(b"for itself").await.unwrap_err();
+        assert!(matches!(error, SessionError::TooMuchWaiting { channel: DATA }), "{error}");
+        assert!(start.elapsed() >= 2 * keepalive);
+        while let Ok(message) = server.receive().await {
+            assert_eq!(message.payload, "for itself", "and then the peer finds the end");
+        }
+        assert_eq!(receiving.await.unwrap().payload, "1", "what had come is there");
+    });
+}
+
+#[test]
+fn whoever_collects_has_as_long_for_the_next_message_again() {
+    run(async {
+        let (session, mut server) = shared(2).await;
+        let mut data = session.channel(DATA).unwrap();
+        let mut receiving = Box::pin(data.receive());
+        assert!(begin(&mut receiving).await.is_none());
+        for payload in ["1", "2"] {
+            server.session().queue(DATA, payload.as_bytes()).unwrap();
+        }
+        assert!(server.session().flush(Patience::Never).unwrap());
+        assert!(begin(session.ping()).await.is_none());
+        assert!(session.lock().stands_since.is_some());
+        assert_eq!(receiving.await.unwrap().payload, "1");
+        assert_eq!(session.lock().stands_since, None);
+
+        let mut receiving = Box::pin(data.receive());
+        assert_eq!(begin(&mut receiving).await.unwrap().unwrap().payload, "2");
+        drop(receiving);
+        let mut receiving = Box::pin(data.receive());
+        assert!(begin(&mut receiving).await.is_none());
+        for payload in ["3", "4"] {
+            server.session().queue(DATA, payload.as_bytes()).unwrap();
+        }
+        assert!(server.session().flush(Patience::Never).unwrap());
+        assert!(begin(session.ping()).await.is_none());
+        assert!(session.lock().stands_since.is_some());
+        drop(receiving);
+        assert_eq!(session.lock().stands_since, None, "nobody is about to");
+    });
+}
