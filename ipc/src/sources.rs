@@ -10,7 +10,7 @@ use policy::accounts::Accounts;
 use policy::config::Sources;
 use settings::File;
 use sys::configuration::{Places, Reader, Text, Unread};
-use sys::file::Unusable;
+use sys::file::{UNTRUSTED, Unusable};
 
 use crate::report::Report;
 
@@ -91,7 +91,10 @@ fn file(Text { path, text }: Text) -> File {
 fn unread(Unread { path, why }: &Unread) -> Report {
     let path = path.display();
     let (said, cure) = match why {
-        Unusable::Untrusted => (why.to_string(), format!("chown root {path}; chmod go-w {path}")),
+        Unusable::Untrusted { is_foreign } => {
+            let owner = if *is_foreign { format!("chown root {path} && ") } else { String::new() };
+            (UNTRUSTED.to_owned(), format!("{owner}chmod go-w {path}"))
+        }
         Unusable::Closed => {
             ("the broker cannot read it: it runs as ipcd".to_owned(), format!("chmod a+r {path}"))
         }

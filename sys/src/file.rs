@@ -21,8 +21,11 @@ pub enum Unusable {
     NotAFile,
     /// It has more bytes than this.
     TooLong(u64),
-    /// Somebody else could have written it.
-    Untrusted,
+    /// Somebody else could have written it. `is_foreign`: the owner is wrong, not the mode alone.
+    Untrusted {
+        /// It belongs neither to root nor to that user.
+        is_foreign: bool,
+    },
     /// The user for whom it is meant may not read it.
     Closed,
 }
@@ -67,19 +70,28 @@ pub fn open(path: &Path, most: u64, links: Links) -> Result<(File, Metadata), Un
 /// [`Unusable`].
 pub fn read_text(path: &Path) -> Result<String, Unusable> {
     let (file, facts) = open(path, CONFIG_BYTES_MOST, Links::Followed)?;
-    if !is_trusted(&facts, nix::unistd::geteuid().as_raw()) {
-        return Err(Unusable::Untrusted);
-    }
+    trust(&facts, &[nix::unistd::geteuid().as_raw()])?;
     let mut text = String::new();
     file.take(CONFIG_BYTES_MOST).read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Whether nobody but root and that user could have written it.
-#[must_use]
-pub fn is_trusted(facts: &Metadata, uid: u32) -> bool {
-    [0, uid].contains(&facts.uid()) && facts.mode() & 0o022 == 0
+/// Looks whether nobody but root and these users could have written it.
+///
+/// # Errors
+///
+/// [`Unusable::Untrusted`].
+pub fn trust(facts: &Metadata, users: &[u32]) -> Result<(), Unusable> {
+    let is_foreign = facts.uid() != 0 && !users.contains(&facts.uid());
+    if is_foreign || facts.mode() & 0o022 != 0 {
+        return Err(Unusable::Untrusted { is_foreign });
+    }
+    Ok(())
 }
+
+/// What is wrong with a file that somebody else could have written.
+pub const UNTRUSTED: &str = "others could have written it: it has to belong to root or to the \
+                             daemon's user, and group and others may not write to it";
 
 /// Whether a user of these groups, who is not root, may read it. Where it lies is looked at by
 /// nobody here.
@@ -105,10 +117,8 @@ impl fmt::Display for Unusable {
             Self::System(error) => write!(f, "cannot be read: {error}"),
             Self::NotAFile => f.write_str("is no file"),
             Self::TooLong(most) => write!(f, "is longer than {most} bytes"),
-            Self::Untrusted => f.write_str(
-                "others could have written it: it has to belong to root or to the daemon's user, \
-                 and group and others may not write to it (chmod go-w)",
-            ),
+            Self::Untrusted { is_foreign: true } => write!(f, "{UNTRUSTED} (chown root)"),
+            Self::Untrusted { is_foreign: false } => write!(f, "{UNTRUSTED} (chmod go-w)"),
             Self::Closed => f.write_str("cannot be read by the daemon's user (chmod a+r)"),
         }
     }
@@ -152,10 +162,24 @@ mod tests {
             fs::metadata(&path).unwrap()
         };
         let (uid, gid) = (facts(0o600).uid(), facts(0o600).gid());
-        let trusted = [0o644, 0o664, 0o646].map(|mode| is_trusted(&facts(mode), uid));
-        assert_eq!(trusted, [true, false, false]);
+        let trusted = [0o644, 0o664, 0o646].map(|mode| trust(&facts(mode), &[uid + 1, uid]));
+        assert!(
+            matches!(
+                trusted,
+                [
+                    Ok(()),
+                    Err(Unusable::Untrusted { is_foreign: false }),
+                    Err(Unusable::Untrusted { is_foreign: false })
+                ]
+            ),
+            "{trusted:?}"
+        );
         // What is root's is trusted by all.
-        assert_eq!(is_trusted(&facts(0o644), uid + 1), uid == 0);
+        for mode in [0o644, 0o664] {
+            let foreign = trust(&facts(mode), &[uid + 1]);
+            let is_wrong = matches!(foreign, Err(Unusable::Untrusted { is_foreign: true }));
+            assert_eq!(is_wrong, uid != 0, "{foreign:?}");
+        }
         // The owner, a member of the group, and somebody else.
         let readers = |mode| {
             let facts = facts(mode);
@@ -186,7 +210,9 @@ mod tests {
         }
         if nix::unistd::geteuid().is_root() {
             std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
-            assert!(read_as(0o600).unwrap_err().starts_with("others could have written it"));
+            let said = read_as(0o600).unwrap_err();
+            assert!(said.starts_with("others could have written it"), "{said}");
+            assert!(said.ends_with("(chown root)"), "{said}");
         }
     }
 

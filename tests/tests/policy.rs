@@ -278,7 +278,7 @@ fn files_that_others_may_write_are_refused_in_the_same_words_by_all_who_read_the
     };
     let said = |path: &std::path::Path| {
         let said = "others could have written it: it has to belong to root or to the daemon's user, \
-                    and group and others may not write to it (chmod go-w)";
+                    and group and others may not write to it";
         (path.to_str().unwrap().to_owned(), said)
     };
     for (modes, named, fault) in [
@@ -301,8 +301,20 @@ fn files_that_others_may_write_are_refused_in_the_same_words_by_all_who_read_the
             assert_eq!(code, if fault.is_some() { 78 } else { 0 }, "{command}: {out}{errors}");
             if let Some((path, said)) = &fault {
                 assert!(errors.contains(path) && errors.contains(said), "{command}: {errors}");
+                // The owner is right, and what to do is said once.
+                assert_eq!(errors.matches("chmod go-w").count(), 1, "{command}: {errors}");
+                assert!(!errors.contains("chown"), "{command}: {errors}");
             }
         }
+    }
+    if nix::unistd::geteuid().is_root() {
+        write(&file, 0o644);
+        std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+        let mut check = program("ipc");
+        let (code, _, errors) = outcome(check.arg("check").arg("--config").arg(&file));
+        let name = file.display();
+        assert_eq!(code, 78, "{errors}");
+        assert!(errors.contains(&format!("chown root {name} && chmod go-w {name}")), "{errors}");
     }
     // What is not in its place yet says nothing of who may write there.
     write(&file, 0o666);
