@@ -115,6 +115,10 @@ impl EventLoop<'_> {
     /// through here, which the configuration has allowed.
     pub(super) fn provide(&mut self, client: ClientId, descriptor: OwnedFd, now: Instant) {
         let token = client.token();
+        if !self.sources.contains_key(&token) {
+            // Nobody is there who wants it: the service behind a door is to hear of nothing.
+            return;
+        }
         let connected = if sys::door::is_path(descriptor.as_fd()).unwrap_or(false) {
             sys::door::connect(descriptor.as_fd(), SocketKind::Stream, Some(now))
         } else {
