@@ -174,7 +174,7 @@ pub(super) fn of_owner(Foreign { daemon, path, owner }: &Foreign) -> Finding {
     let what =
         format!("{path} belongs to uid {owner}, and the broker, which is ipcd, cannot use it");
     let again = format!("systemctl reload-or-restart ipcd-{daemon}d");
-    Finding::broken(what, format!("chown ipcd {path}, then: {again}"))
+    Finding::broken(what, format!("chown ipcd {path} && {again}"))
 }
 
 pub(super) fn of_broker(socket: &Path, broker: &Broker, house: &House) -> Vec<Finding> {
@@ -317,6 +317,15 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_owner_of_a_socket_is_set_right_by_one_line() {
+        let path = PathBuf::from("/run/ipc/transport/tcp");
+        let found = of_owner(&Foreign { daemon: "tcp", path, owner: 7 });
+        let line = "chown ipcd /run/ipc/transport/tcp && \
+                    systemctl reload-or-restart ipcd-tcpd";
+        assert_eq!(found.cure, line);
+    }
 
     #[test]
     fn only_a_unit_that_should_be_active_and_is_not_is_wrong() {
