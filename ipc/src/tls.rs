@@ -78,7 +78,8 @@ impl Shown for Done<'_> {
         listing.add("pin", self.pin);
         listing.add("key", text(&self.key));
         listing.add("file", text(&self.file));
-        self.peers.iter().for_each(|peer| listing.add(&peer.name, &*peer.pin));
+        // A host may be called `key`.
+        self.peers.iter().for_each(|peer| listing.add(&format!("peer {}", peer.name), &*peer.pin));
         listing.raw()
     }
 }

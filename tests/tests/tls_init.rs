@@ -135,7 +135,10 @@ fn programs_read_the_pin_and_nobody_knows_himself() {
     assert_eq!(told["file"], place.file("tlsd.toml").to_str().unwrap());
     let raw = place.init(&["--format", "raw"]);
     assert!(raw.starts_with(&format!("pin\t{pin}\n")), "{raw}");
-    assert!(raw.ends_with(&format!("other.example.com\t{OTHER}\n")), "{raw}");
+    assert!(raw.ends_with(&format!("\npeer other.example.com\t{OTHER}\n")), "{raw}");
+    let raw = place.init(&["--peer", &format!("key={OTHER}"), "--format", "raw"]);
+    let keys = raw.lines().filter(|line| line.starts_with("key\t"));
+    assert_eq!(keys.count(), 1, "{raw}");
     let before = place.text("tlsd.toml");
     let own = format!("me.example.com={pin}");
     let (code, _, errors) = place.ipc(&["tls", "init", "--user", "--peer", &own]);
