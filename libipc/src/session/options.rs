@@ -203,7 +203,8 @@ impl fmt::Debug for ServerOptions {
 pub struct Limits {
     /// Bytes of one payload, both ways.
     pub payload_most: usize,
-    /// Descriptors that may come with one message.
+    /// Descriptors that may come with one message. This process holds those of all messages that
+    /// wait; where a session is shared, once for each subscription.
     pub descriptors_most: usize,
     /// Messages of one channel that wait while another channel is read.
     pub waiting_per_channel: usize,

@@ -72,7 +72,7 @@ impl Held {
             }
             messages += 1;
             let received = self.session.receive_within(Patience::Never);
-            match received.and_then(|message| self.deliver(&message)) {
+            match received.and_then(|message| self.deliver(message)) {
                 Ok(()) => {}
                 Err(error) => {
                     // What is waited for may have come before the end.
@@ -125,16 +125,20 @@ impl Held {
         Some(message)
     }
 
-    fn deliver(&mut self, message: &Received) -> Result<(), SessionError> {
+    pub(super) fn deliver(&mut self, message: Received) -> Result<(), SessionError> {
         let limits = *self.session.limits();
         // One that is attended has room for one more, or nothing would have been read.
         let unlimited =
             Limits { waiting_per_channel: usize::MAX, waiting_bytes: usize::MAX, ..limits };
-        let is_for =
-            |desk: &&mut Desk| desk.channel.is_none_or(|channel| channel == message.channel);
-        for desk in self.desks.iter_mut().filter(is_for) {
+        let channel = message.channel;
+        let is_for = |desk: &&mut Desk| desk.channel.is_none_or(|wanted| wanted == channel);
+        let mut desks = self.desks.iter_mut().filter(is_for).peekable();
+        while let Some(desk) = desks.next() {
             let limits = if desk.is_attended { &unlimited } else { &limits };
-            desk.inbox.push(copy(message)?, limits)?;
+            if desks.peek().is_none() {
+                return desk.inbox.push(message, limits);
+            }
+            desk.inbox.push(copy(&message)?, limits)?;
         }
         Ok(())
     }

@@ -14,6 +14,10 @@ use crate::session::{Received, SessionError};
 /// itself. Where there is a [keepalive](Limits::keepalive), a session that stands like this for
 /// twice as long is over, with [`SessionError::TooMuchWaiting`].
 ///
+/// Of the descriptors that come with a message each subscription has its own: a peer that may send
+/// some ([`Limits::descriptors_most`]) can make this process hold that many for each message that
+/// waits for each subscription. If no further one can be had, the session ends.
+///
 /// ```
 /// use libipc::async_io::{AsyncSession, Subscription};
 /// use libipc::session::{ClientOptions, ServerOptions};

@@ -1,12 +1,13 @@
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::async_io::AsyncSession;
 use crate::async_io::tests::{begin, run, sessions};
 use crate::frame::HEADER_BYTES;
-use crate::session::{ClientOptions, Limits, ServerOptions};
+use crate::session::{ClientOptions, Limits, Received, ServerOptions};
 use crate::stream::Stream;
 
 const DATA: Channel = Channel::DATA;
@@ -180,6 +181,28 @@ fn every_subscription_has_descriptors_of_its_own() {
         let other = all.receive().await.unwrap().descriptors.pop().unwrap();
         drop(one);
         assert!(nix::fcntl::fcntl(&other, nix::fcntl::FcntlArg::F_GETFD).is_ok());
+    });
+}
+
+#[test]
+fn the_last_subscription_of_a_message_has_the_very_descriptors_and_they_are_copied_for_others() {
+    run(async {
+        let (session, _server) = shared(2).await;
+        let (mut telemetry, mut first) =
+            (session.channel(TELEMETRY).unwrap(), session.everything());
+        let mut last = session.everything();
+        let file = File::open("/dev/null").unwrap();
+        let number = file.as_raw_fd();
+        let descriptors = vec![file.into()];
+        session
+            .lock()
+            .deliver(Received { channel: DATA, descriptors, ..Received::default() })
+            .unwrap();
+        let first = first.receive().await.unwrap().descriptors.pop().unwrap();
+        let last = last.receive().await.unwrap().descriptors.pop().unwrap();
+        assert_ne!(first.as_raw_fd(), number);
+        assert_eq!(last.as_raw_fd(), number);
+        assert!(begin(telemetry.receive()).await.is_none());
     });
 }
 
