@@ -60,6 +60,10 @@ struct Service {
 impl Service {
     /// Lets in who is there, as many as there is room for.
     fn accept(&mut self) -> io::Result<()> {
+        // Told twice at once, by the listener and by the end of a rest.
+        if self.is_over {
+            return Ok(());
+        }
         while self.clients.len() < CLIENTS_MOST {
             match self.listener.try_accept() {
                 Ok(None) => break,
