@@ -58,7 +58,9 @@ pub struct Passed {
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Direction {
-    /// To the peer: it has begun to leave, or waits to.
+    /// To the peer: it has left, or what is left of it waits to. One within which a call finds the
+    /// connection broken is not told, as the peer never has all of it; one that was queued has been
+    /// told before.
     Sent,
     /// From the peer: it is about to be handed out.
     Received,

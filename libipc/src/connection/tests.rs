@@ -432,3 +432,18 @@ fn the_end_is_behind_the_last_message() {
     right.send(Channel::DATA, b"answer").unwrap();
     assert_eq!(&left.receive().unwrap().payload[..], b"answer");
 }
+
+#[test]
+fn a_message_within_which_the_connection_breaks_is_not_told_and_one_that_was_queued_is() {
+    let (mut left, mut right) = pair();
+    let (told, record) = std::sync::mpsc::channel();
+    left.observe(Arc::new(move |passed: &Passed| told.send(passed.bytes).unwrap()));
+    let leaving = std::thread::spawn(move || right.discard(soon()).unwrap());
+    // More than any socket takes: it has begun to leave when the peer goes.
+    assert!(left.send(Channel::DATA, &vec![0; 4 << 20]).is_err());
+    assert!(leaving.join().unwrap());
+    assert_eq!(record.try_recv().ok(), None);
+    left.queue(Channel::DATA, b"12345").unwrap();
+    assert!(left.flush(soon()).is_err());
+    assert_eq!(record.try_iter().collect::<Vec<_>>(), [5]);
+}
