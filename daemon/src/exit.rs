@@ -37,7 +37,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Usage(text) | Self::Config(text) | Self::System(text)) = self;
-        f.write_str(&sys::said::without_numbers(text))
+        f.write_str(&settings::said::without_numbers(text))
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn run(wanted: &Init) -> Result<ExitCode, Report> {
     let whose = if wanted.user || !is_root { Whose::Own } else { Whose::System };
     let base = match whose {
         Whose::System => PathBuf::from("/etc/ipcd"),
-        Whose::Own => sys::configuration::user_base().ok_or_else(|| {
+        Whose::Own => settings::configuration::user_base().ok_or_else(|| {
             let why = "neither XDG_CONFIG_HOME nor HOME says where";
             Report::new(78, "init", "configuration", why).cure("to do", "set HOME")
         })?,

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use serde_json::json;
-use sys::said::without_numbers;
+use settings::said::without_numbers;
 
 /// An error, ready to be shown.
 #[derive(Debug)]

@@ -8,8 +8,7 @@ use libipc::rundir::RunDirectory;
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use policy::accounts::Accounts;
 use policy::config::Sources;
-use settings::File;
-use sys::configuration::{Places, Reader, Text, Unread};
+use settings::configuration::{Found, Places, Reader, Unread};
 use sys::file::{UNTRUSTED, Unusable};
 
 use crate::report::Report;
@@ -61,8 +60,7 @@ pub(crate) fn listed(files: &[PathBuf]) -> Result<Sources, Report> {
 fn in_order(files: &[PathBuf], reader: &Reader) -> Result<Sources, Report> {
     let mut files = files.to_vec();
     files.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
-    let texts = files.iter().map(|path| reader.read(path));
-    let drop_ins = texts.map(|text| text.map(file).map_err(|error| unread(&error)));
+    let drop_ins = files.iter().map(|path| reader.read(path).map_err(|error| unread(&error)));
     Ok(Sources { drop_ins: drop_ins.collect::<Result<_, _>>()?, ..Sources::default() })
 }
 
@@ -79,13 +77,8 @@ pub(crate) fn installed() -> Result<Sources, Report> {
 
 /// Reads files as the broker does, or refuses them as the broker would.
 fn read(places: &Places, reader: &Reader) -> Result<Sources, Report> {
-    let texts = places.read(reader).map_err(|error| unread(&error))?;
-    let drop_ins = texts.drop_ins.into_iter().map(file).collect();
-    Ok(Sources { command_line: Vec::new(), drop_ins, main: texts.main.map(file) })
-}
-
-fn file(Text { path, text }: Text) -> File {
-    File { name: path.display().to_string(), text }
+    let Found { main, drop_ins } = places.read(reader).map_err(|error| unread(&error))?;
+    Ok(Sources { command_line: Vec::new(), drop_ins, main })
 }
 
 fn unread(Unread { path, why }: &Unread) -> Report {

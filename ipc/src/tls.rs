@@ -88,8 +88,11 @@ impl Shown for Done<'_> {
 pub(crate) fn run(wanted: &Tls, format: Option<Format>) -> Result<ExitCode, Report> {
     let Tls::Init(init) = wanted;
     let is_system = nix::unistd::geteuid().is_root() && !init.user;
-    let base =
-        if is_system { Some(PathBuf::from("/etc/ipcd")) } else { sys::configuration::user_base() };
+    let base = if is_system {
+        Some(PathBuf::from("/etc/ipcd"))
+    } else {
+        settings::configuration::user_base()
+    };
     let base = base.ok_or_else(|| {
         let why = "neither XDG_CONFIG_HOME nor HOME says where";
         Report::new(78, "tls", "configuration", why).cure("to do", "set HOME")
@@ -124,7 +127,7 @@ pub(crate) struct Said {
 
 /// What is wrong with the configuration of TLS, or will be soon; nothing where there is none.
 pub(crate) fn problems() -> Vec<Said> {
-    let own = sys::configuration::user_base().into_iter();
+    let own = settings::configuration::user_base().into_iter();
     let files = own.chain([PathBuf::from("/etc/ipcd")]).map(|base| base.join("tlsd.toml"));
     let is_root = nix::unistd::geteuid().is_root();
     // The system's keys are for others than this user.

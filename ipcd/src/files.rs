@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use libipc::rundir::Instance;
 use policy::config::{CommandLine, Sources};
-use settings::File;
-use sys::configuration::{Places, Reader, Text, Unread};
+use settings::configuration::{Found, Places, Reader, Unread};
 
 /// Where to look: what stays the same from reload to reload.
 #[derive(Debug)]
@@ -41,12 +40,7 @@ impl Files {
     ///
     /// [`Unread`] of the first that cannot be read, or that others could have written.
     pub(crate) fn read(&self) -> Result<Sources, Unread> {
-        let texts = self.places.read(&Reader::of_process())?;
-        let file = |Text { path, text }| File { name: path.display().to_string(), text };
-        Ok(Sources {
-            command_line: self.command_line.clone(),
-            drop_ins: texts.drop_ins.into_iter().map(file).collect(),
-            main: texts.main.map(file),
-        })
+        let Found { main, drop_ins } = self.places.read(&Reader::of_process())?;
+        Ok(Sources { command_line: self.command_line.clone(), drop_ins, main })
     }
 }

@@ -5,7 +5,6 @@
 //! - [`abstract_name`] is about sockets without a file.
 //! - [`door`] opens the socket of a service without connecting to it, and connects through it.
 //! - [`diag`] finds sockets by the number that the kernel gave them.
-//! - [`configuration`] finds the broker's files, and tells which of them count.
 //! - [`file`](mod@file) opens what somebody named, so that what was checked is what is read.
 //! - [`loopback`] is the device of a network namespace's own.
 //! - [`map`], [`memfd`], [`futex`]: memory that processes have in common; [`random`]: bytes that
@@ -14,7 +13,6 @@
 //! - [`socket`], [`tcp`], [`inherited`], [`splice`], [`secure`], [`child`]: options, beginnings,
 //!   sockets of the service manager, bytes that never reach user space, raised rights, signals of
 //!   a child.
-//! - [`said`] tells the kernel's words to people.
 //! - [`unread`]: what lies unread in a Unix stream, and what that does when it is closed.
 //! - [`wiped`]: memory that is overwritten before it is given back.
 //!
@@ -23,7 +21,6 @@
 pub mod abstract_name;
 pub mod ancillary;
 pub mod child;
-pub mod configuration;
 pub mod credentials;
 pub mod diag;
 pub mod door;
@@ -36,7 +33,6 @@ pub mod map;
 pub mod memfd;
 pub mod process;
 pub mod random;
-pub mod said;
 pub mod secure;
 pub mod socket;
 pub mod splice;

@@ -10,7 +10,7 @@ use crate::{Failed, examples, words};
 const ARROWS: &[(&str, &[&str])] = &[
     ("ipcd-sys", &[]),
     ("libipc", &["ipcd-sys"]),
-    ("ipcd-settings", &[]),
+    ("ipcd-settings", &["ipcd-sys"]),
     ("ipcd-policy", &["libipc", "ipcd-settings"]),
     ("ipcd-daemon", &["libipc", "ipcd-settings", "ipcd-sys"]),
     ("ipcd-relay", &["ipcd-daemon", "libipc", "ipcd-settings", "ipcd-sys"]),

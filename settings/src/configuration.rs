@@ -6,7 +6,9 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::file::{CONFIG_BYTES_MOST, Links, Unusable, may_read, open, trust};
+use sys::file::{CONFIG_BYTES_MOST, Links, Unusable, may_read, open, trust};
+
+use crate::source::File;
 
 /// Where to look. It stays the same while files come and go.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,7 +69,7 @@ impl Places {
     /// # Errors
     ///
     /// [`Unread`] of the first that cannot be read, or that others could have written.
-    pub fn read(&self, reader: &Reader) -> Result<Texts, Unread> {
+    pub fn read(&self, reader: &Reader) -> Result<Found, Unread> {
         let main = match &self.main {
             None => None,
             Some((path, required)) => match reader.read(path) {
@@ -82,26 +84,17 @@ impl Places {
             }
         }
         let drop_ins = found.values().map(|path| reader.read(path)).collect::<Result<_, _>>()?;
-        Ok(Texts { main, drop_ins })
+        Ok(Found { main, drop_ins })
     }
 }
 
 /// What there is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Texts {
+pub struct Found {
     /// The main file, if there is one.
-    pub main: Option<Text>,
+    pub main: Option<File>,
     /// The others, in the order of their names.
-    pub drop_ins: Vec<Text>,
-}
-
-/// What one file says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Text {
-    /// Which file.
-    pub path: PathBuf,
-    /// What it says.
-    pub text: String,
+    pub drop_ins: Vec<File>,
 }
 
 /// As whom files are read: whoever else could have written one is not believed.
@@ -137,7 +130,7 @@ impl Reader {
     /// # Errors
     ///
     /// [`Unread`].
-    pub fn read(&self, path: &Path) -> Result<Text, Unread> {
+    pub fn read(&self, path: &Path) -> Result<File, Unread> {
         let unread = |why| Unread { path: path.to_owned(), why };
         let (file, facts) = open(path, CONFIG_BYTES_MOST, Links::Followed).map_err(unread)?;
         if let Some(uid) = self.uid {
@@ -151,7 +144,7 @@ impl Reader {
         let mut text = String::new();
         let read = file.take(CONFIG_BYTES_MOST).read_to_string(&mut text);
         read.map_err(|error| unread(error.into()))?;
-        Ok(Text { path: path.to_owned(), text })
+        Ok(File { name: path.display().to_string(), text })
     }
 }
 
@@ -215,7 +208,7 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn read(places: &Places) -> Result<Texts, Unread> {
+    fn read(places: &Places) -> Result<Found, Unread> {
         places.read(&Reader::of_process())
     }
 
