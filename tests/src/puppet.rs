@@ -1,7 +1,6 @@
 //! A process that is made to make calls of the kernel which its own code never would.
 
 use std::ptr;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc::{self, c_long, user_regs_struct};
@@ -12,9 +11,6 @@ use nix::unistd::Pid;
 
 /// The instruction by which a call is made.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
-
-/// How often a thread is looked at until it waits in a call.
-const LOOKS: usize = 1_000;
 
 /// A thread that stands still in a call, and makes others when told to. When it is dropped, it goes
 /// on with its own as if nothing had been.
@@ -29,12 +25,12 @@ pub struct Puppet {
 const PAGE: u64 = 4096;
 
 impl Puppet {
-    /// Takes hold of a thread that waits for something. It needs the right to trace it.
+    /// Takes hold of a thread, in the next call that it makes if it is in none. It needs the right
+    /// to trace it.
     #[must_use]
     pub fn of(thread: u32) -> Self {
         let thread = Pid::from_raw(i32::try_from(thread).expect("a thread's number"));
-        let own = (0..LOOKS).find_map(|_| take_hold(thread)).expect("it waits at some time");
-        let mut puppet = Self { thread, own, page: 0 };
+        let mut puppet = Self { thread, own: take_hold(thread), page: 0 };
         puppet.page = puppet.more_memory();
         puppet
     }
@@ -92,6 +88,12 @@ impl Puppet {
 
 impl Drop for Puppet {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A second panic would end all tests without a word about the first.
+            let _let_go = ptrace::setregs(self.thread, self.own).is_ok()
+                && ptrace::detach(self.thread, None).is_ok();
+            return;
+        }
         let _given_back = self.call(libc::SYS_munmap, [self.page, PAGE, 0, 0, 0, 0]).is_err();
         // The call that it was in is made again, or has been interrupted.
         ptrace::setregs(self.thread, self.own).expect("it stands");
@@ -99,22 +101,28 @@ impl Drop for Puppet {
     }
 }
 
-/// Has a thread stand still in a call; none if it is in no call now, and has to be let go on.
-fn take_hold(thread: Pid) -> Option<user_regs_struct> {
+/// Has a thread stand still in a call.
+fn take_hold(thread: Pid) -> user_regs_struct {
     ptrace::attach(thread).expect("the right to trace it");
-    // One that has just begun a program tells of that first.
-    while stands(thread) != Signal::SIGSTOP {
-        ptrace::cont(thread, None).expect("it stands");
+    loop {
+        // One that has just begun a program tells of that first.
+        while stands(thread) != Signal::SIGSTOP {
+            ptrace::cont(thread, None).expect("it stands");
+        }
+        let own = ptrace::getregs(thread).expect("it stands");
+        let before = ptr::with_exposed_provenance_mut(address(own.rip - 2));
+        let word = ptrace::read(thread, before).expect("its own code");
+        if own.orig_rax != u64::MAX && word.to_le_bytes().starts_with(&SYSCALL) {
+            return own;
+        }
+        // On to where its next call begins, which is stopped as the first one would have been.
+        let mut signal = None;
+        while signal != Some(Signal::SIGTRAP) {
+            ptrace::syscall(thread, signal).expect("it stands");
+            signal = Some(stands(thread));
+        }
+        ptrace::cont(thread, Signal::SIGSTOP).expect("it stands");
     }
-    let own = ptrace::getregs(thread).expect("it stands");
-    let before = ptr::with_exposed_provenance_mut(address(own.rip - 2));
-    let word = ptrace::read(thread, before).expect("its own code");
-    if own.orig_rax != u64::MAX && word.to_le_bytes().starts_with(&SYSCALL) {
-        return Some(own);
-    }
-    ptrace::detach(thread, None).expect("it stands");
-    std::thread::park_timeout(Duration::from_millis(1));
-    None
 }
 
 /// Waits until a thread that is traced stands still; the signal that it does so for.
@@ -134,4 +142,27 @@ fn number(value: libc::c_int) -> u64 {
 
 fn address(value: u64) -> usize {
     usize::try_from(value).expect("64 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_never_waits_is_taken_hold_of_and_goes_on() {
+        if !crate::has("root, to trace programs", crate::is_root()) {
+            return;
+        }
+        let endless = ["-c", "while :; do kill -0 $$; done"];
+        let mut busy = Command::new("sh").args(endless).spawn().expect("a shell");
+        for _ in 0..200 {
+            let puppet = Puppet::of(busy.id());
+            assert_eq!(puppet.call(libc::SYS_getpid, [0; 6]), Ok(busy.id().into()));
+        }
+        assert_eq!(busy.try_wait().expect("a child").map(|status| status.code()), None);
+        busy.kill().expect("it runs");
+        busy.wait().expect("a child");
+    }
 }
