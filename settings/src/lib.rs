@@ -1,10 +1,10 @@
 //! Texts of configuration files to types, with every problem at its place.
 //!
 //! But for [`configuration`], which finds the broker's files and reads those that nobody else could
-//! have written, this crate opens no file. [`read`] takes a name and a text, and a reader that asks the file's
-//! [`Section`]s for its keys. A value of the wrong type, a number out of range, a key that nobody
-//! asked for: each becomes a [`Problem`], and all of a file are reported together, because the
-//! person who mends the file wants to do it once.
+//! have written, this crate opens no file. [`read`] takes a name and a text, and a reader that asks
+//! the file's [`Section`]s for its keys. A value of the wrong type, a number out of range, a key
+//! that nobody asked for: each becomes a [`Problem`], and all of a file are reported together,
+//! because the person who mends the file wants to do it once.
 //!
 //! - [`Section`] is a table. It knows which keys were asked for; the others are problems, so a key
 //!   that is accepted and has no effect cannot exist.
