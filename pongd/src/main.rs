@@ -2,7 +2,8 @@
 //! `docs/writing-a-service.md` goes through it.
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -31,7 +32,7 @@ fn serve(name: &ServiceName) -> ExitCode {
         Err(error) => return fail(71, &error),
     };
     let clients = Arc::new(());
-    for stream in listener.clients(|error| eprintln!("pongd: {error}")) {
+    for stream in listener.clients(|error| complain(&error)) {
         // One too many is closed.
         if Arc::strong_count(&clients) <= CLIENTS_MOST {
             start(stream, Arc::clone(&clients));
@@ -56,11 +57,16 @@ fn start(stream: Stream, place: Arc<()>) {
         drop(place);
     };
     if let Err(error) = thread::Builder::new().spawn(echo) {
-        eprintln!("pongd: {error}");
+        complain(&error);
     }
 }
 
-fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("pongd: {error}");
+fn fail(code: u8, error: &dyn Display) -> ExitCode {
+    complain(error);
     ExitCode::from(code)
+}
+
+/// `eprintln!` would end the service where nobody reads its complaints any more.
+fn complain(error: &dyn Display) {
+    let _unread = writeln!(io::stderr(), "pongd: {error}").is_err();
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::process::Command;
 
-use ipcd_tests::{Host, free_port, outcome};
+use ipcd_tests::{Host, free_port, outcome, program};
 
 /// The client in plain Python of `docs/protocol.md`.
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/client.py");
@@ -37,4 +37,12 @@ fn the_client_reaches_services_of_every_kind() {
     let (code, _, errors) = outcome(command.stdin(File::open(CLIENT).unwrap()));
     assert_eq!(code, 1);
     assert!(errors.contains("PermissionError: org.ipcd.Broker.UnknownService"), "{errors}");
+}
+
+#[test]
+fn the_template_for_services_ends_as_it_means_to_though_nobody_reads_why() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = program("pongd").arg("no/name").stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(64));
 }
