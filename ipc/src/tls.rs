@@ -101,11 +101,6 @@ pub(crate) fn run(wanted: &Tls, format: Option<Format>) -> Result<ExitCode, Repo
     let key = text(&place.key());
     let pin = tlsd(&["--key", &key])?;
     let pin = pin.trim();
-    if let Some(own) = init.peers.iter().find(|peer| peer.pin == pin) {
-        let why = format!("--peer {}={pin}: that is the key of this host itself", own.name);
-        return Err(Report::usage("tls", why)
-            .cure("to do", "write the pin that `ipc tls init` has printed on the other host"));
-    }
     let (file, before) = (place.file(), place.written()?);
     let peers = Peers::of_text(&before).with(&init.peers);
     let after = peers.written_into(&before, &key);
@@ -161,8 +156,12 @@ impl Place {
         let (key, file) = (text(&self.key()), text(&self.file()));
         let command = if self.is_system { "ipc tls init" } else { "ipc tls init --user" };
         let mut said = vec![format!("This host's key is {pin}\n  ({key}, {file})\n")];
+        // To try things out on one host that is meant; of another host it is a mistake.
+        let whose = |peer: &Peer| if peer.pin == pin { ", which is its own key" } else { "" };
         let known = peers.all().iter();
-        said.extend(known.map(|peer| format!("It knows {} by {}\n", peer.name, peer.pin)));
+        said.extend(
+            known.map(|peer| format!("It knows {} by {}{}\n", peer.name, peer.pin, whose(peer))),
+        );
         said.push(format!(
             "On the other host, with the name by which that one reaches this one:\n  \
              {command} --peer NAME={pin}\n"

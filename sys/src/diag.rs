@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::socket::{SocketKind, unix_pair};
+use crate::socket::{SocketKind, option, unix_pair};
 
 use nix::sys::socket::{
     self as sock, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
@@ -50,7 +50,8 @@ fn number(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<u64> {
 pub struct SocketNumber {
     /// Its [`cookie`].
     pub cookie: u64,
-    /// Its [`namespace`], where the kernel tells.
+    /// Its [`namespace`], where the kernel tells, if it is one of TCP: of others it does not tell
+    /// whether anybody has them.
     pub namespace: Option<u64>,
 }
 
@@ -58,7 +59,9 @@ impl SocketNumber {
     /// Of that socket; `None` for what is none.
     #[must_use]
     pub fn of(socket: BorrowedFd<'_>) -> Option<Self> {
-        Some(Self { cookie: cookie(socket).ok()?, namespace: namespace(socket).ok() })
+        let is_tcp = option(socket, libc::SO_PROTOCOL).is_ok_and(|one| one == libc::IPPROTO_TCP);
+        let namespace = namespace(socket).ok().filter(|_| is_tcp);
+        Some(Self { cookie: cookie(socket).ok()?, namespace })
     }
 }
 
@@ -291,8 +294,9 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (client, server) = pair(address);
             let copy = client.try_clone().unwrap();
-            let number = cookie(client.as_fd()).unwrap();
-            let here = namespace(client.as_fd()).unwrap();
+            let SocketNumber { cookie: number, namespace: here } =
+                SocketNumber::of(client.as_fd()).unwrap();
+            let here = here.unwrap();
             let is_over = |namespace| Held::now().unwrap().is_over(number, namespace);
             // Half of it has ended, and one of two copies is closed: somebody has it still.
             client.shutdown(std::net::Shutdown::Write).unwrap();
@@ -304,6 +308,13 @@ mod tests {
             drop(server);
             assert!(is_over(here));
         }
+    }
+
+    #[test]
+    fn of_a_socket_that_is_none_of_tcp_the_kernel_does_not_tell_whether_anybody_has_it() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let number = SocketNumber::of(one.as_fd()).unwrap();
+        assert_eq!((number.cookie, number.namespace), (cookie(one.as_fd()).unwrap(), None));
     }
 
     #[test]

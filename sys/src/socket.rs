@@ -16,12 +16,13 @@ use crate::credentials::check;
 
 mod options;
 
+pub(crate) use options::option;
 pub(crate) use options::set_option;
+use options::set_timeout;
 pub use options::{
     is_nonblocking, make_plain, reset_on_close, set_blocking, set_close_on_exec,
     set_receive_timeout, set_send_room, set_send_timeout,
 };
-use options::{option, set_timeout};
 
 /// How a Unix socket carries bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

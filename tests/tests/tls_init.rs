@@ -124,7 +124,7 @@ fn what_is_there_stays_and_doing_it_again_changes_nothing() {
 }
 
 #[test]
-fn programs_read_the_pin_and_nobody_knows_himself() {
+fn programs_read_the_pin_and_people_are_told_of_their_own() {
     let place = Place::new();
     let peer = format!("other.example.com={OTHER}");
     let told = place.init(&["--peer", &peer, "--format", "json"]);
@@ -139,13 +139,14 @@ fn programs_read_the_pin_and_nobody_knows_himself() {
     let raw = place.init(&["--peer", &format!("key={OTHER}"), "--format", "raw"]);
     let keys = raw.lines().filter(|line| line.starts_with("key\t"));
     assert_eq!(keys.count(), 1, "{raw}");
-    let before = place.text("tlsd.toml");
-    let own = format!("me.example.com={pin}");
-    let (code, _, errors) = place.ipc(&["tls", "init", "--user", "--peer", &own]);
-    assert_eq!(code, 64);
-    assert!(errors.contains("that is the key of this host itself"), "{errors}");
-    assert!(errors.contains("printed on the other host"), "{errors}");
-    assert_eq!(place.text("tlsd.toml"), before);
+    let said = place.init(&["--peer", &format!("localhost={pin}")]);
+    let known: Vec<_> = said.lines().filter(|line| line.starts_with("It knows ")).collect();
+    let expected = [
+        format!("It knows other.example.com by {OTHER}"),
+        format!("It knows key by {OTHER}"),
+        format!("It knows localhost by {pin}, which is its own key"),
+    ];
+    assert_eq!(known, expected);
 }
 
 #[test]

@@ -93,9 +93,9 @@ pub(super) fn serve(
         let begun = tells.try_clone().and_then(|pipe| {
             let Some(stream) = listener.try_accept()? else { return Ok(()) };
             count += 1;
-            begin(stream, format!("peer-{count}"), pipe, &serve)?;
+            // Whatever becomes of it, its end is told.
             now += 1;
-            Ok(())
+            begin(stream, format!("peer-{count}"), pipe, &serve)
         });
         match begun {
             Ok(()) => {}

@@ -145,7 +145,7 @@ pub(crate) fn set_option(
     check(answer)
 }
 
-pub(super) fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<libc::c_int> {
+pub(crate) fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut length = socket_length(size_of::<libc::c_int>());
     // SAFETY: the kernel writes at most a whole int to `value`.

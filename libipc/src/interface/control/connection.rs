@@ -166,8 +166,8 @@ pub struct Connection {
     /// The kernel's number for the socket that was handed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<u64>,
-    /// The kernel's number for the network namespace that the socket belongs to: only there can it
-    /// be found by its cookie.
+    /// The kernel's number for the network namespace that the socket belongs to, if it is one of TCP:
+    /// only there can it be found by its cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<u64>,
     /// Who has it.
