@@ -194,8 +194,20 @@ fn bind_prepared(
 }
 
 pub(crate) fn listen(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
-    let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXCONN);
-    Ok(sock::listen(socket, backlog)?)
+    set_queue(socket.as_fd(), backlog)
+}
+
+/// Has a listening socket keep so many connections that nobody has accepted yet, and one more; the
+/// kernel has a highest number (`net.core.somaxconn`). Those who are there stay.
+///
+/// To whoever connects from then on, this process is the one who listens (`SO_PEERCRED`).
+///
+/// # Errors
+///
+/// The kernel's; `EINVAL` for a socket that has no name to listen at.
+pub fn set_queue(socket: BorrowedFd<'_>, most: i32) -> io::Result<()> {
+    let most = Backlog::new(most).unwrap_or(Backlog::MAXCONN);
+    Ok(sock::listen(&socket, most)?)
 }
 
 /// Accepts one connection of a non-blocking listener; `None` if there is none.

@@ -6,6 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "tests: a broken premise ends them")]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -99,18 +102,38 @@ fn what_goes_on_for_long_leaves_nothing_open_and_nothing_grows() {
     assert!(grown.iter().all(|grown| *grown <= GROWTH_MOST), "{grown:?} KiB");
 }
 
-/// Times of requests, in microseconds: how many, the middle one, and the one that 99 of 100 keep
-/// below.
-fn asked(host: &Host, span: Duration) -> (usize, u128, u128) {
+/// Times in microseconds: how many, the middle one, and the one that 99 of 100 keep below.
+fn times(host: &Host, span: Duration, once: impl Fn()) -> (usize, u128, u128) {
     let (mut times, end) = (Vec::new(), Instant::now() + span);
     while Instant::now() < end {
         let began = Watch::of(host);
-        assert_eq!(host.ping("pongd", ""), "ping");
+        once();
         times.push(began.elapsed(host).as_micros());
     }
     times.sort_unstable();
     let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap();
     (times.len(), at(50), at(99))
+}
+
+/// Connects to whoever listens there, without a broker, and is answered.
+fn ask_directly(place: &Path) {
+    let mut stream = UnixStream::connect(place).unwrap();
+    let mut bytes = *b"ping";
+    stream.write_all(&bytes).unwrap();
+    stream.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"ping");
+}
+
+/// Answers whoever connects there, one after the other, until the test ends.
+fn answer_directly(place: &Path) {
+    let listener = UnixListener::bind(place).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut bytes) = (stream.unwrap(), [0; 4]);
+            stream.read_exact(&mut bytes).unwrap();
+            stream.write_all(&bytes).unwrap();
+        }
+    });
 }
 
 /// Microseconds that 99 of 100 requests take at most. Whoever comes stands in one queue, which the
@@ -124,13 +147,18 @@ fn a_user_who_floods_the_broker_fails_nobody_else_and_delays_nobody_by_a_second(
     }
     let arguments = ["--instance", "system", "--rule", "allow local *"];
     let host = Host::of(&Setup { arguments: &arguments, ..Setup::default() }).with_pongd("pongd");
-    let quiet = asked(&host, span() / 4);
+    let ask = || assert_eq!(host.ping("pongd", ""), "ping");
+    // What the machine does to a program that has nothing to do with the broker.
+    let place = host.place("direct");
+    answer_directly(&place);
+    let direct = || ask_directly(&place);
+    let quiet = [times(&host, span() / 4, ask), times(&host, span() / 4, direct)];
     let end = host.place("end");
     let mut flood = Command::new("setpriv");
     flood.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     flood.arg(env!("CARGO_BIN_EXE_flood")).arg(host.rundir()).arg(&end);
     let mut flood = flood.stdout(Stdio::piped()).spawn().unwrap();
-    let loud = asked(&host, span());
+    let loud = [times(&host, span(), ask), times(&host, span() / 2, direct)];
     fs::write(&end, "").unwrap();
     let wait_until = Instant::now() + PATIENCE;
     while flood.try_wait().unwrap().is_none() {
@@ -138,12 +166,12 @@ fn a_user_who_floods_the_broker_fails_nobody_else_and_delays_nobody_by_a_second(
         std::thread::park_timeout(Duration::from_millis(2));
     }
     let mut made = String::new();
-    std::io::Read::read_to_string(&mut flood.stdout.take().unwrap(), &mut made).unwrap();
+    flood.stdout.take().unwrap().read_to_string(&mut made).unwrap();
     eprintln!(
-        "flood: {} connections by one user; another one's requests (count, half, 99 % within us): \
-         {quiet:?} before, {loud:?} meanwhile",
+        "flood: {} connections by one user; another one's requests, and connections without a \
+         broker (count, half, 99 % within us): {quiet:?} before, {loud:?} meanwhile",
         made.trim()
     );
     assert!(made.trim().parse::<usize>().unwrap() > 1_000, "{made}");
-    assert!(loud.2 <= SLOW, "{quiet:?} became {loud:?}");
+    assert!(loud[0].2 <= SLOW, "{quiet:?} became {loud:?}");
 }

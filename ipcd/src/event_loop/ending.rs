@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use libipc::poller::Interest;
 
 use super::{Accepting, EventLoop};
+use crate::entrance::Way;
 
 /// How long those who have asked may keep a broker from its end. A restart makes those who come
 /// wait as long, in the socket that the service manager keeps.
@@ -18,6 +19,7 @@ impl EventLoop<'_> {
             _ => now + GRACE,
         };
         self.accepting = Accepting::Ending(until);
+        self.entrances.values().for_each(Way::leave);
         self.watch_entrances(Interest::NONE);
     }
 

@@ -58,7 +58,7 @@ impl EventLoop<'_> {
     fn open_front(&mut self, path: &Path, name: &ServiceName) -> Result<(), ListenError> {
         let system = |error| ListenError::System { path: path.to_owned(), error };
         let listener = fronts::bind(path, &self.directory)?;
-        let way = Way::front(listener, name.clone(), path);
+        let way = Way::front(listener, name.clone(), path).map_err(system)?;
         let token = self.next_token();
         self.poller.add(&way.listener, token, Interest::READ).map_err(system)?;
         self.entrances.insert(token, way);
