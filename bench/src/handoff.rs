@@ -26,9 +26,6 @@ const CONNECTIONS: u32 = 2_000;
 /// Names that nobody asks for, and clients that ask for nothing, in the second table.
 const CROWD: usize = 1_000;
 
-/// The goal of what others are multiples of.
-const REFERENCE: f64 = 1.0;
-
 /// Median time and time of all processes, of one contestant in one round.
 #[derive(Clone, Copy, Default)]
 struct Cost {
@@ -56,9 +53,9 @@ pub(crate) fn run(word: Option<&str>) -> Outcome<()> {
 /// Connects, asks and is answered.
 type Contestant<'a> = dyn FnMut() -> Outcome<()> + 'a;
 
-/// For each contestant its name, its goal and its figures; those of the references are microseconds,
-/// those of others multiples of the reference's.
-type Round = Vec<(&'static str, f64, [f64; 2])>;
+/// For each contestant its name, its goal and its figures, as multiples of those of the reference
+/// before it. References have no goal, and microseconds.
+type Round = Vec<(&'static str, Option<f64>, [f64; 2])>;
 
 fn print(rounds: &[Round]) {
     println!("{:40} {:>6} {:>6} {:>6}", "to a bare connect", "p50", "CPU", "goal");
@@ -68,10 +65,9 @@ fn print(rounds: &[Round]) {
             all.sort_by(f64::total_cmp);
             all[all.len() / 2]
         };
-        if *goal == REFERENCE {
-            println!("{name:40} {:4.1}us {:4.1}us", of(0), of(1));
-        } else {
-            println!("{name:40} {:5.2}x {:5.2}x {goal:5.2}x", of(0), of(1));
+        match goal {
+            None => println!("{name:40} {:4.1}us {:4.1}us", of(0), of(1)),
+            Some(goal) => println!("{name:40} {:5.2}x {:5.2}x {goal:5.2}x", of(0), of(1)),
         }
     }
 }
@@ -91,26 +87,26 @@ fn round(processes: &Processes, word: &str) -> Outcome<Round> {
     let environment = Environment { broker_fd: Some(shared.as_raw_fd()), ..Environment::default() };
     let connector = Connector::new(&environment, patience)?;
 
-    let contestants: [(&str, f64, &mut Contestant<'_>); 8] = [
-        ("bare connect", REFERENCE, &mut || ask(&mut UnixStream::connect(&path)?)),
-        ("new connection to the broker, a name", 3.0, &mut || {
+    let contestants: [(&str, Option<f64>, &mut Contestant<'_>); 8] = [
+        ("bare connect", None, &mut || ask(&mut UnixStream::connect(&path)?)),
+        ("new connection to the broker, a name", Some(3.0), &mut || {
             let deadline = Instant::now() + Duration::from_secs(5);
             ask(&mut Broker::open(directory, deadline)?.connect(&own, None, deadline)?)
         }),
-        ("kept connection to the broker, a name", 2.1, &mut || {
+        ("kept connection to the broker, a name", Some(2.1), &mut || {
             ask(&mut broker.connect(&own, None, deadline)?)
         }),
-        ("front", 1.5, &mut || ask(&mut UnixStream::connect(&processes.front)?)),
-        ("taken over, question sent along", 1.9, &mut || ask_at_once(directory.broker())),
-        ("by a shared connection, taken over", 2.2, &mut || {
+        ("front", Some(1.5), &mut || ask(&mut UnixStream::connect(&processes.front)?)),
+        ("taken over, question sent along", Some(1.9), &mut || ask_at_once(directory.broker())),
+        ("by a shared connection, taken over", Some(2.2), &mut || {
             ask(&mut connector.connect(&registered)?)
         }),
-        ("bare question and answer", REFERENCE, &mut || ask(&mut bare)),
-        ("question and answer after the handoff", 1.02, &mut || ask(&mut handed)),
+        ("bare question and answer", None, &mut || ask(&mut bare)),
+        ("question and answer after the handoff", Some(1.02), &mut || ask(&mut handed)),
     ];
     let (mut reference, mut round) = (Cost::default(), Round::new());
     for (name, goal, once) in contestants {
-        if goal == REFERENCE {
+        if goal.is_none() {
             reference = cost(processes, once)?;
             let micros = [reference.median, reference.cpu].map(|time| time.as_secs_f64() * 1e6);
             round.push((name, goal, micros));
