@@ -65,7 +65,8 @@ impl SocketNumber {
     }
 }
 
-/// The TCP connections of this process's network namespace that anybody has a descriptor of.
+/// The TCP connections of this process's network namespace that anybody has a descriptor of. One that
+/// was reset is none any more.
 #[derive(Debug)]
 pub struct Held {
     namespace: u64,
@@ -308,6 +309,17 @@ mod tests {
             drop(server);
             assert!(is_over(here));
         }
+    }
+
+    #[test]
+    fn a_connection_that_was_reset_is_over_though_somebody_has_its_socket() {
+        let (client, server) = pair("127.0.0.1:0");
+        let SocketNumber { cookie, namespace } = SocketNumber::of(client.as_fd()).unwrap();
+        let is_over = || Held::now().unwrap().is_over(cookie, namespace.unwrap());
+        assert!(!is_over());
+        crate::socket::reset_on_close(server.as_fd()).unwrap();
+        drop(server);
+        assert!(is_over());
     }
 
     #[test]
