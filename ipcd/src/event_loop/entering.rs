@@ -71,7 +71,7 @@ impl EventLoop<'_> {
                     let (user, entrance) = (identity.uid, way.entrance.clone());
                     let visitor = Visitor { socket: stream.into(), identity, entrance };
                     match self.broker.has_room(user, &self.lobby) {
-                        // With whom would he take turns?
+                        // There is nobody to take turns with.
                         Ok(()) if most == 1 && self.lobby.waiting() == 0 => {
                             self.let_in(visitor, now);
                         }
