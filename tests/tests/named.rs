@@ -1,11 +1,12 @@
 //! Broker sockets with a name of their own: whoever comes in there is that name's, whoever it is.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
 
 use ipcd_tests::raw::Raw;
 use ipcd_tests::users::{as_user, has_users, inherit};
-use ipcd_tests::{Host, Setup, outcome, program, until};
+use ipcd_tests::{Daemon, Host, Setup, outcome, program, until};
 use serde_json::json;
 
 const RULES: &str = "rules = '''
@@ -114,4 +115,23 @@ fn what_is_inherited_from_there_stays_there() {
         let (said, _, errors) = outcome(&mut command);
         assert_eq!(said, code, "{service}: {errors}");
     }
+}
+
+/// Whoever has bound a socket for the broker, its clients see the broker at the other end.
+#[test]
+fn the_kernel_names_the_broker_as_the_other_end_of_a_socket_that_it_inherited() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().join("ipc");
+    let listener = UnixListener::bind(&at).unwrap();
+    let peer =
+        |stream: &UnixStream| sys::credentials::peer_credentials(stream.as_fd()).unwrap().pid;
+    // In the line before there is a broker.
+    let early = UnixStream::connect(&at).unwrap();
+    assert_eq!(peer(&early), Some(std::process::id()));
+    let mut broker = Command::new("sh");
+    broker.args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\""]);
+    broker.arg(program("ipcd").get_program()).arg("--rundir").arg(place.path());
+    broker.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "ipc").stdin(OwnedFd::from(listener));
+    let broker = Daemon(broker.spawn().unwrap());
+    until("it listens", || peer(&UnixStream::connect(&at).unwrap()) == Some(broker.pid()));
 }
